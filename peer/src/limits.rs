@@ -1,0 +1,83 @@
+//! Every bound in one place, each with its reason.
+//!
+//! A value that an operator may want to change is a default here and a field of
+//! [`Timing`](crate::config::Timing); the rest is fixed.
+
+use std::time::Duration;
+
+/// Longest routing name, in bytes (RFC 1035 §2.3.4, as text without the root dot).
+pub const NAME_BYTES: usize = 253;
+
+/// Longest peer id, in bytes: a DNS name with room for a suffix.
+pub const PEER_ID_BYTES: usize = 255;
+
+/// Longest protocol line, in bytes, without its LF. Thirty names of full length
+/// fit; a stranger can make us hold no more than this before HELLO.
+pub const LINE_BYTES: usize = 8 * 1024;
+
+/// Names one link may register. A thousand connecting peers with a hundred
+/// names each is the scale aimed at; one peer with more than this is a mistake.
+pub const NAMES_PER_LINK: usize = 10_000;
+
+/// Longest head of a public connection, in bytes: HTTP head, ClientHello
+/// handshake message, PROXY protocol header. The usual limit of HTTP servers.
+pub const HEAD_BYTES: usize = 16 * 1024;
+
+/// What record headers may add to a ClientHello of [`HEAD_BYTES`].
+pub const HELLO_RECORD_OVERHEAD: usize = 4 * 1024;
+
+/// Most header fields of one HTTP head, as in common servers.
+pub const HTTP_FIELDS: usize = 128;
+
+/// Longest HTTP method, in bytes: the registered ones are 16 bytes at most.
+pub const HTTP_METHOD_BYTES: usize = 32;
+
+/// A public connection must show where it wants to go, and a peer must send its
+/// first line, within this time from accept.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A control line that could not be written for this long ends its link.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A backend or a listening peer must accept a connection within this time.
+/// Shorter than the default data timeout, so that FAIL arrives before it.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// DNS must answer within this time; the next attempt asks again.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A refused client has this long to read its answer before the socket closes.
+pub const REFUSE_LINGER: Duration = Duration::from_secs(1);
+
+/// What is read and thrown away of a refused client's upload, in bytes, so that
+/// closing does not reset the connection under the answer (RFC 9112 §9.6).
+pub const REFUSE_DRAIN_BYTES: usize = 256 * 1024;
+
+/// FORWARD lines that may wait for one link's writer.
+pub const FORWARDS_QUEUED_PER_LINK: usize = 1024;
+
+/// Unwritten bytes on a link at which no more FORWARD lines are taken in.
+pub const LINK_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Requests that one connecting peer carries at a time on one link; one more is
+/// answered with `FAIL:<proxy_id>:overloaded`.
+pub const FORWARDS_PER_LINK: usize = 10_000;
+
+/// What the relay reads at a time, in bytes, and so the most that it holds of
+/// one direction when the other side does not take it.
+pub const RELAY_BYTES: usize = 16 * 1024;
+
+/// First wait between dials; doubles with each failure.
+pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
+
+/// Longest wait between dials.
+pub const BACKOFF_CAP: Duration = Duration::from_secs(30);
+
+/// Accept failed for want of resources: wait this long before the next try.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// Requests of admin clients in flight; scrapers and probes need a handful.
+pub const ADMIN_CONNECTIONS: usize = 64;
+
+/// An admin client must send its request head within this time.
+pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);

@@ -1,0 +1,2 @@
+//! The `ops-proxy` command.
+fn main() {}

@@ -1,0 +1,101 @@
+//! The real network: tokio's sockets, the system's resolver and entropy.
+//!
+//! The only file that names a real socket.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this file is the seam to the real network"
+)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+
+use super::{Listener, Net};
+
+/// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// An idle connection is probed after this time…
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// …this often…
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// …and given up after this many unanswered probes.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Sent bytes that nobody acknowledged for this long end the connection: the
+/// only way to notice a vanished reader (RFC 5482).
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The network of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioNet;
+
+impl Net for TokioNet {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restart must not wait for the connections of the last run to expire.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addr).await?;
+        tune(&stream)?;
+        Ok(stream)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    fn abort(&self, stream: TcpStream) {
+        // Failure leaves the ordinary close, which is all that could still be done.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the system's entropy source answers once booted");
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, source) = TcpListener::accept(self).await?;
+        // The client may be gone already; reading from it will tell.
+        let _ = tune(&stream);
+        Ok((stream, source))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
