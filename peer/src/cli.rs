@@ -1,7 +1,10 @@
 //! The `ops-proxy` command: what it takes, and how it ends.
 
 mod check;
+mod demo;
+mod run;
 pub mod settings;
+mod signals;
 
 use std::fs;
 use std::io;
@@ -13,6 +16,7 @@ use clap::Parser;
 use crate::config::{ConfigError, PeerConfig};
 use crate::net::Net;
 use crate::net::tokio::TokioNet;
+use crate::peer::StartError;
 use settings::{Settings, Surroundings};
 
 /// A reverse-tunnel mesh: reach services behind NAT by name, byte for byte
@@ -25,8 +29,12 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say what a peer with these settings would do, or which key is at fault
+    /// Run a peer until SIGTERM or SIGINT, which drains it; a second one ends it at once
+    Run(Sources),
+    /// Take what `run` takes, and say what the peer would do, or which key is at fault
     Check(Sources),
+    /// Show a whole mesh on this machine, with backends of its own, and what to try on it
+    Demo(demo::Options),
 }
 
 /// Where settings come from; the environment is read with the flags.
@@ -46,6 +54,12 @@ enum Failure {
     /// Exit code 2, as for a bad command line.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("ended by a signal before it was done")]
+    Interrupted,
+    #[error("{0}")]
+    Demo(String),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -63,7 +77,9 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
+        Command::Run(sources) => run::run(sources),
         Command::Check(sources) => check::check(sources),
+        Command::Demo(options) => demo::demo(options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

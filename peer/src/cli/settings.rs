@@ -23,7 +23,8 @@ use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timi
 use crate::names::PeerId;
 
 /// Where the admin pages are served unless told otherwise.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+pub(super) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 
 /// Key names at least this alike are suggested for an unknown one.
 const SUGGEST_FROM: f64 = 0.75;
