@@ -124,3 +124,33 @@ fn say(text: &str) -> io::Result<()> {
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tokio::TokioNet;
+    use crate::peer::Peer;
+
+    #[tokio::test]
+    async fn every_way_through_the_mesh_works_and_the_readme_names_every_metric() {
+        let mesh = Mesh::start().await.unwrap();
+        mesh.registered().await.unwrap();
+        for request in requests::all(&mesh) {
+            let shown = request.await;
+            assert!(shown.outcome.is_ok(), "{}", line(&shown));
+        }
+        mesh.quiet().await.unwrap();
+
+        let backend = ("another.demo", mesh.public);
+        let site = mesh::site("site-c", mesh.public, [backend; 2]);
+        let site = Peer::start(site, TokioNet).await.unwrap().handle();
+        let readme = include_str!("../../../README.md");
+        for metrics in [mesh.hub.metrics_text(), site.metrics_text()] {
+            for family in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ops_proxy_"))
+            {
+                let name = family.split(' ').next().unwrap();
+                assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
+            }
+        }
+    }
+}

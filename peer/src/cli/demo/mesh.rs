@@ -135,7 +135,7 @@ async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
     }
 }
 
-fn site(id: &str, hub: SocketAddr, services: [(&str, SocketAddr); 2]) -> PeerConfig {
+pub(super) fn site(id: &str, hub: SocketAddr, services: [(&str, SocketAddr); 2]) -> PeerConfig {
     let mut config = peer(id);
     config.connect.push(Endpoint::from(hub));
     let services = services.map(|(text, backend)| (name(text), Endpoint::from(backend)));
