@@ -8,7 +8,6 @@ mod requests;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::pin::pin;
 
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
@@ -28,7 +27,7 @@ pub(super) struct Options {
     once: bool,
 
     /// Also log to stderr, from this level on
-    #[arg(long, value_name = "LEVEL", default_value = "off")]
+    #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL", default_value = "off")]
     log_level: LevelFilter,
 }
 
@@ -43,11 +42,10 @@ pub(super) fn demo(options: Options) -> Result<(), Failure> {
 async fn show(once: bool) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mesh = Mesh::start().await?;
-    let mut shown = pin!(show_requests(&mesh));
     let went_wrong = tokio::select! {
         biased;
         () = signals.next() => return Err(Failure::Interrupted),
-        went_wrong = &mut shown => went_wrong?,
+        went_wrong = show_requests(&mesh) => went_wrong?,
     };
     if went_wrong > 0 {
         return Err(Failure::Demo(format!("{went_wrong} of the demo's own requests went wrong")));

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::mesh::{ECHO, Mesh, NOBODY, PATIENCE, SECURE, Stream, WEB};
@@ -79,8 +80,10 @@ async fn by_sni(mesh: &Mesh, name: &'static str) -> io::Result<Answer> {
     let stream = TokioNet.connect(mesh.public).await?;
     let server = ServerName::try_from(name).map_err(io::Error::other)?;
     let stream = TlsConnector::from(mesh.tls.clone()).connect(server, stream).await?;
-    let version = stream.get_ref().1.protocol_version();
-    let version = version.and_then(|version| version.as_str()).unwrap_or("TLS");
+    let version = match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS 1.2",
+    };
     let response = get(stream, name).await?.expect_status(200)?;
     Ok(response.into_answer(&format!(", {version} from end to end")))
 }
