@@ -150,9 +150,9 @@ fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Refusal> {
 /// `name:port`, the port present and not 0 (RFC 9110 §9.3.6).
 fn connect_target(target: &str) -> Result<Name, Refusal> {
     let (_, port) = target.rsplit_once(':').ok_or(Refusal::BadHead)?;
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse::<u16>() {
-        Ok(1..) if digits => requested(target),
+        // A sign is refused with the name.
+        Ok(1..) => requested(target),
         _ => Err(Refusal::BadHead),
     }
 }

@@ -250,7 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lying_length_is_refused_before_its_bytes_come() {
+    fn a_bad_version_or_length_is_refused_before_the_rest_comes() {
+        assert_eq!(parse(&v2(0x22, TCP4, &IPV4)[..13]), Progress::Invalid);
         let header = v2(PROXY, TCP4, &[0; 65_535]);
         assert_eq!(parse(&header[..16]), Progress::Invalid);
         let largest = v2(LOCAL, 0, &vec![0; HEAD_BYTES - 16]);
