@@ -232,10 +232,8 @@ mod tests {
     }
 
     fn mutate(bytes: &mut Vec<u8>, changes: &[(Index, u8, u8)]) {
-        for (at, byte, kind) in
-            changes.iter().filter(|_| !bytes.is_empty()).copied().collect::<Vec<_>>()
-        {
-            let at = at.index(bytes.len().max(1));
+        for &(at, byte, kind) in changes {
+            let at = at.index(bytes.len() + 1);
             match kind % 3 {
                 0 if at < bytes.len() => bytes[at] = byte,
                 1 if at < bytes.len() => drop(bytes.remove(at)),

@@ -189,7 +189,7 @@ fn read(message: &[u8]) -> Result<Verdict, Refusal> {
     let (rest, hello) = parse_tls_handshake_client_hello(body).map_err(|_| Malformed)?;
     let major = hello.version.0 >> 8;
     if !rest.is_empty()
-        || major != MAJOR_VERSION.into()
+        || major != u16::from(MAJOR_VERSION)
         || hello.ciphers.is_empty()
         || hello.comp.is_empty()
     {
