@@ -246,7 +246,8 @@ fn read_server_name(mut body: &[u8]) -> Result<ServerName<'_>, Malformed> {
     Ok(found.filter(|_| count == 1).map_or(ServerName::Other, ServerName::One))
 }
 
-/// A host name: a [`Name`] without a port, and no IP literal (RFC 6066 §3).
+/// A host name: a [`Name`] without a port, and no IP literal (RFC 6066 §3). The
+/// trailing dot that the standard leaves out is removed, as everywhere.
 fn host_name(text: &[u8]) -> Result<Name, Refusal> {
     let text = std::str::from_utf8(text).map_err(|_| Refusal::BadSni)?;
     if text.contains(':') {
