@@ -8,10 +8,10 @@
 //!
 //! | first bytes | way |
 //! |---|---|
-//! | `0x16` | [`tls`]: a ClientHello, routed by SNI, or a peer by ALPN |
+//! | `0x16` | `tls`: a ClientHello, routed by SNI, or a peer by ALPN |
 //! | an SSLv2 CLIENT-HELLO | refused as a bad hello |
 //! | `HELLO:`, `DATA:` | a peer in clear text |
-//! | a method token and a space | [`http`]: routed by Host, or a CONNECT |
+//! | a method token and a space | `http`: routed by Host, or a CONNECT |
 //! | anything else | refused as soon as it shows |
 //!
 //! A PROXY protocol header comes before all of these and is not known here: ask
