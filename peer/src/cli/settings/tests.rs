@@ -1,12 +1,13 @@
 use clap::{Arg, Args, Command, FromArgMatches};
 
 use super::*;
+use crate::limits::NAMES_PER_LINK;
 
 /// What the command line makes of these flags; the environment is not read.
 fn flags(line: &str) -> Settings {
     let command = Settings::augment_args(Command::new("test")).mut_args(|arg| arg.env(None));
     let words = std::iter::once("test").chain(line.split_whitespace());
-    Settings::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    Settings::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
 }
 
 fn file(text: &str) -> Settings {
@@ -164,6 +165,17 @@ fn every_fault_names_its_key() {
     ] {
         assert_eq!(fault(line), key, "{line}");
     }
+}
+
+#[test]
+fn no_more_services_than_fit_a_link_are_taken() {
+    let services = |count| {
+        let names = (0..count).map(|n| format!("n{n}=h:1").parse().unwrap());
+        let settings = Settings { service: names.collect(), ..flags("--listen 127.0.0.1:1") };
+        settings.into_config(surroundings())
+    };
+    assert_eq!(services(NAMES_PER_LINK).unwrap().services.len(), NAMES_PER_LINK);
+    assert_eq!(services(NAMES_PER_LINK + 1).unwrap_err().key, "service");
 }
 
 #[test]
