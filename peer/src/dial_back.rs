@@ -20,6 +20,7 @@ use crate::net::Net;
 use crate::relay::{Meter, Side};
 use crate::shared::Shared;
 use crate::tasks::Phase;
+use crate::transport::{Transport, relay};
 use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
 
 /// Why a link ended.
@@ -47,7 +48,8 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
         let began = Instant::now();
         match dial(&shared.net, &upstream).await {
             Ok(stream) => {
-                let mut link = Link::new(shared.clone(), upstream.clone(), stream);
+                let mut link =
+                    Link::new(shared.clone(), upstream.clone(), Transport::Plain(stream));
                 let ended = link.run().await;
                 shared.metrics.client_link(&upstream, false);
                 tracing::warn!(%upstream, reason = %ended, "link down");
@@ -72,7 +74,7 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
 struct Link<N: Net> {
     shared: Arc<Shared<N>>,
     upstream: Endpoint,
-    control: Control<N::Stream>,
+    control: Control<Transport<N::Stream>>,
     /// Our names, in groups of a line each.
     names: Vec<Vec<Name>>,
     /// When the last whole line came.
@@ -85,7 +87,7 @@ struct Link<N: Net> {
 }
 
 impl<N: Net> Link<N> {
-    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, stream: N::Stream) -> Self {
+    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, stream: Transport<N::Stream>) -> Self {
         let names: Vec<Name> = shared.config.services.keys().cloned().collect();
         Self {
             names: in_lines(&names),
@@ -217,23 +219,23 @@ impl<N: Net> Forward<N> {
                 return Err(failure);
             }
         };
-        let relay = self.shared.net.relay(&mut data, &mut backend, &Uncounted);
+        let carried = relay(&self.shared.net, &mut data, &mut backend, &Uncounted);
         let ended = tokio::select! {
             biased;
-            ended = relay => ended.map_err(|error| error.to_string()),
+            ended = carried => ended.map_err(|error| error.to_string()),
             () = self.shared.tasks.entered(Phase::Closing) => Err("this process ends".to_owned()),
         };
         if let Err(error) = ended {
             tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
-            self.shared.net.abort(data.stream);
-            self.shared.net.abort(backend.stream);
+            self.shared.abort(data.stream);
+            self.shared.abort(backend.stream);
             return Err(ClientFailure::DataIoError);
         }
         Ok(())
     }
 
     /// Backend first, then DATA: a DATA connection that arrives is ready.
-    async fn connect(&self) -> Result<(Side<N::Stream>, Side<N::Stream>), Failure> {
+    async fn connect(&self) -> Result<(Half<N>, Half<N>), Failure> {
         let Self { shared, id, name, source, .. } = self;
         let Some(endpoint) = shared.config.services.get(name) else {
             tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
@@ -248,11 +250,13 @@ impl<N: Net> Forward<N> {
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side { stream, read_ahead: Bytes::new() };
-        Ok((side(data), side(backend)))
+        Ok((side(data), side(Transport::Plain(backend))))
     }
 
-    async fn dial_data(&self) -> Result<N::Stream, Box<dyn std::error::Error + Send + Sync>> {
-        let mut stream = dial(&self.shared.net, &self.upstream).await?;
+    async fn dial_data(
+        &self,
+    ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut stream = Transport::Plain(dial(&self.shared.net, &self.upstream).await?);
         let line = format!("{}\n", Line::Data(self.id));
         timeout(WRITE_TIMEOUT, async {
             stream.write_all(line.as_bytes()).await?;
@@ -262,6 +266,9 @@ impl<N: Net> Forward<N> {
         Ok(stream)
     }
 }
+
+/// One end of a forwarded request.
+type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
 /// What the listening peer is told, and what is counted here.
 type Failure = (FailReason, ClientFailure);

@@ -16,6 +16,7 @@ use crate::relay::Side;
 use crate::request::Request;
 use crate::routes::{LinkId, Lookup, Provider};
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::wire::{FailReason, Line};
 
 /// A routed request and the stream to its backend.
@@ -23,7 +24,7 @@ pub struct Forwarded<N: Net> {
     /// Ends when the relay does.
     pub request: Request,
     /// The DATA connection, or the connection to a backend of our own.
-    pub backend: Side<N::Stream>,
+    pub backend: Side<Transport<N::Stream>>,
     /// Keeps the request active with its provider until dropped.
     pub assigned: Assigned<N>,
 }
@@ -99,7 +100,7 @@ pub async fn forward<N: Net>(
 async fn connect<N: Net>(
     assigned: &Assigned<N>,
     source: SocketAddr,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let Assigned { shared, assignment } = assigned;
     let connected = match assignment.provider {
         Provider::Local => dial_own_backend(shared, &assignment.name).await,
@@ -115,14 +116,14 @@ async fn connect<N: Net>(
 async fn dial_own_backend<N: Net>(
     shared: &Shared<N>,
     name: &Name,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let stream = dial(&shared.net, backend).await.map_err(|error| {
         tracing::warn!(%name, %error, "a backend cannot be reached");
         ForwardError::Failed(error.fail_reason())
     })?;
-    Ok(Side { stream, read_ahead: Bytes::new() })
+    Ok(Side { stream: Transport::Plain(stream), read_ahead: Bytes::new() })
 }
 
 /// Sends FORWARD and waits for its DATA connection. Whatever happens, the id has
@@ -132,7 +133,7 @@ async fn fetch_data<N: Net>(
     assignment: &Assignment,
     link: LinkId,
     source: SocketAddr,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let id = shared.proxy_id();
     let line = Line::Forward { id, name: assignment.name.clone(), source };
     let deadline = Instant::now() + shared.config.timing.data_timeout;

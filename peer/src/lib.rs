@@ -34,4 +34,5 @@ pub mod request;
 pub mod routes;
 pub mod shared;
 pub mod tasks;
+pub mod transport;
 pub mod wire;

@@ -17,6 +17,7 @@ use crate::pending::Identity;
 use crate::routes::LinkId;
 use crate::shared::Shared;
 use crate::tasks::Phase;
+use crate::transport::Transport;
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
 /// Why a link ended.
@@ -40,7 +41,7 @@ enum Ended {
 /// came after that line.
 pub async fn serve_link<N: Net>(
     shared: Arc<Shared<N>>,
-    stream: N::Stream,
+    stream: Transport<N::Stream>,
     input: LineBuffer,
     peer: PeerId,
     source: SocketAddr,
@@ -69,7 +70,7 @@ pub async fn serve_link<N: Net>(
 /// Counts and logs a broken rule, and answers with ERROR.
 pub async fn refuse_peer<N: Net>(
     shared: &Shared<N>,
-    control: Control<N::Stream>,
+    control: Control<Transport<N::Stream>>,
     error: &WireError,
     source: SocketAddr,
 ) {
@@ -92,7 +93,7 @@ impl<N: Net> Drop for OpenLink<N> {
 
 struct Link<N: Net> {
     open: OpenLink<N>,
-    control: Control<N::Stream>,
+    control: Control<Transport<N::Stream>>,
     forwards: mpsc::Receiver<Forward>,
     /// FORWARD lines that are queued, each with the position at its end.
     unwritten: VecDeque<(u64, ProxyId)>,

@@ -26,6 +26,7 @@ use crate::refusal::{Cause, h2_goaway, http_answer, refuse, tls_alert};
 use crate::relay::Side;
 use crate::shared::Shared;
 use crate::tasks::{Busy, Phase};
+use crate::transport::{Transport, relay};
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
 /// What arrives on a listening address.
@@ -43,7 +44,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
         match listener.accept().await {
             Ok((stream, source)) => {
                 let connection = Connection {
-                    stream,
+                    stream: Transport::Plain(stream),
                     source,
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
@@ -66,7 +67,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
 /// A connection whose purpose is not known yet.
 struct Connection<N: Net> {
     shared: Arc<Shared<N>>,
-    stream: N::Stream,
+    stream: Transport<N::Stream>,
     /// The public client: the other end, or whom a trusted proxy speaks for.
     source: SocketAddr,
     /// Everything read so far that is not consumed.
@@ -296,23 +297,23 @@ impl<N: Net> Connection<N> {
 /// Carries a connected request to its end.
 async fn carry<N: Net>(
     shared: &Shared<N>,
-    mut client: Side<N::Stream>,
+    mut client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
     public: Public,
 ) {
     let Forwarded { request, mut backend, assigned: _assigned } = forwarded;
-    let relay = async {
+    let carried = async {
         if matches!(public, Public::Connect) {
             let established =
                 client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n");
             timeout(WRITE_TIMEOUT, established).await??;
         }
-        shared.net.relay(&mut client, &mut backend, &request).await?;
+        relay(&shared.net, &mut client, &mut backend, &request).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     };
     let ended = tokio::select! {
         biased;
-        ended = relay => ended,
+        ended = carried => ended,
         () = shared.tasks.entered(Phase::Closing) => Err("this process ends".into()),
     };
     match ended {
@@ -320,8 +321,8 @@ async fn carry<N: Net>(
         Err(error) => {
             tracing::debug!(%error, "a request broke");
             // Neither end may take the cut for a clean end.
-            shared.net.abort(client.stream);
-            shared.net.abort(backend.stream);
+            shared.abort(client.stream);
+            shared.abort(backend.stream);
             request.failed(ProxyError::DataIoError);
         }
     }
@@ -329,7 +330,7 @@ async fn carry<N: Net>(
 
 async fn refuse_public<N: Net>(
     shared: &Shared<N>,
-    stream: N::Stream,
+    stream: Transport<N::Stream>,
     cause: Cause,
     public: Public,
 ) {
@@ -338,6 +339,6 @@ async fn refuse_public<N: Net>(
         Public::Connect => refuse(stream, &http_answer(cause, false)).await,
         Public::Tls => refuse(stream, &tls_alert(cause)).await,
         // Raw TCP has no words for it.
-        Public::Tcp => shared.net.abort(stream),
+        Public::Tcp => shared.abort(stream),
     }
 }

@@ -52,8 +52,8 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// overrides it, with the same half-close, counting and errors.
     fn relay<M: Meter>(
         &self,
-        public: &mut Side<Self::Stream>,
-        backend: &mut Side<Self::Stream>,
+        public: Side<&mut Self::Stream>,
+        backend: Side<&mut Self::Stream>,
         meter: &M,
     ) -> impl Future<Output = Result<(), RelayError>> + Send {
         relay::copy_both(public, backend, meter)

@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::names::ProxyId;
 use crate::net::Net;
 use crate::tasks::{Phase, Tasks};
+use crate::transport::Transport;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {
@@ -18,7 +19,7 @@ pub struct Shared<N: Net> {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who serves what, and who waits.
-    pub mesh: Mesh<N::Stream>,
+    pub mesh: Mesh<Transport<N::Stream>>,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
@@ -41,6 +42,11 @@ impl<N: Net> Shared<N> {
     pub fn is_ready(&self) -> bool {
         let registered = || self.config.connect.iter().any(|one| self.metrics.is_link_up(one));
         self.tasks.phase() == Phase::Serving && (self.config.is_listening() || registered())
+    }
+
+    /// Closes `stream` so that the other end takes it for no clean end.
+    pub fn abort(&self, stream: Transport<N::Stream>) {
+        self.net.abort(stream.into_inner());
     }
 
     /// A proxy id that was never used.
