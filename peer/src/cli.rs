@@ -85,7 +85,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("ops-proxy: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+            let configuration =
+                matches!(failure, Failure::Config(_) | Failure::Start(StartError::Config(_)));
+            ExitCode::from(if configuration { 2 } else { 1 })
         }
     }
 }
@@ -111,6 +113,7 @@ fn configure(settings: Settings) -> Result<PeerConfig, ConfigError> {
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         node: std::env::var("NODE_NAME").ok(),
         pod: std::env::var("POD_NAME").ok(),
+        token: std::env::var("OPS_PROXY_TOKEN").ok(),
         random,
     })
 }

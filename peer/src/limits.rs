@@ -91,3 +91,13 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What was cut at the end of the process has this long to be closed.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Fewest bytes of a token: the 32 of a key of HMAC-SHA256 (RFC 2104 §3), so that
+/// guessing is hopeless even without a limit on tries.
+pub const TOKEN_BYTES_MIN: usize = 32;
+
+/// How often the files of certificates, keys and tokens are looked at.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Largest file of certificates, keys, revocations or tokens, in bytes.
+pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;

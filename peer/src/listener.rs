@@ -13,21 +13,19 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
-use crate::control::{Control, ControlError, first_line, read_more};
+use crate::control::read_more;
 use crate::dial::is_out_of_resources;
 use crate::forward::{Forwarded, forward};
+use crate::handshake::PeerConnection;
 use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE, WRITE_TIMEOUT};
-use crate::link::{refuse_peer, serve_link};
 use crate::metrics::{Protocol, ProxyError, Rejection};
 use crate::names::Name;
 use crate::net::{Listener, Net};
-use crate::pending::Identity;
 use crate::refusal::{Cause, h2_goaway, http_answer, refuse, tls_alert};
 use crate::relay::Side;
 use crate::shared::Shared;
 use crate::tasks::{Busy, Phase};
 use crate::transport::{Transport, relay};
-use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
 /// What arrives on a listening address.
 #[derive(Debug, Clone)]
@@ -44,7 +42,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
         match listener.accept().await {
             Ok((stream, source)) => {
                 let connection = Connection {
-                    stream: Transport::Plain(stream),
+                    stream,
                     source,
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
@@ -67,7 +65,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
 /// A connection whose purpose is not known yet.
 struct Connection<N: Net> {
     shared: Arc<Shared<N>>,
-    stream: Transport<N::Stream>,
+    stream: N::Stream,
     /// The public client: the other end, or whom a trusted proxy speaks for.
     source: SocketAddr,
     /// Everything read so far that is not consumed.
@@ -170,60 +168,16 @@ impl<N: Net> Connection<N> {
                 self.serve_public(name, Public::Connect).await;
             }
             Verdict::Tls { name } => self.serve_public(name, Public::Tls).await,
-            Verdict::Peer => self.serve_peer().await,
-            Verdict::PeerTls => {
-                self.reject(Rejection::TlsPeer);
-                refuse(self.stream, &tls_alert(Cause::TlsPeer)).await;
-            }
+            Verdict::Peer => self.into_peer().serve_plaintext().await,
+            Verdict::PeerTls => self.into_peer().serve_tls().await,
             Verdict::Refused(refusal) => self.refuse_head(refusal).await,
         }
     }
 
-    /// A plaintext peer: its first line says whether this is a link or DATA.
-    async fn serve_peer(self) {
-        let Self { shared, mut stream, source, head, deadline, busy } = self;
-        if !shared.config.insecure_plaintext && !source.ip().to_canonical().is_loopback() {
-            shared.metrics.rejected(Rejection::PlaintextPeer);
-            let error = WireError {
-                code: ErrorCode::Unauthorized,
-                text: "plaintext peers are let in on loopback only",
-            };
-            tracing::warn!(%source, "a plaintext peer was refused; see --insecure-plaintext");
-            return Control::new(stream, LineBuffer::default())
-                .refuse(error.code, error.text)
-                .await;
-        }
-        // A link is no request: draining does not wait for it.
-        drop(busy);
-        let mut lines = LineBuffer::starting_with(&head);
-        let line = match timeout_at(deadline, first_line(&mut stream, &mut lines)).await {
-            Ok(Ok(line)) => Line::parse(&line),
-            Ok(Err(ControlError::Wire(error))) => Err(error),
-            Ok(Err(ControlError::Io(error))) => {
-                shared.metrics.rejected(Rejection::HeadIncomplete);
-                return tracing::debug!(%source, %error, "a peer left within its first line");
-            }
-            Err(_) => {
-                shared.metrics.rejected(Rejection::HandshakeTimeout);
-                return tracing::warn!(%source, "a peer sent no whole first line in time");
-            }
-        };
-        let error = match line {
-            Ok(Line::Hello(peer)) => return serve_link(shared, stream, lines, peer, source).await,
-            Ok(Line::Data(id)) => {
-                let data = Side { stream, read_ahead: lines.into_rest() };
-                if !shared.mesh.claim(id, &Identity::Plaintext(source.ip()), data) {
-                    tracing::info!(%source, %id, "an unexpected DATA connection was closed");
-                }
-                return;
-            }
-            Ok(_) => WireError {
-                code: ErrorCode::UnexpectedCommand,
-                text: "a connection begins with HELLO or DATA",
-            },
-            Err(error) => error,
-        };
-        refuse_peer(&shared, Control::new(stream, lines), &error, source).await;
+    /// A peer. A link is no request: draining does not wait for it.
+    fn into_peer(self) -> PeerConnection<N> {
+        let Self { shared, stream, source, head, deadline, busy: _ } = self;
+        PeerConnection { shared, stream, head: head.freeze(), source, deadline }
     }
 
     async fn serve_public(self, name: Name, public: Public) {
@@ -239,7 +193,7 @@ impl<N: Net> Connection<N> {
         }
         match forward(&shared, &name, protocol, source).await {
             Ok(forwarded) => {
-                let client = Side { stream, read_ahead: head.freeze() };
+                let client = Side { stream: Transport::Plain(stream), read_ahead: head.freeze() };
                 carry(&shared, client, forwarded, public).await;
             }
             Err(why) => refuse_public(&shared, stream, Cause::NotForwarded(why), public).await,
@@ -330,7 +284,7 @@ async fn carry<N: Net>(
 
 async fn refuse_public<N: Net>(
     shared: &Shared<N>,
-    stream: Transport<N::Stream>,
+    stream: N::Stream,
     cause: Cause,
     public: Public,
 ) {
@@ -339,6 +293,6 @@ async fn refuse_public<N: Net>(
         Public::Connect => refuse(stream, &http_answer(cause, false)).await,
         Public::Tls => refuse(stream, &tls_alert(cause)).await,
         // Raw TCP has no words for it.
-        Public::Tcp => shared.abort(stream),
+        Public::Tcp => shared.net.abort(stream),
     }
 }

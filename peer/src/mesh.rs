@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
+use crate::auth::Identity;
 use crate::limits::FORWARDS_QUEUED_PER_LINK;
 use crate::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::names::{Name, PeerId, ProxyId};
-use crate::pending::{Entry, Identity, Pending};
+use crate::pending::{Entry, Pending};
 use crate::relay::Side;
 use crate::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
 use crate::wire::{FailReason, Line};
@@ -177,10 +178,12 @@ impl<S> Mesh<S> {
         }
     }
 
-    /// A DATA connection names this id. On success it belongs to the request
+    /// A DATA connection of `identity`, if it has one, names this id. On success it belongs to the request
     /// that waited; otherwise it is counted as unexpected and closed.
-    pub fn claim(&self, id: ProxyId, identity: &Identity, data: Side<S>) -> bool {
-        let claimed = self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok());
+    pub fn claim(&self, id: ProxyId, identity: Option<&Identity>, data: Side<S>) -> bool {
+        let claimed = identity.and_then(|identity| {
+            self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok())
+        });
         let Some(waiting) = claimed else {
             self.metrics.unexpected_data();
             return false;

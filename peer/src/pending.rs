@@ -6,20 +6,12 @@
 //! matched or timed out, never both and never neither.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use tokio::time::Instant;
 
+use crate::auth::Identity;
 use crate::names::ProxyId;
 use crate::routes::LinkId;
-
-/// Who is at the other end of a peer connection, as far as was proven. A DATA
-/// connection must show the identity of the link that got the FORWARD.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// A plaintext peer proves nothing but where it comes from.
-    Plaintext(IpAddr),
-}
 
 /// One id that waits.
 #[derive(Debug)]
@@ -118,6 +110,7 @@ impl<T> Pending<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use proptest::prelude::*;

@@ -1,13 +1,15 @@
 //! What the tasks of one peer share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::PeerConfig;
+use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::Mesh;
 use crate::metrics::Metrics;
 use crate::names::ProxyId;
 use crate::net::Net;
 use crate::tasks::{Phase, Tasks};
+use crate::tls::Tls;
 use crate::transport::Transport;
 
 /// One peer, as its tasks see it.
@@ -20,21 +22,38 @@ pub struct Shared<N: Net> {
     pub metrics: Arc<Metrics>,
     /// Who serves what, and who waits.
     pub mesh: Mesh<Transport<N::Stream>>,
+    /// How peers prove who they are; `None`, they speak plaintext.
+    pub tls: Option<Tls>,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
 
 impl<N: Net> Shared<N> {
     /// A peer that runs nothing yet.
-    pub fn new(config: PeerConfig, net: N) -> Self {
+    ///
+    /// # Errors
+    /// The key of a TLS file that is missing or of no use.
+    pub fn new(config: PeerConfig, net: N) -> Result<Self, ConfigError> {
         let metrics = Arc::new(Metrics::new(&config));
-        Self {
+        let tls = match config.tls.is_set() {
+            true => Some(Tls::open(&net, config.tls.clone(), &metrics)?),
+            false => None,
+        };
+        Ok(Self {
+            tls,
             mesh: Mesh::new(metrics.clone(), config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
             metrics,
             config,
             net,
-        }
+        })
+    }
+
+    /// Whether a peer from `source` may speak plaintext: not where TLS is set up,
+    /// for there somebody on loopback may be a proxy of strangers.
+    pub fn lets_in_plaintext(&self, source: IpAddr) -> bool {
+        let secure = self.tls.as_ref().is_some_and(|tls| tls.current().server.is_some());
+        self.config.insecure_plaintext || (!secure && source.to_canonical().is_loopback())
     }
 
     /// Whether traffic may be sent here: not draining, and listening or

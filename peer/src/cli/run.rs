@@ -36,13 +36,13 @@ async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = &mut running => return Ok(()),
-        () = signals.next() => info!("draining; a second signal ends the peer at once"),
+        () = signals.next(|| handle.reload()) => info!("draining; a second signal ends the peer at once"),
     }
     handle.drain();
     tokio::select! {
         biased;
         () = &mut running => Ok(()),
-        () = signals.next() => Err(Failure::Interrupted),
+        () = signals.next(|| handle.reload()) => Err(Failure::Interrupted),
     }
 }
 

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use serde::{Deserialize, Deserializer, de};
 use toml::de::DeTable;
 use tracing::level_filters::LevelFilter;
 
+use crate::auth::Token;
 use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timing};
 use crate::names::PeerId;
+use crate::tls::{TlsConfig, TokenSource};
 
 /// Where the admin pages are served unless told otherwise.
 pub(super) const DEFAULT_ADMIN: SocketAddr =
@@ -98,6 +101,30 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
 
+    /// This peer's certificate chain, PEM; with it, peers speak TLS 1.3
+    #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CA certificates that verify the other side, PEM; with it, listening peers are dialled with TLS
+    #[arg(long, env = "OPS_PROXY_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Certificate revocation lists of that CA, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
+    pub tls_crl: Option<PathBuf>,
+
+    /// A file with the token shown to listening peers; or the token itself in OPS_PROXY_TOKEN
+    #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// A TOML file of [[token]] tables (secret, peer, names) that connecting peers may show
+    #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
+    pub accept_tokens: Option<PathBuf>,
+
     /// Let links between peers leave this machine although they are not encrypted [default: false]
     #[arg(
         long,
@@ -122,7 +149,7 @@ pub struct Settings {
 }
 
 /// What the machine says about itself, where the operator said nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Surroundings {
     /// The host name; may be empty.
     pub host: String,
@@ -130,6 +157,8 @@ pub struct Surroundings {
     pub node: Option<String>,
     /// `POD_NAME`.
     pub pod: Option<String>,
+    /// `OPS_PROXY_TOKEN`.
+    pub token: Option<String>,
     /// Tells apart the peers of one host.
     pub random: [u8; 4],
 }
@@ -195,6 +224,12 @@ impl Settings {
             drain_grace: self.drain_grace.or(file.drain_grace),
             drain_limit: self.drain_limit.or(file.drain_limit),
             name_retention: self.name_retention.or(file.name_retention),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            tls_ca: self.tls_ca.or(file.tls_ca),
+            tls_crl: self.tls_crl.or(file.tls_crl),
+            token_file: self.token_file.or(file.token_file),
+            accept_tokens: self.accept_tokens.or(file.accept_tokens),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
@@ -208,6 +243,7 @@ impl Settings {
     /// The first key at fault, and what is wrong with it.
     pub fn into_config(self, surroundings: Surroundings) -> Result<PeerConfig, ConfigError> {
         let timing = self.timing();
+        let token = token(self.token_file, surroundings.token.as_deref())?;
         let mut services = BTreeMap::new();
         for Service { name, backend } in self.service {
             if services.insert(name.clone(), backend).is_some() {
@@ -230,6 +266,14 @@ impl Settings {
             admin: self.admin.map_or(Some(DEFAULT_ADMIN), |Admin(addr)| addr),
             trusted_proxies: self.trusted_proxies.into_iter().map(|Source(net)| net).collect(),
             insecure_plaintext: self.insecure_plaintext.unwrap_or(false),
+            tls: TlsConfig {
+                cert: self.tls_cert,
+                key: self.tls_key,
+                ca: self.tls_ca,
+                crl: self.tls_crl,
+                token,
+                accept_tokens: self.accept_tokens,
+            },
             timing,
         };
         config.check()?;
@@ -260,6 +304,20 @@ impl Surroundings {
         let host = if host.is_empty() { "peer" } else { &host };
         let suffix = u32::from_be_bytes(self.random);
         format!("{host}-{suffix:08x}").parse().expect("made of the bytes of a peer id only")
+    }
+}
+
+/// The token of this peer: from its file, or from the environment.
+fn token(file: Option<PathBuf>, given: Option<&str>) -> Result<Option<TokenSource>, ConfigError> {
+    match (file, given.filter(|text| !text.is_empty())) {
+        (Some(_), Some(_)) => {
+            Err(ConfigError::new("token_file", "the token is in OPS_PROXY_TOKEN already"))
+        }
+        (Some(path), None) => Ok(Some(TokenSource::File(path))),
+        (None, Some(text)) => Token::new(text.as_bytes())
+            .map(|token| Some(TokenSource::Given(token)))
+            .map_err(|error| ConfigError::new("OPS_PROXY_TOKEN", error)),
+        (None, None) => Ok(None),
     }
 }
 

@@ -115,6 +115,8 @@ words! {
         PlaintextPeer = "plaintext_peer",
         /// A TLS peer, while no peer certificates are configured.
         TlsPeer = "tls_peer",
+        /// A peer's TLS handshake failed.
+        TlsHandshake = "tls_handshake",
         /// No whole first line before the deadline.
         HandshakeTimeout = "handshake_timeout",
         /// HELLO of another version.

@@ -15,7 +15,7 @@ fn file(text: &str) -> Settings {
 }
 
 fn surroundings() -> Surroundings {
-    Surroundings { host: "box".to_owned(), node: None, pod: None, random: [0xab, 0, 0, 1] }
+    Surroundings { host: "box".to_owned(), node: None, pod: None, token: None, random: [0xab, 0, 0, 1] }
 }
 
 fn config(line: &str) -> Result<PeerConfig, ConfigError> {
@@ -112,6 +112,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         host: "a host's name!".to_owned(),
         node: Some("node-1".to_owned()),
         pod: Some("pod-1".to_owned()),
+        token: None,
         random: [0; 4],
     };
     let config = listening().into_config(kubernetes).unwrap();
@@ -122,6 +123,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         host: String::new(),
         node: Some(String::new()),
         pod: Some(String::new()),
+        token: None,
         random: [0; 4],
     };
     let config = listening().into_config(nameless).unwrap();
