@@ -143,13 +143,25 @@ impl Direction {
                     *self = Self::Reading;
                 }
                 Self::Closing => {
-                    ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(Broken::Writer)?;
+                    match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
+                        Ok(()) => {}
+                        // The other end is gone for good. If that was a reset, the
+                        // direction that reads from it says so; if it had ended its
+                        // own direction before, as a server does that closes under
+                        // the last close_notify, nothing was lost that it wanted.
+                        Err(error) if is_gone(&error) => {}
+                        Err(error) => return Poll::Ready(Err(Broken::Writer(error))),
+                    }
                     *self = Self::Closed;
                 }
                 Self::Closed => return Poll::Ready(Ok(())),
             }
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
 /// One read, and the writes that follow from it. The buffer is this function's
