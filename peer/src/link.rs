@@ -180,7 +180,7 @@ impl<N: Net> Link<N> {
             }
             Line::Unregister(names) => {
                 let had = mesh.unregister(self.open.id, &names);
-                names.iter().for_each(|name| drop(self.permitted.remove(name)));
+                self.permitted.retain(|name| !names.contains(name));
                 self.control.queue(&Line::Ok(had));
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),

@@ -15,7 +15,13 @@ fn file(text: &str) -> Settings {
 }
 
 fn surroundings() -> Surroundings {
-    Surroundings { host: "box".to_owned(), node: None, pod: None, token: None, random: [0xab, 0, 0, 1] }
+    Surroundings {
+        host: "box".to_owned(),
+        node: None,
+        pod: None,
+        token: None,
+        random: [0xab, 0, 0, 1],
+    }
 }
 
 fn config(line: &str) -> Result<PeerConfig, ConfigError> {
