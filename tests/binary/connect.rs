@@ -37,7 +37,9 @@ async fn the_200_waits_for_the_backend() {
     stream.write_all(format!("CONNECT {NAME}:1 HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
     let forward = peer.forward().await;
     // The request is pending, and nothing was promised.
-    public.until("a pending id", |m| m.value("ops_proxy_pending_data_connections", &[]) == 1.0).await;
+    public
+        .until("a pending id", |m| m.value("ops_proxy_pending_data_connections", &[]) == 1.0)
+        .await;
     let mut byte = [0];
     assert_eq!(
         stream.try_read(&mut byte).unwrap_err().kind(),
@@ -71,7 +73,9 @@ async fn a_name_that_is_not_registered_is_404_and_nothing_is_dialled() {
 async fn a_malformed_target_is_400() {
     let echo = Backend::echo().await;
     let mesh = Mesh::serving(Path::Local, echo.addr(), "").await;
-    for target in [NAME, "app.example:", "app.example:x", "app.example:70000", "http://app.example/", "/"] {
+    for target in
+        [NAME, "app.example:", "app.example:x", "app.example:70000", "http://app.example/", "/"]
+    {
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
         let answer = client::exchange(mesh.addr(), request.as_bytes()).await;
         assert_eq!(answer.status, 400, "CONNECT {target}");

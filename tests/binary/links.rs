@@ -18,11 +18,9 @@ fn of_name(metrics: &Metrics, family: &str) -> f64 {
 #[tokio::test]
 async fn every_heartbeat_is_a_registration() {
     let public = listening("").await;
-    let _behind = connecting(
-        public.listen(),
-        &format!("--service {NAME}=127.0.0.1:1 --heartbeat 50ms"),
-    )
-    .await;
+    let _behind =
+        connecting(public.listen(), &format!("--service {NAME}=127.0.0.1:1 --heartbeat 50ms"))
+            .await;
     let metrics = public
         .until("three registrations", |metrics| {
             of_name(metrics, "ops_proxy_client_registrations_total") >= 3.0

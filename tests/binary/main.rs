@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "the far ends of the tests are real sockets and processes"
 )]
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod admin;
 mod connect;
@@ -82,7 +83,7 @@ impl Mesh {
             }
         };
         public.serves(&[NAME]).await;
-        Self { public, behind: behind }
+        Self { public, behind }
     }
 
     /// Where the public arrives.

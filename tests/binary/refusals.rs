@@ -177,7 +177,10 @@ async fn bytes_of_no_protocol_are_closed_and_counted() {
 async fn an_upload_to_an_unknown_name_can_still_read_its_answer() {
     let public = listening("").await;
     let body = vec![b'x'; 200_000];
-    let head = format!("POST / HTTP/1.1\r\nHost: nobody.example\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: nobody.example\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     let request = [head.as_bytes(), &body].concat();
     assert_refusal(&client::exchange(public.listen(), &request).await, 404);
 }
