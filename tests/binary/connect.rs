@@ -34,7 +34,7 @@ async fn the_200_waits_for_the_backend() {
     let public = listening("").await;
     let mut peer = Link::register(public.listen(), "by-hand", &[NAME]).await;
     let mut stream = connect(public.listen()).await;
-    stream.write_all(format!("CONNECT {NAME}:1 HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
     let forward = peer.forward().await;
     // The request is pending, and nothing was promised.
     public

@@ -154,7 +154,7 @@ async fn a_websocket_upgrade_carries_any_bytes_afterwards() {
         let upgraded = Backend::start(|mut stream| async move {
             let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                 Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-            client::head(&mut stream).await;
+            client::raw_head(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();
             let (mut reader, mut writer) = stream.split();
             tokio::io::copy(&mut reader, &mut writer).await.unwrap();
@@ -200,6 +200,7 @@ async fn a_head_in_one_byte_writes_takes_the_same_way() {
         tokio::task::yield_now().await;
     }
     assert_eq!(client::last_answer(&mut stream).await.text(), format!("GET /slowly\n{NAME}\n"));
+    drop(stream);
     let metrics = mesh.public.quiet().await;
     assert_eq!(metrics.value("ops_proxy_requests_success_total", &[("protocol", "http")]), 1.0);
 }

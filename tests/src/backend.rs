@@ -129,7 +129,7 @@ impl Backend {
         Self::start(move |mut stream| {
             let barrier = Arc::clone(&barrier);
             async move {
-                client::head(&mut stream).await;
+                client::raw_head(&mut stream).await;
                 barrier.wait().await;
                 let answer =
                     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nmet";

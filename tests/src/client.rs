@@ -52,6 +52,11 @@ pub fn get_request(path: &str, host: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
+/// A whole CONNECT request.
+pub fn connect_request(name: &str) -> String {
+    format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n")
+}
+
 /// GET on a connection of its own.
 pub async fn get(to: SocketAddr, path: &str, host: &str) -> Answer {
     exchange(to, get_request(path, host).as_bytes()).await
@@ -86,8 +91,13 @@ pub async fn next_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     answer
 }
 
-/// Reads a head and not a byte more.
+/// Reads the head of an answer and not a byte more.
 pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
+    parse_head(&raw_head(stream).await).expect("the head of an answer").0
+}
+
+/// Reads a head, of a request or of an answer, and not a byte more.
+pub async fn raw_head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let whole = async {
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -97,7 +107,7 @@ pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
         io::Result::Ok(())
     };
     within("a head", whole).await.expect("a whole head");
-    parse_head(&bytes).expect("an HTTP head").0
+    bytes
 }
 
 /// Everything until the end of the stream.
