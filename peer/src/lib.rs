@@ -10,10 +10,27 @@
 //! |---|---|
 //! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`] | [`net`], [`listener`], [`link`], [`forward`], [`dial_back`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
 
+pub mod admin;
 pub mod backoff;
+pub mod classify;
 pub mod config;
+pub mod control;
+pub mod dial;
+pub mod dial_back;
+pub mod forward;
 pub mod limits;
+pub mod link;
+pub mod listener;
+pub mod mesh;
+pub mod metrics;
 pub mod names;
 pub mod net;
+pub mod peer;
+pub mod pending;
+pub mod refusal;
 pub mod relay;
+pub mod request;
+pub mod routes;
+pub mod shared;
+pub mod tasks;
 pub mod wire;

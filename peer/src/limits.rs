@@ -81,3 +81,13 @@ pub const ADMIN_CONNECTIONS: usize = 64;
 
 /// An admin client must send its request head within this time.
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a client of a name without provider is asked to wait, in `Retry-After`:
+/// about as long as a peer needs to come back.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How often names that nobody serves are looked over.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What was cut at the end of the process has this long to be closed.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,279 @@
+//! The connecting side: keeps a link to a listening peer, registers our names
+//! there, and answers each FORWARD with a DATA connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+use crate::backoff::Backoff;
+use crate::config::Endpoint;
+use crate::control::{Control, ControlError, Event};
+use crate::dial::dial;
+use crate::limits::{FORWARDS_PER_LINK, WRITE_TIMEOUT};
+use crate::metrics::{ClientFailure, Rejection};
+use crate::names::{Name, ProxyId};
+use crate::net::Net;
+use crate::relay::{Meter, Side};
+use crate::shared::Shared;
+use crate::tasks::Phase;
+use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the listening peer closed it")]
+    Closed,
+    #[error("nothing was heard for the peer timeout")]
+    Silent,
+    #[error("the listening peer does not read")]
+    Stalled,
+    #[error("the listening peer refused: {0}: {1:?}")]
+    Refused(ErrorCode, String),
+    #[error("this process ends")]
+    Closing,
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Keeps a link to `upstream` until the peer closes.
+pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
+    let mut backoff = Backoff::default();
+    shared.metrics.client_link(&upstream, false);
+    while shared.tasks.phase() < Phase::Draining {
+        let began = Instant::now();
+        match dial(&shared.net, &upstream).await {
+            Ok(stream) => {
+                let mut link = Link::new(shared.clone(), upstream.clone(), stream);
+                let ended = link.run().await;
+                shared.metrics.client_link(&upstream, false);
+                tracing::warn!(%upstream, reason = %ended, "link down");
+                if let Ended::Control(ControlError::Wire(error)) = ended {
+                    shared.metrics.rejected(Rejection::from(error.code));
+                    link.control.refuse(error.code, error.text).await;
+                }
+                backoff.link_ended(began.elapsed());
+            }
+            Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
+        }
+        let wait = backoff.next(shared.random());
+        tracing::debug!(%upstream, ?wait, "dialling again after");
+        tokio::select! {
+            biased;
+            () = shared.tasks.entered(Phase::Draining) => {}
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+struct Link<N: Net> {
+    shared: Arc<Shared<N>>,
+    upstream: Endpoint,
+    control: Control<N::Stream>,
+    /// Our names, in groups of a line each.
+    names: Vec<Vec<Name>>,
+    /// When the last whole line came.
+    heard: Instant,
+    /// FAIL lines of forwards that did not get to their DATA connection.
+    failed: (mpsc::Sender<Line>, mpsc::Receiver<Line>),
+    /// One for each request that this link may still carry.
+    slots: Arc<Semaphore>,
+    registered: bool,
+}
+
+impl<N: Net> Link<N> {
+    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, stream: N::Stream) -> Self {
+        let names: Vec<Name> = shared.config.services.keys().cloned().collect();
+        Self {
+            names: in_lines(&names),
+            control: Control::new(stream, LineBuffer::default()),
+            heard: Instant::now(),
+            failed: mpsc::channel(FORWARDS_PER_LINK),
+            slots: Arc::new(Semaphore::new(FORWARDS_PER_LINK)),
+            registered: false,
+            shared,
+            upstream,
+        }
+    }
+
+    async fn run(&mut self) -> Ended {
+        let shared = self.shared.clone();
+        let timing = shared.config.timing;
+        self.control.queue(&Line::Hello(shared.config.peer_id.clone()));
+        let mut heartbeat = interval(timing.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = false;
+        loop {
+            let silent_at = self.heard + timing.peer_timeout;
+            let stalled_at = self.control.stalled_at();
+            let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
+            tokio::select! {
+                biased;
+                () = shared.tasks.entered(Phase::Closing) => return Ended::Closing,
+                () = shared.tasks.entered(Phase::Draining), if !draining => {
+                    draining = true;
+                    heartbeat.reset_immediately();
+                }
+                event = self.control.event() => match event {
+                    Ok(Event::Line(line)) => {
+                        self.heard = Instant::now();
+                        if let Err(ended) = self.take(line) {
+                            return ended;
+                        }
+                    }
+                    Ok(Event::Written(_)) => {}
+                    Ok(Event::Ended) => return Ended::Closed,
+                    Err(error) => return error.into(),
+                },
+                Some(line) = self.failed.1.recv() => { self.control.queue(&line); }
+                _ = heartbeat.tick() => self.beat(draining),
+                () = sleep_until(wake) => {
+                    return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
+                }
+            }
+        }
+    }
+
+    /// REGISTER is the heartbeat; while draining, UNREGISTER is.
+    fn beat(&mut self, draining: bool) {
+        for names in self.names.clone() {
+            self.control.queue(&match draining {
+                false => Line::Register(names),
+                true => Line::Unregister(names),
+            });
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), Ended> {
+        match line {
+            // HELLO is answered with 0, a REGISTER of ours with at least 1.
+            Line::Ok(count) => {
+                if count > 0 && !self.registered {
+                    self.registered = true;
+                    self.shared.metrics.client_link(&self.upstream, true);
+                    tracing::info!(upstream = %self.upstream, "link up, names registered");
+                }
+                Ok(())
+            }
+            Line::Forward { id, name, source } => {
+                self.forward(id, name, source);
+                Ok(())
+            }
+            Line::Error(code, text) => Err(Ended::Refused(code, text)),
+            Line::Hello(_)
+            | Line::Register(_)
+            | Line::Unregister(_)
+            | Line::Fail(..)
+            | Line::Data(_) => Err(Ended::Control(ControlError::Wire(WireError {
+                code: ErrorCode::UnexpectedCommand,
+                text: "this line has no place on a link to a connecting peer",
+            }))),
+        }
+    }
+
+    /// Serves a FORWARD beside all others: none waits for another.
+    fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr) {
+        self.shared.metrics.client_forward_began();
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            self.control.queue(&Line::Fail(id, FailReason::Overloaded));
+            return self.shared.metrics.client_forward_ended(Err(ClientFailure::Overloaded));
+        };
+        let forward = Forward {
+            shared: self.shared.clone(),
+            upstream: self.upstream.clone(),
+            id,
+            name,
+            source,
+        };
+        let failed = self.failed.0.clone();
+        let busy = self.shared.tasks.busy();
+        self.shared.tasks.spawn(async move {
+            let outcome = forward.serve(&failed).await;
+            forward.shared.metrics.client_forward_ended(outcome);
+            drop((busy, slot));
+        });
+    }
+}
+
+/// One FORWARD being served.
+struct Forward<N: Net> {
+    shared: Arc<Shared<N>>,
+    upstream: Endpoint,
+    id: ProxyId,
+    name: Name,
+    source: SocketAddr,
+}
+
+impl<N: Net> Forward<N> {
+    async fn serve(&self, failed: &mpsc::Sender<Line>) -> Result<(), ClientFailure> {
+        let (mut data, mut backend) = match self.connect().await {
+            Ok(both) => both,
+            Err((reason, failure)) => {
+                // A link that has ended has failed the request already.
+                let _ = failed.send(Line::Fail(self.id, reason)).await;
+                return Err(failure);
+            }
+        };
+        let relay = self.shared.net.relay(&mut data, &mut backend, &Uncounted);
+        let ended = tokio::select! {
+            biased;
+            ended = relay => ended.map_err(|error| error.to_string()),
+            () = self.shared.tasks.entered(Phase::Closing) => Err("this process ends".to_owned()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
+            self.shared.net.abort(data.stream);
+            self.shared.net.abort(backend.stream);
+            return Err(ClientFailure::DataIoError);
+        }
+        Ok(())
+    }
+
+    /// Backend first, then DATA: a DATA connection that arrives is ready.
+    async fn connect(&self) -> Result<(Side<N::Stream>, Side<N::Stream>), Failure> {
+        let Self { shared, id, name, source, .. } = self;
+        let Some(endpoint) = shared.config.services.get(name) else {
+            tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
+            return Err(fail(FailReason::UnknownName));
+        };
+        let backend = dial(&shared.net, endpoint).await.map_err(|error| {
+            tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
+            fail(error.fail_reason())
+        })?;
+        let data = self.dial_data().await.map_err(|error| {
+            tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
+            (FailReason::Overloaded, ClientFailure::DataDial)
+        })?;
+        let side = |stream| Side { stream, read_ahead: Bytes::new() };
+        Ok((side(data), side(backend)))
+    }
+
+    async fn dial_data(&self) -> Result<N::Stream, Box<dyn std::error::Error + Send + Sync>> {
+        let mut stream = dial(&self.shared.net, &self.upstream).await?;
+        let line = format!("{}\n", Line::Data(self.id));
+        timeout(WRITE_TIMEOUT, async {
+            stream.write_all(line.as_bytes()).await?;
+            stream.flush().await
+        })
+        .await??;
+        Ok(stream)
+    }
+}
+
+/// What the listening peer is told, and what is counted here.
+type Failure = (FailReason, ClientFailure);
+
+fn fail(reason: FailReason) -> Failure {
+    (reason, reason.into())
+}
+
+/// The listening side counts the bytes of a request.
+struct Uncounted;
+
+impl Meter for Uncounted {
+    fn sent(&self, _bytes: usize) {}
+    fn received(&self, _bytes: usize) {}
+}

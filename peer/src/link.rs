@@ -1,0 +1,173 @@
+//! The listening side of a control connection: REGISTER and its like come in,
+//! FORWARD goes out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::{Control, ControlError, Event};
+use crate::mesh::Forward;
+use crate::metrics::Rejection;
+use crate::names::{PeerId, ProxyId};
+use crate::net::Net;
+use crate::pending::Identity;
+use crate::routes::LinkId;
+use crate::shared::Shared;
+use crate::tasks::Phase;
+use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the peer closed it")]
+    Closed,
+    #[error("the same peer id came back on another connection")]
+    Replaced,
+    #[error("nothing was heard for the peer timeout")]
+    Silent,
+    #[error("the peer does not read")]
+    Stalled,
+    #[error("this process ends")]
+    Closing,
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Serves a link whose HELLO named `peer`, until it ends. `input` holds what
+/// came after that line.
+pub async fn serve_link<N: Net>(
+    shared: Arc<Shared<N>>,
+    stream: N::Stream,
+    input: LineBuffer,
+    peer: PeerId,
+    source: SocketAddr,
+) {
+    let identity = Identity::Plaintext(source.ip());
+    let (id, forwards) = shared.mesh.open_link(peer.clone(), identity);
+    tracing::info!(%peer, %source, "link up");
+    let mut link = Link {
+        open: OpenLink { shared, id },
+        control: Control::new(stream, input),
+        forwards,
+        unwritten: VecDeque::new(),
+        heard: Instant::now(),
+    };
+    link.control.queue(&Line::Ok(0));
+    let ended = link.run().await;
+    let Link { open, control, .. } = link;
+    let shared = open.shared.clone();
+    drop(open);
+    tracing::info!(%peer, %source, reason = %ended, "link down");
+    if let Ended::Control(ControlError::Wire(error)) = ended {
+        refuse_peer(&shared, control, &error, source).await;
+    }
+}
+
+/// Counts and logs a broken rule, and answers with ERROR.
+pub async fn refuse_peer<N: Net>(
+    shared: &Shared<N>,
+    control: Control<N::Stream>,
+    error: &WireError,
+    source: SocketAddr,
+) {
+    shared.metrics.rejected(Rejection::from(error.code));
+    tracing::warn!(%source, %error, "a peer was refused");
+    control.refuse(error.code, error.text).await;
+}
+
+/// A link that is in the mesh's tables, until dropped.
+struct OpenLink<N: Net> {
+    shared: Arc<Shared<N>>,
+    id: LinkId,
+}
+
+impl<N: Net> Drop for OpenLink<N> {
+    fn drop(&mut self) {
+        self.shared.mesh.close_link(self.id);
+    }
+}
+
+struct Link<N: Net> {
+    open: OpenLink<N>,
+    control: Control<N::Stream>,
+    forwards: mpsc::Receiver<Forward>,
+    /// FORWARD lines that are queued, each with the position at its end.
+    unwritten: VecDeque<(u64, ProxyId)>,
+    /// When the last whole line came.
+    heard: Instant,
+}
+
+impl<N: Net> Link<N> {
+    async fn run(&mut self) -> Ended {
+        let shared = self.open.shared.clone();
+        loop {
+            let silent_at = self.heard + shared.config.timing.peer_timeout;
+            let stalled_at = self.control.stalled_at();
+            let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
+            let congested = self.control.is_congested();
+            tokio::select! {
+                biased;
+                () = shared.tasks.entered(Phase::Closing) => return Ended::Closing,
+                event = self.control.event() => match event {
+                    Ok(Event::Line(line)) => {
+                        self.heard = Instant::now();
+                        if let Err(error) = self.take(line) {
+                            return Ended::Control(error.into());
+                        }
+                    }
+                    Ok(Event::Written(position)) => self.written(position),
+                    Ok(Event::Ended) => return Ended::Closed,
+                    Err(error) => return error.into(),
+                },
+                forward = self.forwards.recv(), if !congested => match forward {
+                    Some(Forward { id, line }) => {
+                        let end = self.control.queue(&line);
+                        self.unwritten.push_back((end, id));
+                    }
+                    None => return Ended::Replaced,
+                },
+                () = sleep_until(wake) => {
+                    return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, position: u64) {
+        while let Some(&(end, id)) = self.unwritten.front()
+            && end <= position
+        {
+            self.unwritten.pop_front();
+            self.open.shared.mesh.forward_written(id);
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), WireError> {
+        let mesh = &self.open.shared.mesh;
+        match line {
+            Line::Register(names) => {
+                let taken = mesh.register(self.open.id, &names).map_err(|_| WireError {
+                    code: ErrorCode::TooManyNames,
+                    text: "more names than one link may register",
+                })?;
+                self.control.queue(&Line::Ok(taken));
+            }
+            Line::Unregister(names) => {
+                let had = mesh.unregister(self.open.id, &names);
+                self.control.queue(&Line::Ok(had));
+            }
+            Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
+            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
+            Line::Hello(_) | Line::Ok(_) | Line::Forward { .. } | Line::Data(_) => {
+                return Err(WireError {
+                    code: ErrorCode::UnexpectedCommand,
+                    text: "this line has no place on a link to a listening peer",
+                });
+            }
+        }
+        Ok(())
+    }
+}

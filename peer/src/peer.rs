@@ -1,0 +1,201 @@
+//! A whole peer: binds, connects, serves, drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::{sleep, timeout};
+
+use crate::admin;
+use crate::config::PeerConfig;
+use crate::dial_back::keep_link;
+use crate::limits::{CLOSE_GRACE, FORGET_INTERVAL};
+use crate::listener::{Port, accept_loop};
+use crate::metrics::Snapshot;
+use crate::net::{Listener, Net};
+use crate::shared::Shared;
+use crate::tasks::Phase;
+
+/// An address that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot listen on {addr}: {source}")]
+pub struct StartError {
+    /// The configuration key of the address.
+    pub key: &'static str,
+    /// The address.
+    pub addr: SocketAddr,
+    /// What the network said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A peer whose addresses are bound. [`run`](Self::run) serves them.
+pub struct Peer<N: Net> {
+    shared: Arc<Shared<N>>,
+    ports: Vec<(N::Listener, Port)>,
+    admin: Option<N::Listener>,
+    addresses: Arc<Addresses>,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    listen: Option<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+/// Looks into a running peer and ends it.
+pub struct PeerHandle<N: Net> {
+    shared: Arc<Shared<N>>,
+    addresses: Arc<Addresses>,
+}
+
+impl<N: Net> Peer<N> {
+    /// Binds every address of the configuration.
+    ///
+    /// # Errors
+    /// [`StartError`] for the first address that cannot be bound.
+    pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(config, net));
+        let config = &shared.config;
+        let mut ports = Vec::new();
+        let mut addresses = Addresses { listen: None, tcp: Vec::new(), admin: None };
+        if let Some(addr) = config.listen {
+            let (listener, bound) = bind(&shared.net, "listen", addr).await?;
+            addresses.listen = Some(bound);
+            ports.push((listener, Port::Mixed));
+        }
+        for mapping in &config.tcp {
+            let (listener, bound) = bind(&shared.net, "tcp", mapping.addr).await?;
+            addresses.tcp.push(bound);
+            ports.push((listener, Port::Tcp(mapping.name.clone())));
+        }
+        let mut admin = None;
+        if let Some(addr) = config.admin {
+            let (listener, bound) = bind(&shared.net, "admin", addr).await?;
+            addresses.admin = Some(bound);
+            admin = Some(listener);
+        }
+        Ok(Self { shared, ports, admin, addresses: Arc::new(addresses) })
+    }
+
+    /// A handle to this peer, for as long as anyone likes.
+    pub fn handle(&self) -> PeerHandle<N> {
+        PeerHandle { shared: self.shared.clone(), addresses: self.addresses.clone() }
+    }
+
+    /// Serves until drained or stopped. Dropping the future ends every task.
+    pub async fn run(self) {
+        let Self { shared, ports, admin, .. } = self;
+        let _tasks = AbortOnDrop(shared.clone());
+        if let Some(listener) = admin {
+            shared.tasks.spawn(admin::serve(shared.clone(), listener));
+        }
+        for upstream in shared.config.connect.clone() {
+            shared.tasks.spawn(keep_link(shared.clone(), upstream));
+        }
+        shared.tasks.spawn(forget_names(shared.clone()));
+        for (listener, port) in ports {
+            shared.tasks.spawn(accept_loop(shared.clone(), listener, port));
+        }
+        shared.tasks.entered(Phase::Draining).await;
+        drain(&shared).await;
+        // What is cut gets the time to be reset rather than closed cleanly.
+        shared.tasks.enter(Phase::Closing);
+        let _ = timeout(CLOSE_GRACE, shared.tasks.idle()).await;
+    }
+}
+
+async fn bind<N: Net>(
+    net: &N,
+    key: &'static str,
+    addr: SocketAddr,
+) -> Result<(N::Listener, SocketAddr), StartError> {
+    let failed = |source| StartError { key, addr, source };
+    let listener = net.bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Takes new requests for the grace, then lets running ones end within the
+/// limit. The accept loops live on: DATA connections still come through them.
+async fn drain<N: Net>(shared: &Shared<N>) {
+    let timing = shared.config.timing;
+    let drained = async {
+        // Whoever balances the load needs time to see that we are not ready.
+        sleep(timing.drain_grace).await;
+        shared.tasks.enter(Phase::Finishing);
+        if timeout(timing.drain_limit, shared.tasks.idle()).await.is_err() {
+            tracing::warn!("requests still run at the drain limit; they are cut");
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shared.tasks.entered(Phase::Closing) => {}
+        () = drained => {}
+    }
+}
+
+async fn forget_names<N: Net>(shared: Arc<Shared<N>>) {
+    let retention = shared.config.timing.name_retention;
+    loop {
+        sleep(retention.min(FORGET_INTERVAL)).await;
+        shared.mesh.forget_names(retention);
+    }
+}
+
+struct AbortOnDrop<N: Net>(Arc<Shared<N>>);
+
+impl<N: Net> Drop for AbortOnDrop<N> {
+    fn drop(&mut self) {
+        self.0.tasks.abort_all();
+    }
+}
+
+impl<N: Net> Clone for PeerHandle<N> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), addresses: self.addresses.clone() }
+    }
+}
+
+impl<N: Net> PeerHandle<N> {
+    /// Where public traffic and peers arrive, with the port that was chosen.
+    pub fn listen_addr(&self) -> Option<SocketAddr> {
+        self.addresses.listen
+    }
+
+    /// The raw TCP listeners, in the order of the configuration.
+    pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses.tcp.clone()
+    }
+
+    /// Where `/metrics` is served.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.addresses.admin
+    }
+
+    /// What `/metrics` answers now.
+    pub fn metrics_text(&self) -> String {
+        self.shared.metrics.render(&self.shared.mesh.snapshot())
+    }
+
+    /// The numbers of this moment, for whoever would only parse the text again.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.mesh.snapshot()
+    }
+
+    /// What `/readyz` answers now.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// Withdraws the names, accepts for the grace, lets requests end, and ends.
+    pub fn drain(&self) {
+        self.shared.tasks.enter(Phase::Draining);
+    }
+
+    /// Ends now: what still runs is cut.
+    pub fn stop(&self) {
+        self.shared.tasks.enter(Phase::Closing);
+    }
+}

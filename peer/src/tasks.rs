@@ -1,0 +1,156 @@
+//! Who owns the tasks of a peer, and how they are told to end.
+//!
+//! Every task is spawned on [`Tasks`] and ends with it. A panic ends its own task
+//! only: it is counted and logged where it happens.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+
+/// The life of a peer. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Accepting, connecting, serving.
+    Serving,
+    /// Names are withdrawn; running requests go on.
+    Draining,
+    /// No new request is taken; running ones go on.
+    Finishing,
+    /// What still runs is cut.
+    Closing,
+}
+
+/// The tasks of one peer.
+#[derive(Debug)]
+pub struct Tasks {
+    set: Mutex<JoinSet<()>>,
+    phase: watch::Sender<Phase>,
+    busy: watch::Sender<usize>,
+    metrics: Arc<Metrics>,
+}
+
+/// Held while a request is served, on either side; draining waits for all.
+#[derive(Debug)]
+pub struct Busy(watch::Sender<usize>);
+
+impl Tasks {
+    /// None yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            set: Mutex::new(JoinSet::new()),
+            phase: watch::Sender::new(Phase::Serving),
+            busy: watch::Sender::new(0),
+            metrics,
+        }
+    }
+
+    /// Runs a task until it ends or the peer does.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let metrics = self.metrics.clone();
+        let mut set = self.set.lock().expect("spawning does not panic");
+        while set.try_join_next().is_some() {}
+        set.spawn(async move {
+            let mut task = pin!(task);
+            let ended = poll_fn(|cx| {
+                // The task is not polled again after a panic, so nobody sees what
+                // it left half done; what it shares is behind locks of its own.
+                match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                    Ok(Poll::Pending) => Poll::Pending,
+                    Ok(Poll::Ready(())) => Poll::Ready(true),
+                    Err(_) => Poll::Ready(false),
+                }
+            });
+            if !ended.await {
+                metrics.panicked();
+                tracing::error!("a task panicked; its connection is closed");
+            }
+        });
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Moves on to `phase`; never back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let forward = *now < phase;
+            *now = phase.max(*now);
+            forward
+        });
+    }
+
+    /// Returns once `phase` or a later one has been entered.
+    pub async fn entered(&self, phase: Phase) {
+        let mut watcher = self.phase.subscribe();
+        // The sender is ours and outlives the wait.
+        let _ = watcher.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Marks the peer busy for as long as the guard lives.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(self.busy.clone())
+    }
+
+    /// Returns once nothing holds a [`Busy`].
+    pub async fn idle(&self) {
+        let mut watcher = self.busy.subscribe();
+        let _ = watcher.wait_for(|count| *count == 0).await;
+    }
+
+    /// Ends every task now.
+    pub fn abort_all(&self) {
+        self.set.lock().expect("spawning does not panic").abort_all();
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PeerConfig;
+
+    fn tasks() -> (Tasks, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new(&PeerConfig::new("p".parse().unwrap())));
+        (Tasks::new(metrics.clone()), metrics)
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_task_and_is_counted() {
+        let (tasks, metrics) = tasks();
+        let busy = tasks.busy();
+        tasks.spawn(async move {
+            let _busy = busy;
+            panic!("on purpose");
+        });
+        tasks.idle().await;
+        assert_eq!(metrics.panic_count(), 1);
+        let busy = tasks.busy();
+        tasks.spawn(async move { drop(busy) });
+        tasks.idle().await;
+        assert_eq!(metrics.panic_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_phase_never_moves_back() {
+        let (tasks, _) = tasks();
+        tasks.enter(Phase::Closing);
+        tasks.enter(Phase::Draining);
+        assert_eq!(tasks.phase(), Phase::Closing);
+        tasks.entered(Phase::Draining).await;
+    }
+}
