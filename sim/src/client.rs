@@ -14,6 +14,7 @@ use std::time::Duration;
 use ops_proxy::net::Net;
 use tokio::sync::Notify;
 
+pub use exchange::{ENDLESS, GREETING};
 pub use pattern::Pattern;
 
 use crate::fabric::Fabric;

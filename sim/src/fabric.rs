@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::fate::{Ledger, Pair};
+use crate::fate::{Farewell, Ledger, Pair};
 use crate::tap::{Role, Tap};
 use crate::trace::{End, Trace, What};
 
@@ -80,6 +80,8 @@ pub struct State {
     pub trace: Trace,
     /// For the effects of steps.
     pub counters: Counters,
+    /// What must not have happened, as those say who saw it.
+    pub wrongs: Vec<String>,
     /// The run is over; what is dropped now is nobody's doing.
     pub over: bool,
 }
@@ -154,6 +156,11 @@ impl State {
         self.trace.push(at, "", what);
     }
 
+    /// Somebody saw what must not happen.
+    pub fn wrong(&mut self, what: String) {
+        self.wrongs.push(what);
+    }
+
     /// Counts something that travels between two hosts.
     pub fn count_traffic(&mut self, a: IpAddr, b: IpAddr) {
         *self.counters.traffic.entry(way(a, b)).or_default() += 1;
@@ -187,10 +194,17 @@ impl State {
         let Some(conn) = self.ledger.id(pair) else { return };
         let ip = pair.addr(end).ip();
         let dying = self.hosts.get(&ip).and_then(|host| host.dying);
-        let reset = reset || dying == Some(Dying::Resetting);
-        if self.ledger.close(pair, end, reset) {
-            let what =
-                if reset { What::Aborted { conn, end } } else { What::Closed { conn, end } };
+        let farewell = match dying {
+            Some(Dying::Silent) => Farewell::Nothing,
+            Some(Dying::Resetting) => Farewell::Reset,
+            None if reset => Farewell::Reset,
+            None => Farewell::Clean,
+        };
+        if self.ledger.close(pair, end, farewell) {
+            let what = match farewell {
+                Farewell::Reset => What::Aborted { conn, end },
+                Farewell::Clean | Farewell::Nothing => What::Closed { conn, end },
+            };
             self.event(ip, what);
         }
     }

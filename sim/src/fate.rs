@@ -40,6 +40,17 @@ impl Pair {
     }
 }
 
+/// What the other end is told when one end lets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// FIN.
+    Clean,
+    /// RST.
+    Reset,
+    /// Nothing: the host has lost its power.
+    Nothing,
+}
+
 /// What one end of a connection has before it.
 #[derive(Debug, Default)]
 struct Half {
@@ -175,9 +186,8 @@ impl Ledger {
         self.half(pair, end).is_some_and(|half| half.reset_on_end)
     }
 
-    /// This end lets go; `reset` makes the other end see an error. Returns
-    /// whether it was still open.
-    pub fn close(&mut self, pair: Pair, end: End, reset: bool) -> bool {
+    /// This end lets go. Returns whether it was still open.
+    pub fn close(&mut self, pair: Pair, end: End, farewell: Farewell) -> bool {
         let Some(connection) = self.open.get_mut(&pair) else { return false };
         let half = &mut connection.halves[end as usize];
         if std::mem::replace(&mut half.gone, true) {
@@ -186,8 +196,8 @@ impl Ledger {
         let other = &mut connection.halves[end.other() as usize];
         if other.gone {
             self.open.remove(&pair);
-        } else {
-            other.reset_on_end |= reset;
+        } else if farewell != Farewell::Nothing {
+            other.reset_on_end |= farewell == Farewell::Reset;
             self.leaving.push((pair, end));
         }
         true

@@ -160,7 +160,8 @@ impl Step {
         }
         let one = format!("a step does exactly one of: {}", KINDS.join(", "));
         let (key, action) = self.action().ok_or_else(|| Problem::new("steps", "", one))?;
-        let within = |problem: Problem| Problem { key: format!("{key}.{}", problem.key), ..problem };
+        let within =
+            |problem: Problem| Problem { key: format!("{key}.{}", problem.key), ..problem };
         action.check(scenario).map_err(within)
     }
 

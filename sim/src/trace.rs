@@ -39,6 +39,7 @@ impl End {
 
 /// The kinds of events. Connections are numbered in the order of their accepts.
 #[derive(Debug, Clone, Hash)]
+#[allow(missing_docs, reason = "the variants say it; conn is a connection, end one of its ends")]
 pub enum What {
     /// A connection from `from` was accepted by `to`.
     Accepted { conn: u64, from: String, to: String },

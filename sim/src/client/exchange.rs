@@ -3,7 +3,7 @@
 use std::io;
 
 use ops_proxy::net::Net;
-use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::io::{ReadHalf, WriteHalf};
 
 use super::hello::client_hello;
 use super::pattern::Pattern;
@@ -22,7 +22,7 @@ pub const ENDLESS: Pattern = Pattern(0);
 const HEAD_BYTES: usize = 4096;
 
 /// Carries out one request on a fresh connection.
-pub async fn run(progress: &mut Progress, stream: SimStream, request: &Request) -> Ending {
+pub(super) async fn run(progress: &mut Progress, stream: SimStream, request: &Request) -> Ending {
     let net = progress.client.net.clone();
     let (read, write) = tokio::io::split(stream);
     let mut hand = Hand::new(progress, request, read, write);
@@ -130,6 +130,8 @@ impl<'a> Hand<'a> {
     /// A stream: what the opening and the pattern say, and what comes back.
     async fn talk(&mut self, opening: Vec<u8>) -> Result<Ending, Ending> {
         let (request, progress) = (self.request, self.progress);
+        // A ClientHello goes first, whoever speaks first behind it.
+        self.writer.send(&opening).await.map_err(failed)?;
         if request.talk == Talk::Greeting {
             let mut greeting = vec![0; GREETING.len()];
             match self.reader.read_exact(&mut greeting).await {
@@ -148,7 +150,6 @@ impl<'a> Hand<'a> {
         };
         let half_close = request.half_close;
         let sending = async {
-            self.writer.send(&opening).await?;
             self.writer.send_pattern(pattern, request.upload.0, |n| progress.sent(n)).await?;
             if half_close { self.writer.finish().await } else { Ok(()) }
         };

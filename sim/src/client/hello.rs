@@ -2,7 +2,7 @@
 
 /// One record with a ClientHello that asks for `name` (RFC 8446 §4.1.2, RFC
 /// 6066 §3). `random` is 32 bytes that nobody looks at.
-pub fn client_hello(name: &str, random: &[u8; 32]) -> Vec<u8> {
+pub(super) fn client_hello(name: &str, random: &[u8; 32]) -> Vec<u8> {
     let mut sni = vec![0];
     sni.extend(with_length(name.as_bytes()));
     let mut extensions = vec![0, 0];

@@ -15,7 +15,7 @@ const CHUNK: usize = 8192;
 
 /// Reads at most so many bytes a second, and ahead into a buffer of its own, so
 /// that reading single bytes is one event, not many.
-pub struct Reader<R> {
+pub(super) struct Reader<R> {
     inner: R,
     rate: Option<u64>,
     ahead: Vec<u8>,
@@ -24,12 +24,12 @@ pub struct Reader<R> {
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader without limit if `rate` is `None`.
-    pub fn new(inner: R, rate: Option<u64>) -> Self {
+    pub(super) fn new(inner: R, rate: Option<u64>) -> Self {
         Self { inner, rate, ahead: Vec::new(), at: 0 }
     }
 
     /// Some bytes; 0 at the end.
-    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.ahead.len() {
             self.refill().await?;
         }
@@ -40,7 +40,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// All of `buffer`.
-    pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    pub(super) async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.read(&mut buffer[filled..]).await? {
@@ -65,25 +65,25 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// The stream itself.
-    pub fn into_inner(self) -> R {
+    pub(super) fn into_inner(self) -> R {
         self.inner
     }
 }
 
 /// Writes in chunks, or one byte at a time.
-pub struct Writer<W> {
+pub(super) struct Writer<W> {
     inner: W,
     split: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// A writer of single bytes if `split` is set.
-    pub fn new(inner: W, split: bool) -> Self {
+    pub(super) fn new(inner: W, split: bool) -> Self {
         Self { inner, split }
     }
 
     /// Sends all of `bytes`.
-    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.split {
             return self.inner.write_all(bytes).await;
         }
@@ -95,7 +95,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     /// Sends the first `length` bytes of a pattern, and tells of each part.
-    pub async fn send_pattern(
+    pub(super) async fn send_pattern(
         &mut self,
         pattern: Pattern,
         length: u64,
@@ -114,12 +114,12 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     /// Ends this direction.
-    pub async fn finish(&mut self) -> io::Result<()> {
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
         self.inner.shutdown().await
     }
 
     /// The stream itself.
-    pub fn into_inner(self) -> W {
+    pub(super) fn into_inner(self) -> W {
         self.inner
     }
 }

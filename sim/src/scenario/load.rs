@@ -93,8 +93,11 @@ impl Scenario {
 
     fn check(&self, text: &str) -> Result<(), (Problem, Range<usize>)> {
         self.check_mesh().map_err(|problem| (problem, 0..text.len()))?;
-        for step in &self.steps {
-            step.as_ref().check(self).map_err(|problem| (problem, step.span()))?;
+        // A table's span is its header; the step goes on to the next one.
+        let starts = self.steps.iter().map(|step| step.span().start);
+        let ends = starts.clone().skip(1).chain([text.len()]);
+        for (step, (start, end)) in self.steps.iter().zip(starts.zip(ends)) {
+            step.as_ref().check(self).map_err(|problem| (problem, start..end))?;
         }
         Ok(())
     }
@@ -116,8 +119,8 @@ impl Scenario {
                 self.check_endpoint(&key, &endpoint.to_string())?;
             }
         }
-        for host in self.backends.values().filter(|backend| backend.port == 0) {
-            return Err(Problem::new("port", &host.port.to_string(), "a port is 1 to 65535"));
+        if self.backends.values().any(|backend| backend.port == 0) {
+            return Err(Problem::new("port", "0", "a port is 1 to 65535"));
         }
         Ok(())
     }

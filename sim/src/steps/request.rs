@@ -73,8 +73,9 @@ fn is_one(count: &u32) -> bool {
 }
 
 /// How a client says what it wants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     /// An HTTP request with a Host.
@@ -127,6 +128,31 @@ impl fmt::Display for Request {
             Via::Tcp => "TCP",
         };
         write!(f, "{via} {} at {}", if self.name.is_empty() { "-" } else { &self.name }, self.to)
+    }
+}
+
+impl Request {
+    /// A small request, to see whether a name is served.
+    pub fn probe(from: &str, to: &str, name: &str, via: Via) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            via,
+            name: name.to_owned(),
+            method: None,
+            upload: Size(100),
+            download: Size(100),
+            talk: Talk::Echo,
+            count: 1,
+            every: None,
+            keep_alive: 1,
+            half_close: via != Via::Http,
+            split: false,
+            read_rate: None,
+            abort_after: None,
+            patience: None,
+            expect: None,
+        }
     }
 }
 
