@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::limits::NAMES_PER_LINK;
 use crate::names::{Name, PeerId};
+
+/// The longest time that may be set: what is meant to last longer is a mistake,
+/// and adding it to a clock must not overflow.
+const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A checked configuration. How it is read from flags, environment and file is
 /// the command's business ([`cli`](crate::cli)).
@@ -95,6 +100,121 @@ impl PeerConfig {
     pub fn is_connecting(&self) -> bool {
         !self.connect.is_empty()
     }
+
+    /// Whether a peer can be started with this.
+    ///
+    /// # Errors
+    /// The first key at fault, and what is wrong with it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.timing.check()?;
+        if !self.is_listening() && !self.is_connecting() {
+            let problem = "nothing to do: set listen or tcp to take public traffic, \
+                           or connect to register services with another peer";
+            return Err(ConfigError::new("listen", problem));
+        }
+        if self.is_connecting() && self.services.is_empty() {
+            let problem = "connect needs at least one service to register";
+            return Err(ConfigError::new("service", problem));
+        }
+        if self.services.len() > NAMES_PER_LINK {
+            let problem = format!("at most {NAMES_PER_LINK} names fit one link");
+            return Err(ConfigError::new("service", problem));
+        }
+        self.check_addresses()?;
+        self.check_plaintext()
+    }
+
+    /// No two listeners may want the same address.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let listen = self.listen.map(|addr| ("listen", addr));
+        let tcp = self.tcp.iter().map(|mapping| ("tcp", mapping.addr));
+        let admin = self.admin.map(|addr| ("admin", addr));
+        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+        for (key, addr) in listen.into_iter().chain(tcp).chain(admin) {
+            if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
+                let problem = format!("{addr} is taken already by {other} {clash}");
+                return Err(ConfigError::new(key, problem));
+            }
+            taken.push((key, addr));
+        }
+        Ok(())
+    }
+
+    /// Peers speak plaintext, so beyond this machine only when told to.
+    fn check_plaintext(&self) -> Result<(), ConfigError> {
+        if self.insecure_plaintext {
+            return Ok(());
+        }
+        let refuse = |key, what: String| {
+            let problem = format!(
+                "{what} is beyond loopback, and links between peers are not encrypted: anyone on \
+                 the way can read, change and register; use a loopback address, or allow it with \
+                 --insecure-plaintext where the network between the peers is trusted"
+            );
+            Err(ConfigError::new(key, problem))
+        };
+        if let Some(addr) = self.listen.filter(|addr| !addr.ip().is_loopback()) {
+            return refuse("listen", addr.to_string());
+        }
+        if let Some(peer) = self.connect.iter().find(|peer| !peer.is_loopback()) {
+            return refuse("connect", peer.to_string());
+        }
+        Ok(())
+    }
+}
+
+impl Timing {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, time) in [
+            ("data_timeout", self.data_timeout),
+            ("heartbeat", self.heartbeat),
+            ("peer_timeout", self.peer_timeout),
+            ("drain_grace", self.drain_grace),
+            ("drain_limit", self.drain_limit),
+            ("name_retention", self.name_retention),
+        ] {
+            if time.is_zero() {
+                return Err(ConfigError::new(key, "must be longer than zero"));
+            }
+            if time > LONGEST_TIME {
+                return Err(ConfigError::new(key, "must be at most 366 days"));
+            }
+        }
+        if self.heartbeat >= self.peer_timeout {
+            let timeout = humantime::format_duration(self.peer_timeout);
+            let problem = format!("must be shorter than peer_timeout, which is {timeout}");
+            return Err(ConfigError::new("heartbeat", problem));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the system would refuse to bind the second of these. Port 0 never
+/// clashes; an unspecified address stands for all of its family, and `[::]` for
+/// both families.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |wide: SocketAddr, narrow: SocketAddr| {
+        wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}
+
+/// A peer cannot be started as configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    /// The key at fault, as it stands in the TOML file; the flag has `-` for `_`.
+    pub key: String,
+    /// What is wrong with it, for the operator.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into() }
+    }
 }
 
 /// `HOST:PORT`; the host is resolved at each dial.
@@ -104,6 +224,17 @@ pub struct Endpoint {
     pub host: String,
     /// A port other than 0.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// Whether this can only be on this machine: a loopback literal or
+    /// `localhost`. Any other name may resolve to anything.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback(),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        }
+    }
 }
 
 /// The text is no `HOST:PORT`.

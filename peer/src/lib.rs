@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod classify;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dial;

@@ -1,2 +1,7 @@
 //! The `ops-proxy` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ops_proxy::cli::main()
+}

@@ -143,13 +143,25 @@ impl Direction {
                     *self = Self::Reading;
                 }
                 Self::Closing => {
-                    ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(Broken::Writer)?;
+                    match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
+                        Ok(()) => {}
+                        // The other end is gone for good. If that was a reset, the
+                        // direction that reads from it says so; if it had ended its
+                        // own direction before, as a server does that closes under
+                        // the last close_notify, nothing was lost that it wanted.
+                        Err(error) if is_gone(&error) => {}
+                        Err(error) => return Poll::Ready(Err(Broken::Writer(error))),
+                    }
                     *self = Self::Closed;
                 }
                 Self::Closed => return Poll::Ready(Ok(())),
             }
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
 /// One read, and the writes that follow from it. The buffer is this function's
@@ -193,5 +205,160 @@ where
         Ok(0) => Poll::Ready(Err(Broken::Writer(io::ErrorKind::WriteZero.into()))),
         Ok(written) => Poll::Ready(Ok(written)),
         Err(error) => Poll::Ready(Err(Broken::Writer(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Count {
+        sent: AtomicUsize,
+        received: AtomicUsize,
+    }
+
+    impl Meter for std::sync::Arc<Count> {
+        fn sent(&self, bytes: usize) {
+            self.sent.fetch_add(bytes, Relaxed);
+        }
+        fn received(&self, bytes: usize) {
+            self.received.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    struct Rig {
+        client: DuplexStream,
+        backend: DuplexStream,
+        count: std::sync::Arc<Count>,
+        relay: JoinHandle<Result<(), RelayError>>,
+    }
+
+    /// A relay between two pipes that hold `capacity` bytes each.
+    fn rig(capacity: usize, from_client: &[u8], from_backend: &[u8]) -> Rig {
+        let (client, public) = duplex(capacity);
+        let (backend, data) = duplex(capacity);
+        let count = std::sync::Arc::new(Count::default());
+        let meter = count.clone();
+        let mut public = Side { stream: public, read_ahead: Bytes::copy_from_slice(from_client) };
+        let mut data = Side { stream: data, read_ahead: Bytes::copy_from_slice(from_backend) };
+        let relay = tokio::spawn(async move { copy_both(&mut public, &mut data, &meter).await });
+        Rig { client, backend, count, relay }
+    }
+
+    async fn read_all(stream: &mut DuplexStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn either_side_may_end_first_and_the_rest_still_arrives() {
+        let mut rig = rig(64, b"", b"");
+        rig.client.write_all(b"question").await.unwrap();
+        rig.client.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut rig.backend).await, b"question");
+        rig.backend.write_all(b"answer after the end").await.unwrap();
+        rig.backend.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut rig.client).await, b"answer after the end");
+        rig.relay.await.unwrap().unwrap();
+
+        let mut rig = self::rig(64, b"", b"");
+        rig.backend.write_all(b"greeting").await.unwrap();
+        rig.backend.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut rig.client).await, b"greeting");
+        rig.client.write_all(b"late upload").await.unwrap();
+        rig.client.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut rig.backend).await, b"late upload");
+        rig.relay.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_goes_first_and_counts() {
+        let mut rig = rig(64, b"GET / ", b"220 ");
+        rig.client.write_all(b"HTTP/1.1").await.unwrap();
+        rig.client.shutdown().await.unwrap();
+        rig.backend.write_all(b"ready").await.unwrap();
+        rig.backend.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut rig.backend).await, b"GET / HTTP/1.1");
+        assert_eq!(read_all(&mut rig.client).await, b"220 ready");
+        rig.relay.await.unwrap().unwrap();
+        assert_eq!((rig.count.sent.load(Relaxed), rig.count.received.load(Relaxed)), (14, 9));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_as_the_reader_takes_them() {
+        const PIPE: usize = 1000;
+        let mut rig = rig(PIPE, b"", b"");
+        let (mut backend_read, mut backend_write) = tokio::io::split(rig.backend);
+        let upload = tokio::spawn(async move {
+            let _ = backend_write.write_all(&vec![7; 1 << 20]).await;
+        });
+        // The reader takes nothing: one pipe is full, and no more was counted.
+        while rig.count.received.load(Relaxed) < PIPE {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.count.received.load(Relaxed), PIPE);
+        let mut some = vec![0; 300];
+        rig.client.read_exact(&mut some).await.unwrap();
+        while rig.count.received.load(Relaxed) < PIPE + 300 {
+            tokio::task::yield_now().await;
+        }
+        drop(rig.client);
+        let broken = rig.relay.await.unwrap().unwrap_err();
+        assert!(matches!(broken, RelayError::Public(_)), "{broken}");
+        upload.abort();
+        let mut rest = Vec::new();
+        let _ = backend_read.read_to_end(&mut rest).await;
+    }
+
+    #[tokio::test]
+    async fn the_side_that_broke_is_named() {
+        let mut rig = rig(16, b"", b"");
+        drop(rig.backend);
+        rig.client.write_all(b"to nobody").await.unwrap();
+        let broken = rig.relay.await.unwrap().unwrap_err();
+        assert!(matches!(broken, RelayError::Backend(_)), "{broken}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_sizes_arrive_whole(
+            capacity in 1..200_usize,
+            ahead in prop::collection::vec(any::<u8>(), 0..100),
+            upload in prop::collection::vec(any::<u8>(), 0..40_000),
+            download in prop::collection::vec(any::<u8>(), 0..40_000),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let rig = rig(capacity, &ahead, b"");
+                let (mut from_relay, mut to_relay) = tokio::io::split(rig.client);
+                let (mut at_backend, mut of_backend) = tokio::io::split(rig.backend);
+                let (mut got_download, mut got_upload) = (Vec::new(), Vec::new());
+                let (up, down, first, second) = tokio::join!(
+                    async { to_relay.write_all(&upload).await?; to_relay.shutdown().await },
+                    async { of_backend.write_all(&download).await?; of_backend.shutdown().await },
+                    from_relay.read_to_end(&mut got_download),
+                    at_backend.read_to_end(&mut got_upload),
+                );
+                up.and(down).unwrap();
+                first.and(second).unwrap();
+                rig.relay.await.unwrap().unwrap();
+                assert_eq!(got_upload, [ahead, upload].concat());
+                assert_eq!(got_download, download);
+                assert_eq!(rig.count.sent.load(Relaxed), got_upload.len());
+                assert_eq!(rig.count.received.load(Relaxed), got_download.len());
+            });
+        }
     }
 }

@@ -150,9 +150,9 @@ fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Refusal> {
 /// `name:port`, the port present and not 0 (RFC 9110 §9.3.6).
 fn connect_target(target: &str) -> Result<Name, Refusal> {
     let (_, port) = target.rsplit_once(':').ok_or(Refusal::BadHead)?;
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse::<u16>() {
-        Ok(1..) if digits => requested(target),
+        // A sign is refused with the name.
+        Ok(1..) => requested(target),
         _ => Err(Refusal::BadHead),
     }
 }
@@ -167,7 +167,7 @@ fn check_target(target: &str, name: &Name) -> Result<(), Refusal> {
         return Ok(());
     }
     let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadHead)?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     let agrees = is_scheme(scheme) && requested(authority)? == *name;
     if agrees { Ok(()) } else { Err(Refusal::BadHead) }
 }
@@ -285,19 +285,14 @@ mod tests {
             b"\r\n\n",
             b"\r\n ",
             b"\r\nHELLO:",
-            b"\x15\x03",
+            b"\x15",
             b"\x7f",
             &long,
         ] {
-            let bytes_text = bytes.escape_ascii();
-            assert_eq!(classify(bytes), refused(Refusal::UnknownProtocol), "{bytes_text}");
-            assert_eq!(
-                classify(&bytes[..bytes.len() - 1]),
-                match bytes {
-                    b"SSH-2.0-OpenSSH_9.9\r" => None,
-                    _ => classify(&bytes[..bytes.len() - 1]),
-                }
-            );
+            let verdict = classify(bytes);
+            assert_eq!(verdict, refused(Refusal::UnknownProtocol), "{}", bytes.escape_ascii());
+            let before = classify(&bytes[..bytes.len() - 1]);
+            assert_eq!(before, None, "{}", bytes.escape_ascii());
         }
         assert_eq!(classify(&long[..HTTP_METHOD_BYTES]), None);
     }
@@ -428,12 +423,12 @@ mod tests {
             "://app",
             "http:/app",
             "http://app#/",
+            "http://app#@other/",
             "x y://app/",
         ] {
             let head = format!("GET {target} HTTP/1.1\r\nHost: app\r\n\r\n");
-            let expected =
-                if target == "http://app#/" { http("app") } else { refused(Refusal::BadHead) };
-            assert_eq!(classify(head.as_bytes()), expected, "{target}");
+            let verdict = classify(head.as_bytes());
+            assert_eq!(verdict, refused(Refusal::BadHead), "{target}");
         }
         let options = b"OPTIONS * HTTP/1.1\r\nHost: app\r\n\r\n";
         assert_eq!(classify(options), http("app"));

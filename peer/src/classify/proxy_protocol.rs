@@ -3,8 +3,8 @@
 //! Source: HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2. Whether a
 //! header is required or refused depends on who sends it and is the listener's
 //! decision; nothing is guessed here. `ppp` reads the headers; the bounds, the
-//! framing and what `ppp` lets through (`+80` as a port, a family that LOCAL
-//! does not mean) are checked here.
+//! framing and where `ppp` is too lax (`+80` as a port) or too strict (what follows
+//! UNKNOWN and LOCAL, which is to be ignored) are dealt with here.
 
 use std::net::SocketAddr;
 
@@ -77,16 +77,19 @@ fn parse_v1(bytes: &[u8]) -> Progress {
 }
 
 fn read_v1(line: &[u8]) -> Progress {
+    let consumed = line.len();
+    if line.starts_with(b"PROXY UNKNOWN ") || line == b"PROXY UNKNOWN\r\n" {
+        // Whatever follows the word is to be ignored.
+        return Progress::Header { source: None, consumed };
+    }
     let Ok(header) = v1::Header::try_from(line) else { return Progress::Invalid };
-    let source: SocketAddr = match header.addresses {
-        v1::Addresses::Unknown => {
-            return Progress::Header { source: None, consumed: line.len() };
-        }
+    let source = match header.addresses {
+        v1::Addresses::Unknown => return Progress::Invalid,
         _ if line.contains(&b'+') => return Progress::Invalid,
         v1::Addresses::Tcp4(ip) => (ip.source_address, ip.source_port).into(),
         v1::Addresses::Tcp6(ip) => (ip.source_address, ip.source_port).into(),
     };
-    Progress::Header { source: Some(source), consumed: line.len() }
+    Progress::Header { source: Some(source), consumed }
 }
 
 fn parse_v2(bytes: &[u8]) -> Progress {
@@ -247,7 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lying_length_is_refused_before_its_bytes_come() {
+    fn a_bad_version_or_length_is_refused_before_the_rest_comes() {
+        assert_eq!(parse(&v2(0x22, TCP4, &IPV4)[..13]), Progress::Invalid);
         let header = v2(PROXY, TCP4, &[0; 65_535]);
         assert_eq!(parse(&header[..16]), Progress::Invalid);
         let largest = v2(LOCAL, 0, &vec![0; HEAD_BYTES - 16]);

@@ -1,0 +1,37 @@
+# What developers and CI run. `just` alone lists the recipes.
+
+_list:
+    @just --list --unsorted
+
+# Format all sources
+fmt:
+    cargo fmt --all
+
+# What CI refuses: other formatting, and any warning
+lint:
+    cargo fmt --all -- --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every test: units, scenarios in simulated time, the real binary
+test *args:
+    cargo test --workspace {{ args }}
+
+# The simulator: just sim run scenarios/NAME.toml --seed 7
+sim *args:
+    cargo run --release -p ops-proxy-sim -- {{ args }}
+
+# A whole mesh on this machine
+demo *args:
+    cargo run --release -- demo {{ args }}
+
+# How fast it is
+bench *args:
+    cargo bench -p ops-proxy-benches {{ args }}
+
+# Licences, advisories, sources and bans of all dependencies (needs cargo-deny)
+deny:
+    cargo deny --all-features check
+
+# What CI runs, from a fresh clone
+ci:
+    .ci/run

@@ -1,0 +1,154 @@
+//! `ops-proxy demo`: three peers and their backends on loopback, requests through
+//! them in every way there is, and what the metrics make of it.
+
+mod backends;
+mod mesh;
+mod moved;
+mod requests;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use tokio::runtime::Runtime;
+use tracing::level_filters::LevelFilter;
+
+use super::Failure;
+use super::run::log_to_stderr;
+use super::settings::LogFormat;
+use super::signals::Signals;
+use mesh::{ECHO, Mesh, SECURE, WEB};
+use requests::Shown;
+
+/// What can be set for the demo.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// End after the demo's own requests, with exit code 1 if one went wrong
+    #[arg(long)]
+    once: bool,
+
+    /// Also log to stderr, from this level on
+    #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL", default_value = "off")]
+    log_level: LevelFilter,
+}
+
+pub(super) fn demo(options: Options) -> Result<(), Failure> {
+    log_to_stderr(LogFormat::Text, options.log_level);
+    let runtime = Runtime::new()?;
+    let outcome = runtime.block_on(show(options.once));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn show(once: bool) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let mesh = Mesh::start().await?;
+    let went_wrong = tokio::select! {
+        biased;
+        () = signals.next() => return Err(Failure::Interrupted),
+        went_wrong = show_requests(&mesh) => went_wrong?,
+    };
+    if went_wrong > 0 {
+        return Err(Failure::Demo(format!("{went_wrong} of the demo's own requests went wrong")));
+    }
+    if once {
+        return Ok(());
+    }
+    say(&what_to_try(&mesh))?;
+    signals.next().await;
+    Ok(())
+}
+
+/// Shows the mesh, sends the requests, and shows how they and the metrics went.
+/// Returns how many requests went wrong.
+async fn show_requests(mesh: &Mesh) -> Result<usize, Failure> {
+    say(&topology(mesh))?;
+    mesh.registered().await?;
+    let before = mesh.hub.metrics_text();
+    say("\nRequests through the hub\n")?;
+    let mut went_wrong = 0;
+    for request in requests::all(mesh) {
+        let shown = request.await;
+        went_wrong += usize::from(shown.outcome.is_err());
+        say(&line(&shown))?;
+    }
+    mesh.quiet().await?;
+    say("\nMetrics of the hub that moved (without their node and pod labels)\n")?;
+    for line in moved::lines(&before, &mesh.hub.metrics_text()) {
+        say(&format!("  {line}\n"))?;
+    }
+    Ok(went_wrong)
+}
+
+fn topology(mesh: &Mesh) -> String {
+    format!(
+        "Three peers on loopback\n  \
+         hub     listens on {}, and on {} for {ECHO}\n  \
+         site-a  cannot be dialled; connects to the hub, serves {WEB} and {SECURE}\n  \
+         site-b  cannot be dialled; connects to the hub, serves {WEB} and {ECHO}\n",
+        mesh.public, mesh.echo_port
+    )
+}
+
+fn line(shown: &Shown) -> String {
+    let mut line = format!("  {:<11} {:<12} ", shown.way, shown.name);
+    // Writing to a String cannot fail.
+    let _ = match &shown.outcome {
+        Ok(answer) => writeln!(line, "{:<7} {}", answer.from, answer.what),
+        Err(error) => writeln!(line, "WENT WRONG: {error}"),
+    };
+    line
+}
+
+fn what_to_try(mesh: &Mesh) -> String {
+    let (public, echo_port) = (mesh.public, mesh.echo_port);
+    format!(
+        "\nTry it\n  \
+         curl http://{public}/ -H 'Host: {WEB}'\n  \
+         curl -p -x http://{public} http://{WEB}/\n  \
+         curl -k --connect-to ::{public} https://{SECURE}/\n  \
+         nc {} {}\n\n\
+         Look at it\n  \
+         status   http://{admin}/\n  \
+         metrics  http://{admin}/metrics\n\n\
+         Ctrl-C ends it.\n",
+        echo_port.ip(),
+        echo_port.port(),
+        admin = mesh.admin,
+    )
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tokio::TokioNet;
+    use crate::peer::Peer;
+
+    #[tokio::test]
+    async fn every_way_through_the_mesh_works_and_the_readme_names_every_metric() {
+        let mesh = Mesh::start().await.unwrap();
+        mesh.registered().await.unwrap();
+        for request in requests::all(&mesh) {
+            let shown = request.await;
+            assert!(shown.outcome.is_ok(), "{}", line(&shown));
+        }
+        mesh.quiet().await.unwrap();
+
+        let backend = ("another.demo", mesh.public);
+        let site = mesh::site("site-c", mesh.public, [backend; 2]);
+        let site = Peer::start(site, TokioNet).await.unwrap().handle();
+        let readme = include_str!("../../../README.md");
+        for metrics in [mesh.hub.metrics_text(), site.metrics_text()] {
+            for family in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ops_proxy_"))
+            {
+                let name = family.split(' ').next().unwrap();
+                assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `ops-proxy run`: one peer on the real network, until a signal drains it.
+
+use std::io::{self, IsTerminal};
+use std::pin::pin;
+
+use tokio::runtime::Runtime;
+use tracing::info;
+use tracing::level_filters::LevelFilter;
+
+use super::settings::LogFormat;
+use super::signals::Signals;
+use super::{Failure, Sources, configure};
+use crate::config::PeerConfig;
+use crate::net::tokio::TokioNet;
+use crate::peer::{Peer, PeerHandle};
+
+pub(super) fn run(sources: Sources) -> Result<(), Failure> {
+    let settings = sources.merged()?;
+    let (format, level) = (settings.log_format, settings.log_level);
+    let config = configure(settings)?;
+    log_to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
+    let runtime = Runtime::new()?;
+    let outcome = runtime.block_on(run_until_drained(config));
+    // A resolver that hangs must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
+    // Before the first bind: from then on no signal may go unheard.
+    let mut signals = Signals::new()?;
+    let peer = Peer::start(config, TokioNet).await?;
+    let handle = peer.handle();
+    announce(&handle);
+    let mut running = pin!(peer.run());
+    tokio::select! {
+        biased;
+        () = &mut running => return Ok(()),
+        () = signals.next() => info!("draining; a second signal ends the peer at once"),
+    }
+    handle.drain();
+    tokio::select! {
+        biased;
+        () = &mut running => Ok(()),
+        () = signals.next() => Err(Failure::Interrupted),
+    }
+}
+
+/// Says where the peer can be reached, now that it can be.
+fn announce(handle: &PeerHandle<TokioNet>) {
+    if let Some(addr) = handle.listen_addr() {
+        info!(what = "listen", %addr, "listening");
+    }
+    for addr in handle.tcp_addrs() {
+        info!(what = "tcp", %addr, "listening");
+    }
+    if let Some(addr) = handle.admin_addr() {
+        info!(what = "admin", %addr, "listening");
+    }
+    info!("ready");
+}
+
+pub(super) fn log_to_stderr(format: LogFormat, level: LevelFilter) {
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,305 @@
+use clap::{Arg, Args, Command, FromArgMatches};
+
+use super::*;
+use crate::limits::NAMES_PER_LINK;
+
+/// What the command line makes of these flags; the environment is not read.
+fn flags(line: &str) -> Settings {
+    let command = Settings::augment_args(Command::new("test")).mut_args(|arg| arg.env(None));
+    let words = std::iter::once("test").chain(line.split_whitespace());
+    Settings::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
+}
+
+fn file(text: &str) -> Settings {
+    Settings::from_toml(text).unwrap()
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings { host: "box".to_owned(), node: None, pod: None, random: [0xab, 0, 0, 1] }
+}
+
+fn config(line: &str) -> Result<PeerConfig, ConfigError> {
+    flags(line).into_config(surroundings())
+}
+
+/// The key at fault.
+fn fault(line: &str) -> String {
+    config(line).unwrap_err().key
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let said = flags("--data-timeout 1s --listen 127.0.0.1:1 --insecure-plaintext=false");
+    let file = file(
+        r#"
+        data_timeout = "2s"
+        heartbeat = "3s"
+        listen = "127.0.0.1:2"
+        insecure_plaintext = true
+        "#,
+    );
+    let config = said.or(file).into_config(surroundings()).unwrap();
+    assert_eq!(config.timing.data_timeout, Duration::from_secs(1));
+    assert_eq!(config.timing.heartbeat, Duration::from_secs(3));
+    assert_eq!(config.timing.peer_timeout, Timing::default().peer_timeout);
+    assert_eq!(config.listen, Some("127.0.0.1:1".parse().unwrap()));
+    assert!(!config.insecure_plaintext);
+}
+
+#[test]
+fn a_list_is_taken_whole_from_the_first_that_has_it() {
+    let file = || file(r#"service = ["c=h:3"]"#);
+    let said = flags("--service a=h:1 --service b=h:2");
+    let names = |settings: Settings| {
+        settings.service.iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(said.or(file())), ["a", "b"]);
+    assert_eq!(names(Settings::default().or(file())), ["c"]);
+}
+
+#[test]
+fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
+    let command = Settings::augment_args(Command::new("test"));
+    for arg in command.get_arguments() {
+        let variable = format!("OPS_PROXY_{}", arg.get_id().as_str().to_uppercase());
+        assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+    }
+    assert_eq!(flags("--connect a:1,b:2").connect.len(), 2);
+}
+
+/// Every setting, in both forms.
+const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 \
+    --service *.c=h:5 --admin none --peer-id p --trusted-proxies 10.0.0.0/8,::1 \
+    --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
+    --name-retention 1h30m --insecure-plaintext --log-format json --log-level debug";
+const FILE: &str = r#"
+    listen = "127.0.0.1:1"
+    tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
+    connect = ["h:4"]
+    service = ["*.c=h:5"]
+    admin = "none"
+    peer_id = "p"
+    trusted_proxies = ["10.0.0.0/8", "::1"]
+    data_timeout = "1s"
+    heartbeat = "2s"
+    peer_timeout = "3s"
+    drain_grace = "4s"
+    drain_limit = "5m"
+    name_retention = "1h 30m"
+    insecure_plaintext = true
+    log_format = "json"
+    log_level = "debug"
+"#;
+
+#[test]
+fn a_file_says_everything_that_flags_can_say() {
+    for key in keys() {
+        assert!(FILE.contains(&format!("\n    {key} = ")), "{key} is missing here");
+    }
+    assert_eq!(file(FILE), flags(FLAGS));
+    assert_eq!(flags(FLAGS).or(Settings::default()), flags(FLAGS));
+    assert_eq!(Settings::default().or(flags(FLAGS)), flags(FLAGS));
+}
+
+#[test]
+fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
+    let listening = || flags("--listen 127.0.0.1:1");
+    let config = listening().into_config(surroundings()).unwrap();
+    assert_eq!(config.peer_id.as_str(), "box-ab000001");
+    assert_eq!((config.node.as_str(), config.pod.as_str()), ("unknown", "box"));
+
+    let kubernetes = Surroundings {
+        host: "a host's name!".to_owned(),
+        node: Some("node-1".to_owned()),
+        pod: Some("pod-1".to_owned()),
+        random: [0; 4],
+    };
+    let config = listening().into_config(kubernetes).unwrap();
+    assert_eq!(config.peer_id.as_str(), "ahostsname-00000000");
+    assert_eq!((config.node.as_str(), config.pod.as_str()), ("node-1", "pod-1"));
+
+    let nameless = Surroundings {
+        host: String::new(),
+        node: Some(String::new()),
+        pod: Some(String::new()),
+        random: [0; 4],
+    };
+    let config = listening().into_config(nameless).unwrap();
+    assert_eq!(config.peer_id.as_str(), "peer-00000000");
+    assert_eq!((config.node.as_str(), config.pod.as_str()), ("unknown", "unknown"));
+}
+
+#[test]
+fn the_admin_pages_are_on_loopback_unless_told_otherwise() {
+    let admin = |line| config(line).unwrap().admin.map(|addr| addr.to_string());
+    assert_eq!(admin("--listen 127.0.0.1:1").as_deref(), Some("127.0.0.1:9090"));
+    assert_eq!(admin("--listen 127.0.0.1:1 --admin [::]:80").as_deref(), Some("[::]:80"));
+    assert_eq!(admin("--listen 127.0.0.1:1 --admin none"), None);
+}
+
+#[test]
+fn every_fault_names_its_key() {
+    for key in [
+        "data-timeout",
+        "heartbeat",
+        "peer-timeout",
+        "drain-grace",
+        "drain-limit",
+        "name-retention",
+    ] {
+        for time in ["0s", "9999years"] {
+            assert_eq!(fault(&format!("--{key} {time}")), key.replace('-', "_"));
+        }
+    }
+    for (line, key) in [
+        ("", "listen"),
+        ("--service a=h:1", "listen"),
+        ("--connect localhost:1", "service"),
+        ("--connect localhost:1 --service a=h:1 --service A.=h:2", "service"),
+        ("--listen 127.0.0.1:1 --heartbeat 30s", "heartbeat"),
+        ("--listen 127.0.0.1:1 --peer-timeout 10s", "heartbeat"),
+        ("--listen 127.0.0.1:1 --tcp 127.0.0.1:1=a", "tcp"),
+        ("--tcp 0.0.0.0:1=a --tcp 127.0.0.1:1=b", "tcp"),
+        ("--tcp [::]:1=a --tcp 127.0.0.1:1=b", "tcp"),
+        ("--listen 127.0.0.1:9090", "admin"),
+    ] {
+        assert_eq!(fault(line), key, "{line}");
+    }
+}
+
+#[test]
+fn no_more_services_than_fit_a_link_are_taken() {
+    let services = |count| {
+        let names = (0..count).map(|n| format!("n{n}=h:1").parse().unwrap());
+        let settings = Settings { service: names.collect(), ..flags("--listen 127.0.0.1:1") };
+        settings.into_config(surroundings())
+    };
+    assert_eq!(services(NAMES_PER_LINK).unwrap().services.len(), NAMES_PER_LINK);
+    assert_eq!(services(NAMES_PER_LINK + 1).unwrap_err().key, "service");
+}
+
+#[test]
+fn addresses_that_differ_or_leave_the_port_open_do_not_clash() {
+    for line in [
+        "--listen 127.0.0.1:0 --tcp 127.0.0.1:0=a --admin 127.0.0.1:0",
+        "--tcp 127.0.0.1:1=a --tcp 127.0.0.2:1=b",
+        "--tcp [::1]:1=a --tcp 0.0.0.0:1=b",
+        "--listen 127.0.0.1:9090 --admin none",
+    ] {
+        config(line).unwrap();
+    }
+}
+
+#[test]
+fn plaintext_peers_beyond_loopback_must_be_asked_for() {
+    for (line, key) in [
+        ("--listen 0.0.0.0:1", "listen"),
+        ("--listen [::]:1", "listen"),
+        ("--connect hub:1 --service a=h:1", "connect"),
+        ("--connect 127.0.0.1:1,10.0.0.1:1 --service a=h:1", "connect"),
+    ] {
+        let error = config(line).unwrap_err();
+        assert_eq!(error.key, key, "{line}");
+        assert!(error.problem.contains("--insecure-plaintext"), "{error}");
+        config(&format!("{line} --insecure-plaintext")).unwrap();
+    }
+    for line in [
+        "--listen 127.8.8.8:1",
+        "--listen [::1]:1",
+        "--connect localhost:1,127.0.0.1:1,[::1]:1 --service a=h:1",
+        // Mapped ports take no peers.
+        "--tcp 0.0.0.0:1=a",
+    ] {
+        config(line).unwrap();
+    }
+}
+
+#[test]
+fn a_fault_in_the_file_names_its_key_and_line() {
+    for (text, key, part) in [
+        ("\nlisen = \"127.0.0.1:1\"", "lisen", "(line 2); did you mean listen?"),
+        ("data_timout = 1", "data_timout", "did you mean data_timeout?"),
+        ("zzz = 1", "zzz", "unknown key (line 1)"),
+        ("[peer]\nlisten = 1", "peer", "unknown key"),
+        ("\n\nlisten = \"nowhere\"", "listen", "(line 3)"),
+        ("listen = 1", "listen", "string"),
+        ("tcp = \"127.0.0.1:1=a\"", "tcp", "sequence"),
+        ("tcp = [\n\"127.0.0.1:1=a\",\n\"x=a\"]", "tcp", "\"x\" is not an IP:PORT"),
+        ("service = [\"a\"]", "service", "NAME=HOST:PORT"),
+        ("data_timeout = \"5\"", "data_timeout", "unit"),
+        ("admin = \"off\"", "admin", "none"),
+        ("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies", "10.0.0.0/8"),
+        ("insecure_plaintext = \"yes\"", "insecure_plaintext", "boolean"),
+        ("log_format = \"xml\"", "log_format", "text or json"),
+        ("log_level = \"loud\"", "log_level", "level"),
+        ("peer_id = \"a@b\"", "peer_id", "peer id"),
+        ("listen = \"a\"\nlisten = \"b\"", "config", "duplicate"),
+        ("listen", "config", "(line 1)"),
+    ] {
+        let error = Settings::from_toml(text).unwrap_err();
+        assert_eq!(error.key, key, "{text:?}");
+        assert!(error.problem.contains(part), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn a_bad_flag_is_named() {
+    let command = || Settings::augment_args(Command::new("test")).mut_args(|arg| arg.env(None));
+    for (flag, value) in [
+        ("--listen", "localhost:1"),
+        ("--tcp", "1=a"),
+        ("--connect", "h"),
+        ("--service", "a"),
+        ("--admin", "x"),
+        ("--peer-id", ">"),
+        ("--trusted-proxies", "x"),
+        ("--heartbeat", "5"),
+        ("--log-format", "xml"),
+        ("--log-level", "loud"),
+    ] {
+        let error = command().try_get_matches_from(["test", flag, value]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(flag), "{error}");
+    }
+}
+
+#[test]
+fn help_gives_the_times_that_are_used() {
+    let default = Timing::default();
+    let command = Settings::augment_args(Command::new("test"));
+    for (key, time) in [
+        ("data_timeout", default.data_timeout),
+        ("heartbeat", default.heartbeat),
+        ("peer_timeout", default.peer_timeout),
+        ("drain_grace", default.drain_grace),
+        ("drain_limit", default.drain_limit),
+        ("name_retention", default.name_retention),
+    ] {
+        let arg = command.get_arguments().find(|arg| arg.get_id() == key).unwrap();
+        let part = format!("[default: {}]", humantime::format_duration(time));
+        assert!(help(arg).ends_with(&part), "{key}: {part}");
+    }
+}
+
+fn help(arg: &Arg) -> String {
+    arg.get_help().map(ToString::to_string).unwrap_or_default()
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let mut table = String::from("| flag | environment | key | meaning |\n|---|---|---|---|\n");
+    for arg in Settings::augment_args(Command::new("test")).get_arguments() {
+        let value = &arg.get_value_names().unwrap()[0];
+        let flag = arg.get_long().unwrap();
+        let flag = if arg.is_require_equals_set() {
+            format!("--{flag}")
+        } else {
+            format!("--{flag} {value}")
+        };
+        let variable = arg.get_env().unwrap().to_str().unwrap();
+        let key = arg.get_id();
+        table += &format!("| `{flag}` | `{variable}` | `{key}` | {} |\n", help(arg));
+    }
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains(&table), "README.md should hold this table:\n{table}");
+}
