@@ -77,14 +77,14 @@ fn routes(c: &mut Criterion) {
         let mut routes = table(count);
         let known = Name::requested(&format!("app-{}.example", count / 2)).unwrap();
         group.bench_function(BenchmarkId::new("known", count), |b| {
-            b.iter(|| match routes.assign(black_box(&known), None) {
+            b.iter(|| match routes.assign(black_box(&known), None, |_| true) {
                 Lookup::Provided(assigned) => routes.release(&assigned.name, assigned.provider),
                 _ => panic!("the name is served"),
             });
         });
         let unknown = Name::requested("nobody.example").unwrap();
         group.bench_function(BenchmarkId::new("unknown", count), |b| {
-            b.iter(|| routes.assign(black_box(&unknown), None));
+            b.iter(|| routes.assign(black_box(&unknown), None, |_| true));
         });
     }
     group.finish();

@@ -60,7 +60,7 @@ async fn in_memory() {
     let (client, public) = duplex(PIPE);
     let (inner, backend) = duplex(PIPE);
     let relay = async {
-        copy_both(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+        copy_both(side(public), side(inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }
@@ -77,8 +77,10 @@ async fn connection() -> (<TokioNet as Net>::Stream, <TokioNet as Net>::Stream) 
 async fn over_loopback() {
     let (client, public) = connection().await;
     let (inner, backend) = connection().await;
+    let (mut public, mut inner) = (public, inner);
     let relay = async {
-        TokioNet.relay(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+        let (public, inner) = (side(&mut public), side(&mut inner));
+        TokioNet.relay(public, inner, &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }

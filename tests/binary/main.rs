@@ -15,6 +15,7 @@ mod data;
 mod demo;
 mod http;
 mod invariants;
+mod limits;
 mod links;
 mod mesh;
 mod metrics_contract;

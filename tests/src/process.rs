@@ -50,6 +50,19 @@ impl Launch {
         self
     }
 
+    /// Starts it with room for so many open files and no more.
+    pub fn file_limit(mut self, files: u32) -> Self {
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut limited = Command::new("/bin/sh");
+        limited.env_clear().arg("-c").arg(script).arg(self.command.get_program());
+        limited.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            limited.env(name, value.expect("nothing was removed from an empty environment"));
+        }
+        self.command = limited;
+        self
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Process {
         let mut child = self
@@ -127,6 +140,16 @@ impl Process {
         })
         .await;
         self
+    }
+
+    /// Its resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("own child, not waited for yet");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
     }
 
     /// Sends SIGTERM.
