@@ -127,7 +127,7 @@ pub fn identify_data(
 }
 
 /// The one SPIFFE URI of a certificate, if it names a peer.
-fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+pub fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {

@@ -101,3 +101,19 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Largest file of certificates, keys, revocations or tokens, in bytes.
 pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A day, which certificates are counted in.
+pub const DAY: Duration = Duration::from_hours(24);
+
+/// Days that a CA of `ops-proxy pki` lasts: longer than whoever made it remembers
+/// how, so renewing it is rare; revocation does not need it to be short.
+pub const CA_DAYS: u64 = 3650;
+
+/// Days that a peer's certificate of `ops-proxy pki` lasts: what other CAs give.
+pub const CERTIFICATE_DAYS: u64 = 90;
+
+/// Most days that may be asked for: a hundred years fit every date format used.
+pub const CERTIFICATE_DAYS_MAX: u64 = 36_500;
+
+/// A new certificate is valid for so long already: clocks differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);
