@@ -96,6 +96,10 @@ pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// guessing is hopeless even without a limit on tries.
 pub const TOKEN_BYTES_MIN: usize = 32;
 
+/// Encrypted bytes of one session that may wait for the socket: one record. What a
+/// slow reader makes us hold stays small, and a full link is noticed soon.
+pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
+
 /// How often the files of certificates, keys and tokens are looked at.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 

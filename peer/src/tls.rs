@@ -22,6 +22,7 @@ pub use load::Loaded;
 use crate::auth::{EXPORTER_LABEL, Proven, Token};
 use crate::classify::PEER_ALPN;
 use crate::config::{ConfigError, PeerConfig};
+use crate::limits::TLS_BUFFER_BYTES;
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::transport::{Rewound, Transport};
@@ -232,7 +233,11 @@ pub async fn connect<N: Net>(
     session(TlsStream::Client(tls))
 }
 
-fn session<S>(tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
+fn session<S>(mut tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
+    match &mut tls {
+        TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES)),
+        TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES)),
+    }
     let mut exporter = [0; 32];
     let (state, exported): (&CommonState, _) = match &tls {
         TlsStream::Client(tls) => {
