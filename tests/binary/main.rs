@@ -18,6 +18,7 @@ mod invariants;
 mod links;
 mod mesh;
 mod metrics_contract;
+mod peer_tls;
 mod proxy_protocol;
 mod refusals;
 mod shutdown;
@@ -25,6 +26,7 @@ mod startup;
 mod streams;
 mod tcp;
 mod tls;
+mod tokens;
 
 use std::net::SocketAddr;
 
