@@ -60,7 +60,7 @@ async fn in_memory() {
     let (client, public) = duplex(PIPE);
     let (inner, backend) = duplex(PIPE);
     let relay = async {
-        copy_both(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+        copy_both(side(public), side(inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }
@@ -78,7 +78,8 @@ async fn over_loopback() {
     let (client, public) = connection().await;
     let (inner, backend) = connection().await;
     let relay = async {
-        TokioNet.relay(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+        let (mut public, mut inner) = (public, inner);
+        TokioNet.relay(side(&mut public), side(&mut inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }
