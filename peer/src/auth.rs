@@ -339,3 +339,6 @@ impl TokenRules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

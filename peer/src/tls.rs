@@ -91,8 +91,9 @@ type Contents = BTreeMap<&'static str, Vec<u8>>;
 pub struct Tls {
     config: TlsConfig,
     current: RwLock<Arc<Loaded>>,
-    /// What was read last, good or bad, so that each change is tried once.
-    seen: Mutex<Contents>,
+    /// What was read last, good or bad, so that each change is tried and counted
+    /// once.
+    seen: Mutex<Result<Contents, ConfigError>>,
     reload: Notify,
 }
 
@@ -112,7 +113,7 @@ impl Tls {
         Ok(Self {
             config,
             current: RwLock::new(Arc::new(loaded)),
-            seen: Mutex::new(contents),
+            seen: Mutex::new(Ok(contents)),
             reload: Notify::new(),
         })
     }
@@ -136,16 +137,12 @@ impl Tls {
     pub fn reload<N: Net>(&self, net: &N, metrics: &Metrics) {
         let read = read_all(net, &self.config);
         let mut seen = self.seen.lock().expect("comparing bytes does not panic");
-        let contents = match read {
-            Ok(contents) if contents == *seen => return,
-            Ok(contents) => contents,
-            Err(error) => {
-                // Half a rotation looks like this too; the next look may be better.
-                metrics.tls_reload_failed();
-                return tracing::warn!(%error, "TLS files cannot be read; the old ones stay");
-            }
-        };
-        match Loaded::build(net, &self.config, &contents) {
+        if read == *seen {
+            return;
+        }
+        // Half a rotation fails too; the next look may be better.
+        let built = read.as_ref().map_err(Clone::clone);
+        match built.and_then(|contents| Loaded::build(net, &self.config, contents)) {
             Ok(loaded) => {
                 loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
                 *self.current.write().expect("replacing a pointer does not panic") =
@@ -158,7 +155,7 @@ impl Tls {
                 tracing::warn!(%error, "TLS files are of no use; the old ones stay");
             }
         }
-        *seen = contents;
+        *seen = read;
     }
 }
 

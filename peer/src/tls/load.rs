@@ -240,3 +240,6 @@ fn rules(contents: &Contents) -> Result<TokenRules, ConfigError> {
         .map_err(|_| ConfigError::new("accept_tokens", "is not UTF-8"))?;
     TokenRules::from_toml(text).map_err(|problem| ConfigError::new("accept_tokens", problem))
 }
+
+#[cfg(test)]
+mod tests;
