@@ -20,6 +20,7 @@ mod mesh;
 mod metrics_contract;
 mod proxy_protocol;
 mod refusals;
+mod resources;
 mod shutdown;
 mod startup;
 mod streams;

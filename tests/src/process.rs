@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::client::{self, Answer};
@@ -262,6 +262,22 @@ impl Peer {
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.terminate();
+    }
+
+    /// Lets it open no more than so many files in all.
+    pub fn limit_files(&self, files: u64) {
+        let pid = Pid::from_child(&self.process.child);
+        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a process of our own");
+    }
+
+    /// The memory that it has in use, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("VmRSS in kB") * 1024
     }
 
     /// Waits for its end; the exit code.
