@@ -33,6 +33,23 @@ async fn without_file_descriptors_accept_waits_and_recovers() {
     assert!(metrics.value("ops_proxy_rejected_total", &[("reason", "fd_limit")]) >= 1.0);
 }
 
+#[tokio::test]
+async fn five_hundred_slow_heads_hold_up_nobody() {
+    let backend = Backend::http().await;
+    let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
+    let mut slow = Vec::new();
+    for first_bytes in [&b""[..], b"GET / HT", b"\x16\x03\x01", b"HELLO:1:", b"DATA:0"] {
+        for _ in 0..100 {
+            let mut stream = connect(public.listen()).await;
+            stream.write_all(first_bytes).await.unwrap();
+            slow.push(stream);
+        }
+    }
+    let answer = client::get(public.listen(), "/", NAME).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(public.quiet().await.value("ops_proxy_requests_success_total", &[]), 1.0);
+}
+
 /// The backend is held up as soon as the buffers of the kernel are full; the peer
 /// itself keeps next to nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

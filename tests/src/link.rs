@@ -1,5 +1,5 @@
-//! A connecting peer by hand: it speaks the wire protocol line by line, and does
-//! only what a test tells it to.
+//! The other end of a link by hand, mostly a connecting peer: it speaks the wire
+//! protocol line by line, and does only what a test tells it to.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::client::connect;
 use crate::wait::within;
 
-/// One link to a listening peer.
+/// One link, or a DATA connection at its first line.
 #[derive(Debug)]
 pub struct Link {
     stream: BufReader<TcpStream>,
@@ -34,12 +34,24 @@ impl Link {
 
     /// As [`register`](Self::register), on a connection that exists.
     pub async fn register_on(stream: TcpStream, peer_id: &str, names: &[&str]) -> Self {
-        let mut link = Self { stream: BufReader::new(stream) };
+        let mut link = Self::accepted(stream);
         link.send(&format!("HELLO:1:{peer_id}")).await;
         assert_eq!(link.line().await, "OK:0");
         link.send(&format!("REGISTER:{}", names.join(","))).await;
         assert_eq!(link.line().await, format!("OK:{}", names.len()));
         link
+    }
+
+    /// A link on which nothing was said yet, or a DATA connection whose line was
+    /// not read yet.
+    pub fn accepted(stream: TcpStream) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// The connection; nothing may have been read beyond the last line.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.stream.buffer().is_empty(), "bytes were read beyond the line");
+        self.stream.into_inner()
     }
 
     /// Writes one line.
