@@ -63,6 +63,32 @@ async fn a_backend_that_refuses_is_502() {
     }
 }
 
+/// Its queue is full, so that a dial gets no answer at all.
+#[tokio::test]
+async fn a_backend_that_never_accepts_is_502() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let _queued = [connect(addr).await, connect(addr).await];
+    let mesh = Mesh::serving(Path::Tunnelled, addr, "--data-timeout 1h").await;
+    assert_refusal(&get(mesh.addr()).await, 502);
+    let metrics = mesh.public.quiet().await;
+    let failed = [("client_name", NAME), ("reason", "backend_timeout")];
+    assert_eq!(metrics.value("ops_proxy_forwards_failed_total", &failed), 1.0);
+    let unreachable = [("client_name", NAME), ("reason", "backend_unreachable")];
+    assert_eq!(metrics.value("ops_proxy_proxy_errors_total", &unreachable), 1.0);
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body() {
+    let public = listening("").await;
+    let mut stream = connect(public.listen()).await;
+    stream.write_all(b"HEAD / HTTP/1.1\r\nHost: nobody.example\r\n\r\n").await.unwrap();
+    let answer = String::from_utf8(client::to_end(&mut stream).await.unwrap()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\n"), "{answer:?}");
+}
+
 #[tokio::test]
 async fn the_connecting_side_counts_what_it_could_not_forward() {
     let (_socket, addr) = backend::refusing();

@@ -131,8 +131,12 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("own child, not waited for yet");
+        kill_process(pid, signal).expect("own child, not waited for yet");
     }
 
     /// Waits for its end and for all of its output.
@@ -259,9 +263,19 @@ impl Peer {
         self.process.events()
     }
 
+    /// Its log so far, as it was written.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.terminate();
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.signal(Signal::INT);
     }
 
     /// Lets it open no more than so many files in all.
@@ -334,7 +348,7 @@ impl Drop for Peer {
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
         self.process.stderr.join();
-        let log = self.process.stderr();
+        let log = self.log();
         let errors = self.events().iter().filter(|event| event.level() == "ERROR").count();
         assert!(errors == 0 && !log.contains("panicked at"), "errors in the log:\n{log}");
     }
