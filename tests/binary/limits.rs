@@ -8,13 +8,12 @@ use ops_proxy_tests::client::{self, connect, get_request, to_end};
 use ops_proxy_tests::hello::first_bytes;
 use ops_proxy_tests::link::Link;
 use ops_proxy_tests::payload::Payload;
-use ops_proxy_tests::wait::until;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::{Mesh, NAME, Path, launch, listening};
+use crate::{Mesh, NAME, Path, listening};
 
 /// Strangers that come at a time.
 const CROWD: usize = 16;
@@ -91,28 +90,6 @@ async fn at_the_limit_of_its_source_one_more_is_closed() {
     drop((held, other));
     let metrics = public.quiet().await;
     assert_eq!(metrics.value("ops_proxy_rejected_total", &rejected("connection_limit")), 1.0);
-}
-
-#[tokio::test]
-async fn out_of_file_descriptors_it_backs_off_and_recovers() {
-    raise_file_limit();
-    let backend = Backend::http().await;
-    let args = format!("run --listen 127.0.0.1:0 --service {NAME}={}", backend.addr());
-    let public = launch().args(&args).file_limit(64).peer().await;
-    let mut strangers = Vec::new();
-    for _ in 0..500 {
-        strangers.push(connect(public.listen()).await);
-    }
-    until("accept to fail", async || {
-        let failed =
-            |event: &ops_proxy_tests::process::Event| event.message().starts_with("cannot accept");
-        public.events().iter().any(failed).then_some(())
-    })
-    .await;
-    drop(strangers);
-    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
-    let metrics = public.quiet().await;
-    assert!(metrics.value("ops_proxy_rejected_total", &rejected("fd_limit")) >= 1.0);
 }
 
 #[tokio::test]

@@ -108,6 +108,18 @@ async fn a_bad_line_is_answered_counted_and_ends_the_link() {
 }
 
 #[tokio::test]
+async fn what_a_stranger_sends_writes_no_line_of_its_own_into_the_log() {
+    let public = listening("").await;
+    for name in ["a\rb", "a\x1b[2J", "a\0b", "a\u{2028}b"] {
+        let lines = format!("HELLO:1:p\nREGISTER:{name}\n");
+        answer_to(public.listen(), lines.as_bytes()).await;
+    }
+    let refused = |log: &str| log.lines().filter(|line| line.contains("refused")).count();
+    until("four refusals in the log", async || (refused(&public.log()) == 4).then_some(())).await;
+    assert!(!public.log().contains(['\r', '\x1b', '\0', '\u{2028}']), "{:?}", public.log());
+}
+
+#[tokio::test]
 async fn a_register_line_in_one_byte_writes_registers() {
     let public = listening("").await;
     let mut stream = connect(public.listen()).await;

@@ -3,7 +3,7 @@
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
 
-use crate::launch;
+use crate::{NAME, launch};
 
 /// An address that belongs to this test process alone: all of 127.0.0.0/8 is
 /// this machine, and nobody else binds there.
@@ -68,4 +68,30 @@ async fn a_request_travels_a_chain_of_tunnels() {
     assert_eq!(far.quiet().await.value(success, &[]), 3.0);
     assert_eq!(middle.quiet().await.value(success, &[]), 1.0);
     assert_eq!(near.quiet().await.value(success, &[]), 1.0);
+}
+
+/// `localhost` may stand for several addresses, of which one answers.
+#[tokio::test]
+async fn a_host_name_works_wherever_an_address_does() {
+    let backend = Backend::http().await;
+    let public = crate::listening("").await;
+    let upstream = format!("run --connect localhost:{}", public.listen().port());
+    let service = format!("--service {NAME}=localhost:{}", backend.addr().port());
+    let _behind = launch().args(&upstream).args(&service).peer().await;
+    public.serves(&[NAME]).await;
+    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+}
+
+#[tokio::test]
+async fn ipv6_carries_public_traffic_links_and_literal_names() {
+    let backend = Backend::http().await;
+    let public = launch().args("run --listen [::1]:0").peer().await;
+    let service = format!("--service [::1]={}", backend.addr());
+    let _behind = crate::connecting(public.listen(), &service).await;
+    public.serves(&["[::1]"]).await;
+    let answer = client::get(public.listen(), "/x", "[0:0::1]:8080").await;
+    assert_eq!(answer.text(), "GET /x\n[0:0::1]:8080\n");
+    let metrics = public.quiet().await;
+    let success = metrics.value("ops_proxy_requests_success_total", &[("client_name", "[::1]")]);
+    assert_eq!(success, 1.0);
 }

@@ -6,6 +6,7 @@ use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, Answer, connect};
 use ops_proxy_tests::link::Link;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 
 use crate::{Mesh, NAME, Path, connecting, listening};
 
@@ -60,6 +61,32 @@ async fn a_backend_that_refuses_is_502() {
         assert_eq!(metrics.value("ops_proxy_requests_failed_total", &[]), 1.0);
         assert_eq!(metrics.value("ops_proxy_data_connections_timeout_total", &[]), 0.0);
     }
+}
+
+/// Its queue is full, so that a dial gets no answer at all.
+#[tokio::test]
+async fn a_backend_that_never_accepts_is_502() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let _queued = [connect(addr).await, connect(addr).await];
+    let mesh = Mesh::serving(Path::Tunnelled, addr, "--data-timeout 1h").await;
+    assert_refusal(&get(mesh.addr()).await, 502);
+    let metrics = mesh.public.quiet().await;
+    let failed = [("client_name", NAME), ("reason", "backend_timeout")];
+    assert_eq!(metrics.value("ops_proxy_forwards_failed_total", &failed), 1.0);
+    let unreachable = [("client_name", NAME), ("reason", "backend_unreachable")];
+    assert_eq!(metrics.value("ops_proxy_proxy_errors_total", &unreachable), 1.0);
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body() {
+    let public = listening("").await;
+    let mut stream = connect(public.listen()).await;
+    stream.write_all(b"HEAD / HTTP/1.1\r\nHost: nobody.example\r\n\r\n").await.unwrap();
+    let answer = String::from_utf8(client::to_end(&mut stream).await.unwrap()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\n"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -173,14 +200,19 @@ async fn bytes_of_no_protocol_are_closed_and_counted() {
     assert_eq!(metrics.value("ops_proxy_rejected_total", &[]), 1.0);
 }
 
+/// The upload is longer than what the buffers on the way hold: if the peer closed
+/// without reading on, writing would fail and the answer be lost.
 #[tokio::test]
 async fn an_upload_to_an_unknown_name_can_still_read_its_answer() {
     let public = listening("").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(public.listen()).await.unwrap();
     let body = vec![b'x'; 200_000];
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: nobody.example\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let request = [head.as_bytes(), &body].concat();
-    assert_refusal(&client::exchange(public.listen(), &request).await, 404);
+    let length = body.len();
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: nobody.example\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    assert_refusal(&client::last_answer(&mut stream).await, 404);
 }

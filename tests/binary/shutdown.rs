@@ -122,3 +122,12 @@ async fn an_idle_peer_ends_with_its_links() {
     let again = launch().args(&format!("run --listen {}", public.listen())).peer().await;
     again.serves(&[NAME]).await;
 }
+
+#[tokio::test]
+async fn an_interrupt_drains_as_well() {
+    let mut public = listening("--drain-grace 1h").await;
+    public.interrupt();
+    not_ready(&public).await;
+    public.interrupt();
+    assert_ne!(public.exit_code().await, 0);
+}

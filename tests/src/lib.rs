@@ -8,7 +8,7 @@
 //! | [`backend`] | services behind a peer |
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
 //! | [`hello`] | TLS clients and their first bytes |
-//! | [`link`] | a connecting peer by hand, to misbehave with |
+//! | [`link`] | the other end of a link by hand, to misbehave with |
 //! | [`pki`] | certificates, good and bad, and TLS by hand |
 //! | [`payload`] | bytes made as they are sent, and their SHA-256 |
 //! | [`wait`] | waiting for a condition, with a limit |

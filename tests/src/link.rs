@@ -1,5 +1,5 @@
-//! A connecting peer by hand: it speaks the wire protocol line by line, and does
-//! only what a test tells it to.
+//! The other end of a link by hand, mostly a connecting peer: it speaks the wire
+//! protocol line by line, and does only what a test tells it to.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::client::connect;
 use crate::wait::within;
 
-/// One link to a listening peer.
+/// One link, or a DATA connection at its first line.
 #[derive(Debug)]
 pub struct Link<S = TcpStream> {
     stream: BufReader<S>,
@@ -34,7 +34,8 @@ impl Link {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// A connection on which nothing was said yet.
+    /// A link on which nothing was said yet, or a DATA connection whose line was
+    /// not read yet.
     pub fn on(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
@@ -47,6 +48,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         link.send(&format!("REGISTER:{}", names.join(","))).await;
         assert_eq!(link.line().await, format!("OK:{}", names.len()));
         link
+    }
+
+    /// The connection; nothing may have been read beyond the last line.
+    pub fn into_stream(self) -> S {
+        assert!(self.stream.buffer().is_empty(), "bytes were read beyond the line");
+        self.stream.into_inner()
     }
 
     /// Writes one line.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::client::{self, Answer};
@@ -47,19 +47,6 @@ impl Launch {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
-        self
-    }
-
-    /// Starts it with room for so many open files and no more.
-    pub fn file_limit(mut self, files: u32) -> Self {
-        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
-        let mut limited = Command::new("/bin/sh");
-        limited.env_clear().arg("-c").arg(script).arg(self.command.get_program());
-        limited.args(self.command.get_args());
-        for (name, value) in self.command.get_envs() {
-            limited.env(name, value.expect("nothing was removed from an empty environment"));
-        }
-        self.command = limited;
         self
     }
 
@@ -154,8 +141,12 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("own child, not waited for yet");
+        kill_process(pid, signal).expect("own child, not waited for yet");
     }
 
     /// Sends SIGHUP.
@@ -288,9 +279,35 @@ impl Peer {
         self.process.events()
     }
 
+    /// Its log so far, as it was written.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.terminate();
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.signal(Signal::INT);
+    }
+
+    /// Lets it open no more than so many files in all.
+    pub fn limit_files(&self, files: u64) {
+        let pid = Pid::from_child(&self.process.child);
+        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a process of our own");
+    }
+
+    /// The memory that it has in use, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("VmRSS in kB") * 1024
     }
 
     /// Waits for its end; the exit code.
@@ -347,7 +364,7 @@ impl Drop for Peer {
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
         self.process.stderr.join();
-        let log = self.process.stderr();
+        let log = self.log();
         let errors = self.events().iter().filter(|event| event.level() == "ERROR").count();
         assert!(errors == 0 && !log.contains("panicked at"), "errors in the log:\n{log}");
     }
