@@ -50,6 +50,32 @@ async fn five_hundred_slow_heads_hold_up_nobody() {
     assert_eq!(public.quiet().await.value("ops_proxy_requests_success_total", &[]), 1.0);
 }
 
+/// What a connection costs while nothing happens on it, in bytes.
+const IDLE_BYTES: usize = 5 * 1024;
+
+#[tokio::test]
+async fn an_idle_connection_costs_at_most_five_kilobytes() {
+    const CONNECTIONS: usize = 2000;
+    let backend = Backend::echo().await;
+    for path in Path::BOTH {
+        let mesh = Mesh::serving(path, backend.addr(), "").await;
+        let mut idle = Vec::new();
+        let mut resident = 0;
+        for count in 0..CONNECTIONS + 200 {
+            // The first ones also pay for what all of them share.
+            if count == 200 {
+                resident = mesh.public.resident_bytes();
+            }
+            let mut stream = connect(mesh.addr()).await;
+            stream.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
+            assert_eq!(client::head(&mut stream).await.status, 200);
+            idle.push(stream);
+        }
+        let each = mesh.public.resident_bytes().saturating_sub(resident) / CONNECTIONS;
+        assert!(each <= IDLE_BYTES, "{path:?}: {each} bytes for each connection");
+    }
+}
+
 /// The backend is held up as soon as the buffers of the kernel are full; the peer
 /// itself keeps next to nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
