@@ -67,6 +67,9 @@ pub struct Routes<S> {
 struct Entry<S> {
     stats: S,
     providers: Vec<Serving>,
+    /// Requests that run, also with a provider that has withdrawn the name: it
+    /// may come back to it while they do.
+    active: BTreeMap<Provider, usize>,
     /// Set while there is no provider.
     unserved_since: Option<Instant>,
 }
@@ -74,7 +77,6 @@ struct Entry<S> {
 #[derive(Debug)]
 struct Serving {
     provider: Provider,
-    active: usize,
     last_turn: u64,
 }
 
@@ -163,23 +165,27 @@ impl<S: Clone + Default> Routes<S> {
     pub fn assign(&mut self, requested: &Name, tried: Option<Provider>) -> Lookup<S> {
         let Some(name) = self.matching(requested) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
+        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
         let candidates = entry.providers.iter_mut().filter(|one| Some(one.provider) != tried);
-        let Some(chosen) = candidates.min_by_key(|one| (one.active, one.last_turn)) else {
+        let Some(chosen) = candidates.min_by_key(|one| (active(one.provider), one.last_turn))
+        else {
             return Lookup::NoProvider(entry.stats.clone());
         };
         self.turn += 1;
-        chosen.active += 1;
         chosen.last_turn = self.turn;
         let provider = chosen.provider;
+        *entry.active.entry(provider).or_default() += 1;
         Lookup::Provided(Assigned { name, stats: entry.stats.clone(), provider })
     }
 
     /// A request that [`assign`](Self::assign) gave away has ended.
     pub fn release(&mut self, name: &Name, provider: Provider) {
-        let providers = self.names.get_mut(name).map(|entry| &mut entry.providers);
-        let serving = providers.and_then(|all| all.iter_mut().find(|one| one.provider == provider));
-        if let Some(serving) = serving {
-            serving.active = serving.active.saturating_sub(1);
+        let Some(entry) = self.names.get_mut(name) else { return };
+        if let Some(active) = entry.active.get_mut(&provider) {
+            *active -= 1;
+            if *active == 0 {
+                entry.active.remove(&provider);
+            }
         }
     }
 
@@ -227,9 +233,10 @@ impl<S: Clone + Default> Routes<S> {
         let entry = self.names.entry(name).or_insert_with(|| Entry {
             stats: S::default(),
             providers: Vec::new(),
+            active: BTreeMap::new(),
             unserved_since: None,
         });
-        entry.providers.push(Serving { provider, active: 0, last_turn: 0 });
+        entry.providers.push(Serving { provider, last_turn: 0 });
         entry.unserved_since = None;
     }
 
@@ -284,6 +291,19 @@ mod tests {
         routes.release(&name("app"), first);
         routes.release(&name("app"), second);
         assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first), "equals take turns");
+    }
+
+    #[test]
+    fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
+        let mut routes = two_providers();
+        let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
+        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
+        routes.unregister(LinkId(1), &[name("app")], Instant::now());
+        routes.register(LinkId(1), &[name("app")]).unwrap();
+        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
+        routes.release(&name("app"), first);
+        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second), "one each");
     }
 
     #[test]
