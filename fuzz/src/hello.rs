@@ -106,7 +106,8 @@ fn message(input: &mut Input<'_>) -> Vec<u8> {
         body.extend(vector(2, &extensions));
     }
     for _ in 0..input.choice(4) {
-        let at = usize::from(input.number()) % body.len();
+        // Not of the version: rustls takes any, RFC 8446 §4.1.2 only one.
+        let at = 2 + usize::from(input.number()) % (body.len() - 2);
         body[at] = input.byte();
     }
     [&[1][..], &vector(3, &body)].concat()
