@@ -21,13 +21,11 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A text that is TOML has a key that is at fault; only one that is not has none.
+/// A text that is TOML has a key that is at fault; one that is not may have none.
 fn assert_key_of_file(text: &str, error: &ConfigError) {
     assert!(!error.problem.is_empty());
     if let Ok(table) = text.parse::<toml::Table>() {
         assert!(table.contains_key(&error.key), "{error} is the fault of no key");
-    } else {
-        assert_eq!(error.key, "config", "{error}");
     }
 }
 

@@ -9,6 +9,7 @@ mod classify;
 mod config;
 mod hello;
 mod input;
+mod scenario;
 mod session;
 mod splits;
 mod tokens;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 pub use classify::classify;
 pub use config::config;
 pub use hello::hello;
+pub use scenario::scenario;
 pub use session::session;
 pub use tokens::tokens;
 pub use wire::wire;
@@ -36,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("classify", classify),
     ("config", config),
     ("hello", hello),
+    ("scenario", scenario),
     ("session", session),
     ("tokens", tokens),
     ("wire", wire),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::admission::Capacity;
 use crate::limits::NAMES_PER_LINK;
 use crate::names::{Name, PeerId};
 use crate::tls::TlsConfig;
@@ -42,6 +43,8 @@ pub struct PeerConfig {
     pub insecure_plaintext: bool,
     /// How peers prove who they are; unset, they speak plaintext.
     pub tls: TlsConfig,
+    /// How many connections are let in.
+    pub capacity: Capacity,
     /// Deadlines and intervals.
     pub timing: Timing,
 }
@@ -91,6 +94,7 @@ impl PeerConfig {
             trusted_proxies: Vec::new(),
             insecure_plaintext: false,
             tls: TlsConfig::default(),
+            capacity: Capacity::default(),
             timing: Timing::default(),
         }
     }
@@ -111,6 +115,7 @@ impl PeerConfig {
     /// The first key at fault, and what is wrong with it.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.timing.check()?;
+        self.capacity.check()?;
         if !self.is_listening() && !self.is_connecting() {
             let problem = "nothing to do: set listen or tcp to take public traffic, \
                            or connect to register services with another peer";
@@ -207,6 +212,20 @@ impl PeerConfig {
         let beyond = self.connect.iter().find(|peer| !peer.is_loopback());
         if let Some(peer) = beyond.filter(|_| self.tls.ca.is_none()) {
             return refuse("connect", peer.to_string(), "set tls_ca, tls_cert and tls_key");
+        }
+        Ok(())
+    }
+}
+
+impl Capacity {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, limit) in [
+            ("max_connections", self.connections),
+            ("max_connections_per_source", self.connections_per_source),
+        ] {
+            if limit == 0 {
+                return Err(ConfigError::new(key, "must be at least 1"));
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dial::dial;
 use crate::mesh::{Assignment, Forward, ForwardError};
-use crate::metrics::{Protocol, ProxyError};
+use crate::metrics::{Protocol, ProxyError, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
 use crate::relay::Side;
@@ -38,6 +38,10 @@ pub enum NotForwarded {
     /// The name is known, but nobody serves it now.
     #[error("no peer serves this name now")]
     NoProvider,
+    /// As many requests wait for DATA connections as may; this one was not
+    /// routed.
+    #[error("too many requests wait for DATA connections")]
+    Full,
     /// No provider that was tried took it; how the last one failed.
     #[error(transparent)]
     Failed(#[from] ForwardError),
@@ -76,6 +80,10 @@ pub async fn forward<N: Net>(
             shared.metrics.other().no_client();
             return Err(NotForwarded::UnknownName);
         }
+        Lookup::Full => {
+            shared.metrics.rejected(Rejection::PendingLimit);
+            return Err(NotForwarded::Full);
+        }
     };
     let stats = first.assignment.stats.clone();
     let request = Request::begin(shared.metrics.clone(), stats, protocol);
@@ -91,7 +99,7 @@ pub async fn forward<N: Net>(
                 Err(error) => error,
             }
         }
-        Lookup::NoProvider(_) | Lookup::Unknown => error,
+        Lookup::NoProvider(_) | Lookup::Unknown | Lookup::Full => error,
     };
     request.failed(error.into());
     Err(error.into())

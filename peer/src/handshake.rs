@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::Ticket;
 use crate::auth::{Proven, TokenRules, authenticate, identify_data};
 use crate::control::{Control, ControlError, first_line};
 use crate::link::{refuse_peer, serve_link};
@@ -32,12 +33,14 @@ pub struct PeerConnection<N: Net> {
     pub source: SocketAddr,
     /// When its first line must be whole.
     pub deadline: Instant,
+    /// Its place among the connections of this peer.
+    pub ticket: Ticket,
 }
 
 impl<N: Net> PeerConnection<N> {
     /// Serves a peer that came in clear text.
     pub async fn serve_plaintext(self) {
-        let Self { shared, stream, head, source, deadline } = self;
+        let Self { shared, stream, head, source, deadline, ticket } = self;
         let stream = Transport::Plain(stream);
         if !shared.lets_in_plaintext(source.ip()) {
             shared.metrics.rejected(Rejection::PlaintextPeer);
@@ -48,13 +51,13 @@ impl<N: Net> PeerConnection<N> {
         let proven = Proven::Plaintext(source.ip());
         let rules = TokenRules::default();
         let lines = LineBuffer::starting_with(&head);
-        let encounter = Encounter { shared, stream, lines, proven, source, deadline };
+        let encounter = Encounter { shared, stream, lines, proven, source, deadline, ticket };
         encounter.serve(&rules).await;
     }
 
     /// Serves a peer that came with TLS.
     pub async fn serve_tls(self) {
-        let Self { shared, stream, head, source, deadline } = self;
+        let Self { shared, stream, head, source, deadline, ticket } = self;
         let loaded = shared.tls.as_ref().map(|tls| tls.current());
         let Some(loaded) = loaded.filter(|loaded| loaded.server.is_some()) else {
             shared.metrics.rejected(Rejection::TlsPeer);
@@ -73,7 +76,7 @@ impl<N: Net> PeerConnection<N> {
             }
         };
         let lines = LineBuffer::default();
-        let encounter = Encounter { shared, stream, lines, proven, source, deadline };
+        let encounter = Encounter { shared, stream, lines, proven, source, deadline, ticket };
         encounter.serve(&loaded.rules).await;
     }
 }
@@ -86,6 +89,7 @@ struct Encounter<N: Net> {
     proven: Proven,
     source: SocketAddr,
     deadline: Instant,
+    ticket: Ticket,
 }
 
 impl<N: Net> Encounter<N> {
@@ -109,7 +113,11 @@ impl<N: Net> Encounter<N> {
             Ok(Line::Hello { peer, proof }) => {
                 match authenticate(&self.proven, rules, &peer, proof.as_ref()) {
                     Ok(granted) => {
-                        let Self { shared, stream, lines, source, .. } = self;
+                        let Self { shared, stream, lines, source, ticket, .. } = self;
+                        let Ok(_ticket) = ticket.into_link() else {
+                            shared.metrics.rejected(Rejection::ConnectionLimit);
+                            return tracing::warn!(%source, %peer, "too many links; closed");
+                        };
                         serve_link(shared, stream, lines, peer, granted, source).await;
                     }
                     Err(error) => self.refuse(&error).await,
@@ -118,7 +126,8 @@ impl<N: Net> Encounter<N> {
             Ok(Line::Data { id, token }) => {
                 // Whoever cannot say who he is has no right to any id.
                 let identity = identify_data(&self.proven, rules, id, token.as_ref()).ok();
-                let Self { shared, stream, lines, source, .. } = self;
+                let Self { shared, stream, lines, source, ticket, .. } = self;
+                ticket.into_data();
                 let data = Side { stream, read_ahead: lines.into_rest() };
                 if !shared.mesh.claim(id, identity.as_ref(), data) {
                     tracing::info!(%source, %id, "an unexpected DATA connection was closed");

@@ -11,6 +11,7 @@
 //! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`] | [`net`], [`listener`], [`link`], [`forward`], [`dial_back`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
 
 pub mod admin;
+pub mod admission;
 pub mod auth;
 pub mod backoff;
 pub mod classify;

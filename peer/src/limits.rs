@@ -101,3 +101,25 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Largest file of certificates, keys, revocations or tokens, in bytes.
 pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Public connections served at a time, unless configured: what a machine of a
+/// few gigabytes carries.
+pub const CONNECTIONS: usize = 50_000;
+
+/// Connections of one source at a time, unless configured. High, for a load
+/// balancer without PROXY protocol makes all clients look like one.
+pub const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
+/// Connections whose first bytes are not known yet. Each holds at most
+/// [`HEAD_BYTES`] for at most [`HEAD_DEADLINE`].
+pub const HEADS: usize = 16_384;
+
+/// Links at a time: ten times the mesh aimed at.
+pub const LINKS: usize = 10_000;
+
+/// Requests that may wait for DATA connections of one link. More in the data
+/// timeout means that its peer does not keep up.
+pub const PENDING_PER_LINK: usize = 1024;
+
+/// Requests that may wait for DATA connections in all.
+pub const PENDING: usize = 16_384;

@@ -11,6 +11,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::admission::Ticket;
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::control::read_more;
@@ -41,7 +42,15 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
     loop {
         match listener.accept().await {
             Ok((stream, source)) => {
+                let trusted = shared.trusts(source.ip());
+                let stranger = (!trusted).then(|| source.ip());
+                let Ok(ticket) = shared.admission.enter(stranger) else {
+                    shared.metrics.rejected(Rejection::ConnectionLimit);
+                    tracing::debug!(%source, "at the connection limit; closed");
+                    continue;
+                };
                 let connection = Connection {
+                    ticket,
                     stream,
                     source,
                     head: BytesMut::new(),
@@ -49,7 +58,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     busy: shared.tasks.busy(),
                     shared: shared.clone(),
                 };
-                shared.tasks.spawn(connection.serve(port.clone()));
+                shared.tasks.spawn(connection.serve(port.clone(), trusted));
             }
             Err(error) => {
                 if is_out_of_resources(&error) {
@@ -73,6 +82,7 @@ struct Connection<N: Net> {
     /// When the first bytes must have shown where the connection wants to go.
     deadline: Instant,
     busy: Busy,
+    ticket: Ticket,
 }
 
 /// Why reading the first bytes ended without an answer to what they are.
@@ -93,11 +103,15 @@ enum Public {
 }
 
 impl<N: Net> Connection<N> {
-    async fn serve(mut self, port: Port) {
-        let source = self.source.ip().to_canonical();
-        let trusted = self.shared.config.trusted_proxies.iter().any(|net| net.contains(&source));
-        if trusted && !self.read_proxy_header().await {
-            return;
+    async fn serve(mut self, port: Port, trusted: bool) {
+        if trusted {
+            if !self.read_proxy_header().await {
+                return;
+            }
+            match self.ticket.on_behalf_of(self.source.ip()) {
+                Ok(ticket) => self.ticket = ticket,
+                Err(_) => return self.shared.metrics.rejected(Rejection::ConnectionLimit),
+            }
         }
         match port {
             Port::Tcp(name) => self.serve_public(name, Public::Tcp).await,
@@ -176,12 +190,16 @@ impl<N: Net> Connection<N> {
 
     /// A peer. A link is no request: draining does not wait for it.
     fn into_peer(self) -> PeerConnection<N> {
-        let Self { shared, stream, source, head, deadline, busy: _ } = self;
-        PeerConnection { shared, stream, head: head.freeze(), source, deadline }
+        let Self { shared, stream, source, head, deadline, busy: _, ticket } = self;
+        PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
     async fn serve_public(self, name: Name, public: Public) {
-        let Self { shared, stream, source, head, busy: _busy, .. } = self;
+        let Self { shared, stream, source, head, busy: _busy, ticket, .. } = self;
+        let Ok(_ticket) = ticket.into_public() else {
+            shared.metrics.rejected(Rejection::ConnectionLimit);
+            return refuse_public(&shared, stream, Cause::Full, public).await;
+        };
         let protocol = match public {
             Public::Http { .. } | Public::Connect => Protocol::Http,
             Public::Tls => Protocol::Https,

@@ -132,7 +132,12 @@ impl<S> Mesh<S> {
 
     /// Gives a request to a provider other than `tried`; see [`Routes::assign`].
     pub fn assign(&self, requested: &Name, tried: Option<Provider>) -> Lookup<Arc<NameStats>> {
-        self.lock().routes.assign(requested, tried)
+        let tables = &mut *self.lock();
+        let pending = &tables.pending;
+        tables.routes.assign(requested, tried, |provider| match provider {
+            Provider::Local => true,
+            Provider::Link(link) => pending.has_room(link),
+        })
     }
 
     /// An assigned request has ended.

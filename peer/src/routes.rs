@@ -32,6 +32,8 @@ pub enum Lookup<S> {
     Unknown,
     /// Known, but nobody serves it now.
     NoProvider(S),
+    /// Whoever serves it has as much to do as it may.
+    Full,
     /// This provider takes the request, which counts as active with it until
     /// [`Routes::release`].
     Provided(Assigned<S>),
@@ -161,16 +163,25 @@ impl<S: Clone + Default> Routes<S> {
 
     /// Gives a request for `requested` to the provider with the fewest active
     /// ones, the longest waiting among equals. An exact name wins over a
-    /// wildcard, even while nobody serves it. `tried` is passed over.
-    pub fn assign(&mut self, requested: &Name, tried: Option<Provider>) -> Lookup<S> {
+    /// wildcard, even while nobody serves it. `tried` is passed over, and so is
+    /// whoever `has_room` denies.
+    pub fn assign(
+        &mut self,
+        requested: &Name,
+        tried: Option<Provider>,
+        has_room: impl Fn(Provider) -> bool,
+    ) -> Lookup<S> {
         let Some(name) = self.matching(requested) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
-        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
-        let candidates = entry.providers.iter_mut().filter(|one| Some(one.provider) != tried);
-        let Some(chosen) = candidates.min_by_key(|one| (active(one.provider), one.last_turn))
-        else {
+        let mut candidates: Vec<&mut Serving> =
+            entry.providers.iter_mut().filter(|one| Some(one.provider) != tried).collect();
+        if candidates.is_empty() {
             return Lookup::NoProvider(entry.stats.clone());
-        };
+        }
+        candidates.retain(|one| has_room(one.provider));
+        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
+        let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
+        let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
         chosen.last_turn = self.turn;
         let provider = chosen.provider;
@@ -284,26 +295,30 @@ mod tests {
     fn the_provider_with_fewest_active_requests_is_next() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
         routes.release(&name("app"), first);
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first), "equals take turns");
+        assert_eq!(
+            chosen(routes.assign(&name("app"), None, |_| true)),
+            Some(first),
+            "equals take turns"
+        );
     }
 
     #[test]
     fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
         routes.unregister(LinkId(1), &[name("app")], Instant::now());
         routes.register(LinkId(1), &[name("app")]).unwrap();
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
         routes.release(&name("app"), first);
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second), "one each");
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second), "one each");
     }
 
     #[test]
@@ -311,9 +326,17 @@ mod tests {
         let mut routes = two_providers();
         let first = Provider::Link(LinkId(1));
         let second = Provider::Link(LinkId(2));
-        assert_eq!(chosen(routes.assign(&name("app"), Some(first))), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_| true)), Some(second));
         routes.close_link(LinkId(2), Instant::now());
-        assert_eq!(routes.assign(&name("app"), Some(first)), Lookup::NoProvider(()));
+        assert_eq!(routes.assign(&name("app"), Some(first), |_| true), Lookup::NoProvider(()));
+    }
+
+    #[test]
+    fn a_provider_without_room_is_passed_over() {
+        let mut routes = two_providers();
+        let second = Provider::Link(LinkId(2));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |one| one == second)), Some(second));
+        assert_eq!(routes.assign(&name("app"), None, |_| false), Lookup::Full);
     }
 
     #[test]
@@ -321,15 +344,16 @@ mod tests {
         let mut routes = Routes::<()>::default();
         routes.open_link(LinkId(1), peer("a"));
         routes.register(LinkId(1), &[name("*.example"), name("app.example")]).unwrap();
-        let matched = |routes: &mut Routes<()>, text| match routes.assign(&name(text), None) {
-            Lookup::Provided(assigned) => Some(assigned.name.to_string()),
-            _ => None,
-        };
+        let matched =
+            |routes: &mut Routes<()>, text| match routes.assign(&name(text), None, |_| true) {
+                Lookup::Provided(assigned) => Some(assigned.name.to_string()),
+                _ => None,
+            };
         assert_eq!(matched(&mut routes, "app.example").as_deref(), Some("app.example"));
         assert_eq!(matched(&mut routes, "web.example").as_deref(), Some("*.example"));
-        assert_eq!(routes.assign(&name("a.b.example"), None), Lookup::Unknown);
+        assert_eq!(routes.assign(&name("a.b.example"), None, |_| true), Lookup::Unknown);
         routes.unregister(LinkId(1), &[name("app.example")], Instant::now());
-        assert_eq!(routes.assign(&name("app.example"), None), Lookup::NoProvider(()));
+        assert_eq!(routes.assign(&name("app.example"), None, |_| true), Lookup::NoProvider(()));
     }
 
     #[test]
@@ -354,7 +378,7 @@ mod tests {
         routes.forget(start + 2 * minute, minute, |()| true);
         assert_eq!(routes.rows().count(), 1);
         routes.forget(start + 2 * minute, minute, |()| false);
-        assert_eq!(routes.assign(&name("app"), None), Lookup::Unknown);
+        assert_eq!(routes.assign(&name("app"), None, |_| true), Lookup::Unknown);
     }
 
     #[test]
@@ -429,7 +453,7 @@ mod tests {
                         live.retain(|(one, _)| *one != link);
                     }
                     Op::Assign(n) => {
-                        let served = chosen(routes.assign(&label(n), None));
+                        let served = chosen(routes.assign(&label(n), None, |_| true));
                         match served {
                             Some(Provider::Link(link)) => prop_assert!(live.contains(&(link.0, n))),
                             _ => prop_assert!(!live.iter().any(|(_, one)| *one == n)),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::admission::Admission;
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::Mesh;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub struct Shared<N: Net> {
     pub mesh: Mesh<Transport<N::Stream>>,
     /// How peers prove who they are; `None`, they speak plaintext.
     pub tls: Option<Tls>,
+    /// How many connections are in.
+    pub admission: Admission,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
@@ -41,12 +44,19 @@ impl<N: Net> Shared<N> {
         };
         Ok(Self {
             tls,
+            admission: Admission::new(config.capacity),
             mesh: Mesh::new(metrics.clone(), config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
             metrics,
             config,
             net,
         })
+    }
+
+    /// Whether `source` is a proxy that tells whom it speaks for.
+    pub fn trusts(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.config.trusted_proxies.iter().any(|net| net.contains(&source))
     }
 
     /// Whether a peer from `source` may speak plaintext: not where TLS is set up,

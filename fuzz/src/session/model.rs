@@ -178,6 +178,7 @@ impl Session {
         match self.mesh.assign(requested, tried) {
             Lookup::Unknown => assert_eq!(matching, None),
             Lookup::NoProvider(_) => assert!(matching.is_some() && candidates.is_empty()),
+            Lookup::Full => unreachable!("no link has room for fewer than the steps"),
             Lookup::Provided(assignment) => {
                 assert_eq!(Some(&assignment.name), matching.as_ref());
                 assert!(candidates.contains(&assignment.provider));

@@ -21,8 +21,10 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use tracing::level_filters::LevelFilter;
 
+use crate::admission::Capacity;
 use crate::auth::Token;
 use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timing};
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE};
 use crate::names::PeerId;
 use crate::tls::{TlsConfig, TokenSource};
 
@@ -125,6 +127,14 @@ pub struct Settings {
     /// A TOML file of [[token]] tables (secret, peer, names) that connecting peers may show
     #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
     pub accept_tokens: Option<PathBuf>,
+
+    /// Public connections served at a time; one more is answered with 503 [default: 50000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+
+    /// Connections from one source (an IPv4 address, an IPv6 /64) at a time; one more is closed [default: 20000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
+    pub max_connections_per_source: Option<usize>,
 
     /// Let links between peers leave this machine although they are not encrypted [default: false]
     #[arg(
@@ -231,6 +241,10 @@ impl Settings {
             tls_crl: self.tls_crl.or(file.tls_crl),
             token_file: self.token_file.or(file.token_file),
             accept_tokens: self.accept_tokens.or(file.accept_tokens),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_connections_per_source: self
+                .max_connections_per_source
+                .or(file.max_connections_per_source),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
@@ -274,6 +288,12 @@ impl Settings {
                 crl: self.tls_crl,
                 token,
                 accept_tokens: self.accept_tokens,
+            },
+            capacity: Capacity {
+                connections: self.max_connections.unwrap_or(CONNECTIONS),
+                connections_per_source: self
+                    .max_connections_per_source
+                    .unwrap_or(CONNECTIONS_PER_SOURCE),
             },
             timing,
         };

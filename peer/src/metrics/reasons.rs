@@ -137,6 +137,10 @@ words! {
         UnexpectedCommand = "unexpected_command",
         /// More names than one link may register.
         TooManyNames = "too_many_names",
+        /// As many connections as are let in, in all or from this source.
+        ConnectionLimit = "connection_limit",
+        /// As many requests as may wait for DATA connections.
+        PendingLimit = "pending_limit",
         /// A request that came while this peer was finishing its last ones.
         Draining = "draining",
         /// No file descriptor was left to accept with.

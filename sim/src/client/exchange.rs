@@ -1,0 +1,263 @@
+//! What a client says and hears on one connection, by protocol.
+
+use std::io;
+
+use ops_proxy::net::Net;
+use tokio::io::{ReadHalf, WriteHalf};
+
+use super::hello::client_hello;
+use super::pattern::Pattern;
+use super::stream::{Reader, Writer};
+use super::{Ending, Progress};
+use crate::net::SimStream;
+use crate::steps::{Request, Talk, Via};
+
+/// What a greeting backend says first.
+pub const GREETING: &[u8] = b"220 ready\r\n";
+
+/// The seed of what an endless backend sends.
+pub const ENDLESS: Pattern = Pattern(0);
+
+/// Longest answer head that a client takes.
+const HEAD_BYTES: usize = 4096;
+
+/// Carries out one request on a fresh connection.
+pub(super) async fn run(progress: &mut Progress, stream: SimStream, request: &Request) -> Ending {
+    let net = progress.client.net.clone();
+    let (read, write) = tokio::io::split(stream);
+    let mut hand = Hand::new(progress, request, read, write);
+    let end = match hand.exchange().await {
+        Ok(end) | Err(end) => end,
+    };
+    let Hand { reader, writer, .. } = hand;
+    let stream = reader.into_inner().unsplit(writer.into_inner());
+    match end {
+        // A client that has enough, or sees garbage, does not say goodbye.
+        Ending::Left | Ending::Corrupt(_) => net.abort(stream),
+        _ => drop(stream),
+    }
+    end
+}
+
+/// One client's hand on one connection.
+struct Hand<'a> {
+    progress: &'a Progress,
+    request: &'a Request,
+    reader: Reader<ReadHalf<SimStream>>,
+    writer: Writer<WriteHalf<SimStream>>,
+    seed: u64,
+}
+
+impl<'a> Hand<'a> {
+    fn new(
+        progress: &'a Progress,
+        request: &'a Request,
+        read: ReadHalf<SimStream>,
+        write: WriteHalf<SimStream>,
+    ) -> Self {
+        let rate = request.read_rate.map(|rate| rate.0);
+        let seed = progress.number as u64 + 1;
+        let (reader, writer) = (Reader::new(read, rate), Writer::new(write, request.split));
+        Self { progress, request, reader, writer, seed }
+    }
+
+    async fn exchange(&mut self) -> Result<Ending, Ending> {
+        match self.request.via {
+            Via::Http => {
+                for turn in 0..self.request.keep_alive {
+                    let end = self.http(turn).await?;
+                    if end != Ending::Status(200) || turn + 1 == self.request.keep_alive {
+                        return Ok(end);
+                    }
+                }
+                Ok(Ending::Closed)
+            }
+            Via::Connect => {
+                let name = &self.request.name;
+                let head = format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n");
+                self.writer.send(head.as_bytes()).await.map_err(failed)?;
+                let (status, _) = self.head().await?;
+                if status == 200 { self.talk(Vec::new()).await } else { Ok(Ending::Status(status)) }
+            }
+            Via::Tls => {
+                let mut random = [0; 32];
+                Pattern(self.seed).fill(0, &mut random);
+                self.talk(client_hello(&self.request.name, &random)).await
+            }
+            Via::Tcp => self.talk(Vec::new()).await,
+        }
+    }
+
+    /// One HTTP request and its answer.
+    async fn http(&mut self, turn: u32) -> Result<Ending, Ending> {
+        let (request, progress) = (self.request, self.progress);
+        let up = Pattern(self.seed << 16 | u64::from(turn) << 1);
+        let down = Pattern(up.0 | 1);
+        let method = request.method.as_deref().unwrap_or("GET");
+        let head = format!(
+            "{method} /{}?seed={} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            request.download, up.0, request.name, request.upload
+        );
+        let sending = async {
+            self.writer.send(head.as_bytes()).await?;
+            self.writer.send_pattern(up, request.upload.0, |bytes| progress.sent(bytes)).await
+        };
+        let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);
+        let hearing = async {
+            let (status, length) = head_of(&mut self.reader, progress).await?;
+            let mut got = 0;
+            while got < length {
+                let mut buffer = [0; 4096];
+                let most = buffer.len().min(usize::try_from(length - got).unwrap_or(usize::MAX));
+                let bytes = self.reader.read(&mut buffer[..most]).await.map_err(failed)?;
+                if bytes == 0 {
+                    return Err(Ending::Cut);
+                }
+                if status == 200 && !down.matches(got, &buffer[..bytes]) {
+                    return Err(Ending::Corrupt(format!("download at byte {got}")));
+                }
+                got += bytes as u64;
+                progress.received(bytes as u64);
+                if got >= abort_after {
+                    return Err(Ending::Left);
+                }
+            }
+            Ok(Ending::Status(status))
+        };
+        both(sending, hearing).await
+    }
+
+    /// A stream: what the opening and the pattern say, and what comes back.
+    async fn talk(&mut self, opening: Vec<u8>) -> Result<Ending, Ending> {
+        let (request, progress) = (self.request, self.progress);
+        // A ClientHello goes first, whoever speaks first behind it.
+        self.writer.send(&opening).await.map_err(failed)?;
+        if request.talk == Talk::Greeting {
+            let mut greeting = vec![0; GREETING.len()];
+            match self.reader.read_exact(&mut greeting).await {
+                Ok(()) if greeting == GREETING => progress.answered(),
+                Ok(()) => return Err(Ending::Corrupt("greeting".to_owned())),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Ending::Closed);
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let pattern = if request.talk == Talk::Listen { ENDLESS } else { Pattern(self.seed) };
+        let expected = match request.talk {
+            Talk::Listen => u64::MAX,
+            _ => opening.len() as u64 + request.upload.0,
+        };
+        let half_close = request.half_close;
+        let sending = async {
+            self.writer.send_pattern(pattern, request.upload.0, |n| progress.sent(n)).await?;
+            if half_close { self.writer.finish().await } else { Ok(()) }
+        };
+        let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);
+        let hearing = hear(&mut self.reader, progress, &opening, pattern, expected, abort_after);
+        let end = both(sending, hearing).await?;
+        if half_close && end == Ending::Whole {
+            return self.expect_end().await;
+        }
+        Ok(end)
+    }
+
+    /// After everything came, nothing more may.
+    async fn expect_end(&mut self) -> Result<Ending, Ending> {
+        let mut byte = [0];
+        match self.reader.read(&mut byte).await.map_err(failed)? {
+            0 => Ok(Ending::Whole),
+            _ => Err(Ending::Corrupt("bytes after the end".to_owned())),
+        }
+    }
+
+    async fn head(&mut self) -> Result<(u16, u64), Ending> {
+        head_of(&mut self.reader, self.progress).await
+    }
+}
+
+/// Both directions at once. A failed write alone is no end: the answer may say
+/// more; a refusal often comes before the upload is through.
+async fn both(
+    sending: impl Future<Output = io::Result<()>>,
+    hearing: impl Future<Output = Result<Ending, Ending>>,
+) -> Result<Ending, Ending> {
+    tokio::pin!(sending, hearing);
+    let mut sent = false;
+    loop {
+        tokio::select! {
+            biased;
+            end = &mut hearing => return end,
+            _ = &mut sending, if !sent => sent = true,
+        }
+    }
+}
+
+async fn hear(
+    reader: &mut Reader<ReadHalf<SimStream>>,
+    progress: &Progress,
+    opening: &[u8],
+    pattern: Pattern,
+    expected: u64,
+    abort_after: u64,
+) -> Result<Ending, Ending> {
+    let mut got = 0;
+    while got < expected {
+        let mut buffer = [0; 4096];
+        let bytes = reader.read(&mut buffer).await.map_err(failed)?;
+        let heard = &buffer[..bytes];
+        if bytes == 0 {
+            return Err(if got == 0 { Ending::Closed } else { Ending::Cut });
+        }
+        progress.answered();
+        if got == 0 && !opening.is_empty() && heard[0] == 21 {
+            return Err(Ending::Alert(heard.get(6).copied().unwrap_or(0)));
+        }
+        for (at, byte) in (got..).zip(heard) {
+            let right = match usize::try_from(at).ok().and_then(|at| opening.get(at)) {
+                Some(expected) => byte == expected,
+                None => pattern.matches(at - opening.len() as u64, std::slice::from_ref(byte)),
+            };
+            if !right || at >= expected {
+                return Err(Ending::Corrupt(format!("echo at byte {at}")));
+            }
+        }
+        got += bytes as u64;
+        progress.received(bytes as u64);
+        if got >= abort_after {
+            return Err(Ending::Left);
+        }
+    }
+    Ok(Ending::Whole)
+}
+
+/// The status and the content length of an answer.
+async fn head_of(
+    reader: &mut Reader<ReadHalf<SimStream>>,
+    progress: &Progress,
+) -> Result<(u16, u64), Ending> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if reader.read(&mut byte).await.map_err(failed)? == 0 {
+            return Err(if head.is_empty() { Ending::Closed } else { Ending::Cut });
+        }
+        progress.answered();
+        head.push(byte[0]);
+        if head.len() > HEAD_BYTES {
+            return Err(Ending::Corrupt("endless answer head".to_owned()));
+        }
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut answer = httparse::Response::new(&mut fields);
+    if !answer.parse(&head).is_ok_and(|status| status.is_complete()) {
+        return Err(Ending::Corrupt("no HTTP answer".to_owned()));
+    }
+    let length = answer.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
+    Ok((answer.code.unwrap_or(0), length.unwrap_or(0)))
+}
+
+fn failed(error: io::Error) -> Ending {
+    Ending::Failed(error.kind().to_string())
+}

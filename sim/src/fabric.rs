@@ -1,0 +1,221 @@
+//! What all hosts of one run share: names, the state of the ways between hosts,
+//! the ledger of connections, and the trace.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::fate::{Farewell, Ledger, Pair};
+use crate::tap::{Role, Tap};
+use crate::trace::{End, Trace, What};
+
+/// How a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostState {
+    /// Its software runs.
+    Up,
+    /// Its software is gone: dials are refused.
+    Down,
+    /// It is without power: nothing answers.
+    Dark,
+}
+
+/// Why a host's streams are being dropped, when it is not their own doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dying {
+    /// The system says RST for every one of them.
+    Resetting,
+    /// Nobody says anything.
+    Silent,
+}
+
+/// One host.
+#[derive(Debug)]
+pub struct Host {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Whether it runs.
+    pub state: HostState,
+    /// Set while its software is being torn down.
+    pub dying: Option<Dying>,
+}
+
+/// Counters by which a step's effect is recognised.
+#[derive(Debug, Default, Clone)]
+pub struct Counters {
+    /// Writes and dials between two hosts, either way.
+    pub traffic: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// Dials that waited because the way was cut.
+    pub blocked: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// Dials to a host, whatever came of them.
+    pub dials: BTreeMap<IpAddr, u64>,
+    /// Lookups of a name.
+    pub lookups: BTreeMap<String, u64>,
+}
+
+/// The two hosts of a way, in the order of their addresses.
+pub fn way(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
+    if a < b { (a, b) } else { (b, a) }
+}
+
+/// What [`Fabric`] guards.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Simulated time at the start of the current tick.
+    pub now: Duration,
+    /// What a name resolves to; a name without entry does not resolve.
+    pub names: BTreeMap<String, IpAddr>,
+    /// All hosts.
+    pub hosts: BTreeMap<IpAddr, Host>,
+    /// Ways that are cut for good.
+    pub cut: Vec<(IpAddr, IpAddr)>,
+    /// The connections.
+    pub ledger: Ledger,
+    /// What the bytes on them mean.
+    pub tap: Tap,
+    /// What happened.
+    pub trace: Trace,
+    /// For the effects of steps.
+    pub counters: Counters,
+    /// What must not have happened, as those say who saw it.
+    pub wrongs: Vec<String>,
+    /// The run is over; what is dropped now is nobody's doing.
+    pub over: bool,
+}
+
+/// A handle on what the hosts of one run share.
+#[derive(Debug, Clone, Default)]
+pub struct Fabric {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+impl Fabric {
+    /// A fabric whose trace keeps its events if `record` is set.
+    pub fn new(record: bool) -> Self {
+        let fabric = Self::default();
+        fabric.state().trace = Trace::new(record);
+        fabric
+    }
+
+    /// The shared state. A run is one thread: nobody ever waits for this.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // A panicking host must not take the others' destructors with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the dials that wait for a way to heal.
+    pub fn ways_changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until some way changed.
+    pub async fn way_change(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Simulated time: exact within a host's task, else the start of the tick.
+fn now(tick_start: Duration) -> Duration {
+    // Without a runtime tokio's clock is the machine's.
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => turmoil::sim_elapsed().unwrap_or(tick_start),
+        Err(_) => tick_start,
+    }
+}
+
+impl State {
+    /// Whether the way between two hosts is cut for good.
+    pub fn is_cut(&self, a: IpAddr, b: IpAddr) -> bool {
+        self.cut.contains(&way(a, b))
+    }
+
+    /// The name of a host, or its address.
+    pub fn host_name(&self, ip: IpAddr) -> String {
+        self.hosts.get(&ip).map_or_else(|| ip.to_string(), |host| host.name.clone())
+    }
+
+    /// `name:port`, as a reader knows it.
+    pub fn show(&self, addr: SocketAddr) -> String {
+        format!("{}:{}", self.host_name(addr.ip()), addr.port())
+    }
+
+    /// Adds an event at a host.
+    pub fn event(&mut self, ip: IpAddr, what: What) {
+        let at = now(self.now);
+        let host = self.hosts.get(&ip).map_or("", |host| &host.name);
+        self.trace.push(at, host, what);
+    }
+
+    /// Adds an event of the harness.
+    pub fn note(&mut self, what: What) {
+        let at = now(self.now);
+        self.trace.push(at, "", what);
+    }
+
+    /// Somebody saw what must not happen.
+    pub fn wrong(&mut self, what: String) {
+        self.wrongs.push(what);
+    }
+
+    /// Counts something that travels between two hosts.
+    pub fn count_traffic(&mut self, a: IpAddr, b: IpAddr) {
+        *self.counters.traffic.entry(way(a, b)).or_default() += 1;
+    }
+
+    /// A connection was accepted.
+    pub fn accepted(&mut self, pair: Pair) {
+        let conn = self.ledger.open(pair);
+        let (from, to) = (self.show(pair.dialler), self.show(pair.acceptor));
+        self.event(pair.acceptor.ip(), What::Accepted { conn, from, to });
+    }
+
+    /// One end wrote `bytes`.
+    pub fn wrote(&mut self, pair: Pair, end: End, bytes: &[u8]) {
+        self.ledger.wrote(pair, end, bytes.len());
+        self.count_traffic(pair.dialler.ip(), pair.acceptor.ip());
+        let Some(conn) = self.ledger.id(pair) else { return };
+        let ip = pair.addr(end).ip();
+        let digest = crate::trace::digest(bytes);
+        self.event(ip, What::Wrote { conn, end, bytes: bytes.len(), digest });
+        for line in self.tap.wrote(conn, end, bytes) {
+            self.event(ip, What::Line { conn, end, line });
+        }
+    }
+
+    /// One end let go.
+    pub fn closed(&mut self, pair: Pair, end: End, reset: bool) {
+        if self.over {
+            return;
+        }
+        let Some(conn) = self.ledger.id(pair) else { return };
+        let ip = pair.addr(end).ip();
+        let dying = self.hosts.get(&ip).and_then(|host| host.dying);
+        let farewell = match dying {
+            Some(Dying::Silent) => Farewell::Nothing,
+            Some(Dying::Resetting) => Farewell::Reset,
+            None if reset => Farewell::Reset,
+            None => Farewell::Clean,
+        };
+        if self.ledger.close(pair, end, farewell) {
+            let what = match farewell {
+                Farewell::Reset => What::Aborted { conn, end },
+                Farewell::Clean | Farewell::Nothing => What::Closed { conn, end },
+            };
+            self.event(ip, what);
+        }
+    }
+
+    /// Open connections that are no links, each with its ends, for a message.
+    pub fn open_besides_links(&self) -> Vec<String> {
+        let besides = self.ledger.pairs().filter(|(_, id)| self.tap.role(*id) != Role::Link);
+        besides
+            .map(|(pair, id)| {
+                format!("[{id}] {} -> {}", self.show(pair.dialler), self.show(pair.acceptor))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,32 @@
+//! The same peers on a simulated network that breaks on purpose.
+//!
+//! A [`scenario`] is data: peers, backends, clients and what is done to them,
+//! step by step. [`run`] plays it on turmoil, where time and chance are
+//! simulated, so that one seed is one run, and checks what must hold at every
+//! moment ([`invariants`], [`model`]).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`scenario`], [`steps`] | the format, and one type for each kind of step |
+//! | [`net`], [`fate`], [`fabric`], [`tap`] | the peer's network seam on turmoil, and what turmoil lacks: resets, timeouts, names, listening in |
+//! | [`mesh`] | all hosts of a run, and what can be done to them |
+//! | [`client`], [`backend`] | the two ends of a request |
+//! | [`run`], [`invariants`], [`model`], [`metrics`] | playing a scenario, and what must hold meanwhile |
+//! | [`trace`], [`log`] | what happened |
+
+pub mod backend;
+pub mod client;
+pub mod fabric;
+pub mod fate;
+pub mod invariants;
+pub mod log;
+pub mod mesh;
+pub mod metrics;
+pub mod model;
+pub mod net;
+pub mod run;
+pub mod scenario;
+pub mod steps;
+mod story;
+pub mod tap;
+pub mod trace;

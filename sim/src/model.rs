@@ -1,0 +1,154 @@
+//! A small reference model of the mesh: which names a listening peer must have
+//! up, which it must not, and when it is allowed not to know yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ops_proxy::config::Endpoint;
+use ops_proxy::limits::{BACKOFF_CAP, DIAL_TIMEOUT, RESOLVE_TIMEOUT};
+use ops_proxy::metrics::Snapshot;
+
+use crate::mesh::Mesh;
+
+/// Beyond the deadlines themselves: ticks, latency, one more round of each.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// One registration that the configuration asks for: a name, from a connecting
+/// peer, through one upstream, at a listening peer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    listening: String,
+    name: String,
+    /// `None` for a name that the listening peer serves itself.
+    connecting: Option<String>,
+}
+
+/// What the model has seen of the mesh, tick by tick.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// Since when a registration could be had without hindrance.
+    possible: BTreeMap<Wanted, Duration>,
+    /// Since when it could not.
+    impossible: BTreeMap<Wanted, Duration>,
+}
+
+/// What a name must be at a listening peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truth {
+    /// A provider has been there for long enough.
+    Up,
+    /// There has been no provider for long enough.
+    Down,
+    /// News may still be on their way.
+    Open,
+}
+
+impl Model {
+    /// Takes in the mesh as it is now.
+    pub fn observe(&mut self, mesh: &Mesh) {
+        let now = mesh.now();
+        let wanted = wanted(mesh);
+        for one in &wanted {
+            if is_possible(mesh, one) {
+                self.possible.entry(one.clone()).or_insert(now);
+                self.impossible.remove(one);
+            } else {
+                self.impossible.entry(one.clone()).or_insert(now);
+                self.possible.remove(one);
+            }
+        }
+        self.possible.retain(|one, _| wanted.contains(one));
+        self.impossible.retain(|one, _| wanted.contains(one));
+    }
+
+    /// Compares what a listening peer says with what must be so.
+    ///
+    /// # Errors
+    /// The first name that is not as it must be.
+    pub fn check(&self, mesh: &Mesh, host: &str, snapshot: &Snapshot) -> Result<(), String> {
+        for name in names_at(mesh, host) {
+            let row = snapshot.names.iter().find(|row| row.name == name);
+            let up = row.is_some_and(|row| !row.providers.is_empty());
+            match self.truth(mesh, host, &name) {
+                Truth::Up if !up => {
+                    return Err(format!("client_up of {name} at {host} is 0, and must be 1"));
+                }
+                Truth::Down if up => {
+                    return Err(format!("client_up of {name} at {host} is 1, and must be 0"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `name` must be up at the listening peer on `host` now.
+    pub fn truth(&self, mesh: &Mesh, host: &str, name: &str) -> Truth {
+        if mesh.is_leaving(host) {
+            return Truth::Open;
+        }
+        let now = mesh.now();
+        let here = |one: &&Wanted| one.listening == host && one.name == name;
+        let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
+        let comes_back = BACKOFF_CAP + DIAL_TIMEOUT + RESOLVE_TIMEOUT + SLACK;
+        let is_up = |one: &Wanted, since: &Duration| {
+            let bound = if one.connecting.is_some() { comes_back } else { SLACK };
+            for_long(since, bound)
+        };
+        let mut possible = self.possible.iter().filter(|(one, _)| here(one));
+        if possible.clone().any(|(one, since)| is_up(one, since)) {
+            return Truth::Up;
+        }
+        // A raw connection may have registered anything.
+        let strangers = mesh.scenario().steps().any(|step| step.raw.is_some());
+        let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
+        let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
+        if possible.next().is_none() && !strangers && impossible.all(|(_, s)| for_long(s, timeout))
+        {
+            return Truth::Down;
+        }
+        Truth::Open
+    }
+}
+
+/// The names that a listening peer shall serve in the end.
+pub fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
+    wanted(mesh).into_iter().filter(|one| one.listening == host).map(|one| one.name).collect()
+}
+
+/// Every registration that the configurations ask for, by what names mean now.
+fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
+    let mut all = BTreeSet::new();
+    for (host, peer) in &mesh.scenario().peers {
+        let names = || peer.services.keys().cloned();
+        if peer.listen.is_some() {
+            let local = |name| Wanted { listening: host.clone(), name, connecting: None };
+            all.extend(names().map(local));
+        }
+        for upstream in &peer.connect {
+            let Ok(endpoint) = upstream.parse::<Endpoint>() else { continue };
+            let Some(listening) = mesh.host_of(&endpoint.host) else { continue };
+            let listens = mesh.scenario().peers.get(&listening);
+            if listens.is_some_and(|peer| peer.listen == Some(endpoint.port)) {
+                all.extend(names().map(|name| Wanted {
+                    listening: listening.clone(),
+                    name,
+                    connecting: Some(host.clone()),
+                }));
+            }
+        }
+    }
+    all
+}
+
+fn is_possible(mesh: &Mesh, one: &Wanted) -> bool {
+    let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
+    match &one.connecting {
+        None => mesh.is_running(&one.listening),
+        Some(connecting) => {
+            runs(connecting)
+                && mesh.is_running(&one.listening)
+                && mesh.is_open(connecting, &one.listening)
+        }
+    }
+}

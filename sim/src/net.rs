@@ -1,0 +1,302 @@
+//! The peer's network seam on turmoil.
+
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use ops_proxy::net::{Listener, Net};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::fabric::{Fabric, HostState, way};
+use crate::fate::Pair;
+use crate::trace::{End, Fnv, What};
+
+/// How long a host whose software is gone takes to refuse a dial: a way there
+/// and back on a near network.
+const REFUSED_AFTER: Duration = Duration::from_millis(10);
+
+/// The network as one host sees it.
+#[derive(Debug, Clone)]
+pub struct SimNet {
+    fabric: Fabric,
+    ip: IpAddr,
+    random: Arc<Mutex<SmallRng>>,
+}
+
+impl SimNet {
+    /// The network of the host at `ip`. Its randomness follows from `seed`, the
+    /// host's name and how often it was started: nothing that others draw.
+    pub fn new(fabric: Fabric, ip: IpAddr, seed: u64, name: &str, start: u64) -> Self {
+        let mut hash = Fnv::default();
+        (seed, name, start).hash(&mut hash);
+        let random = SmallRng::seed_from_u64(hash.finish());
+        Self { fabric, ip, random: Arc::new(Mutex::new(random)) }
+    }
+
+    /// A random number of this host.
+    pub fn random(&self) -> u64 {
+        self.random.lock().expect("a run is one thread").next_u64()
+    }
+
+    async fn dial(&self, addr: SocketAddr) -> io::Result<SimStream> {
+        {
+            let mut state = self.fabric.state();
+            state.count_traffic(self.ip, addr.ip());
+            *state.counters.dials.entry(addr.ip()).or_default() += 1;
+        }
+        loop {
+            self.wait_for_way(addr.ip()).await?;
+            let dialled = Dialling(Some(Box::pin(TcpStream::connect(addr)))).await;
+            match dialled {
+                Ok(inner) => {
+                    let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
+                    let fabric = self.fabric.clone();
+                    return Ok(SimStream { inner, fabric, pair, end: End::Dialler, ended: false });
+                }
+                // A SYN lost to a cut is sent again, by a kernel.
+                Err(_) if self.fabric.state().is_cut(self.ip, addr.ip()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A cut way swallows the SYN; a host without software refuses it.
+    async fn wait_for_way(&self, to: IpAddr) -> io::Result<()> {
+        let mut counted = false;
+        loop {
+            let state = {
+                let mut state = self.fabric.state();
+                let cut = state.is_cut(self.ip, to);
+                if cut && !std::mem::replace(&mut counted, true) {
+                    *state.counters.blocked.entry(way(self.ip, to)).or_default() += 1;
+                }
+                let state = state.hosts.get(&to).map(|host| host.state);
+                if cut { Some(HostState::Dark) } else { state }
+            };
+            match state {
+                Some(HostState::Up) => return Ok(()),
+                Some(HostState::Dark) => self.fabric.way_change().await,
+                Some(HostState::Down) => {
+                    tokio::time::sleep(REFUSED_AFTER).await;
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                None => return Err(io::ErrorKind::HostUnreachable.into()),
+            }
+        }
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// A dial that may be abandoned: if it was accepted in the meantime, the stream
+/// is closed, where turmoil would leave the other side with it for ever.
+struct Dialling(Option<Connecting>);
+
+impl Future for Dialling {
+    type Output = io::Result<TcpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let connecting = self.0.as_mut().expect("not polled again after it was ready");
+        let result = ready!(connecting.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if let Some(mut connecting) = self.0.take()
+            && turmoil::in_simulation()
+        {
+            let _ = connecting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
+impl Net for SimNet {
+    type Listener = SimListener;
+    type Stream = SimStream;
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<SimListener> {
+        let inner = TcpListener::bind(addr).await?;
+        Ok(SimListener { inner, fabric: self.fabric.clone(), ip: self.ip })
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<SimStream> {
+        let result = self.dial(addr).await;
+        if let Err(error) = &result {
+            let mut state = self.fabric.state();
+            let (to, error) = (state.show(addr), error.kind().to_string());
+            state.event(self.ip, What::DialFailed { to, error });
+        }
+        result
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let mut state = self.fabric.state();
+        *state.counters.lookups.entry(host.to_owned()).or_default() += 1;
+        match state.names.get(host) {
+            Some(&ip) => Ok(vec![SocketAddr::new(ip, port)]),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "no such host")),
+        }
+    }
+
+    fn abort(&self, stream: SimStream) {
+        self.fabric.state().closed(stream.pair, stream.end, true);
+    }
+
+    fn unix_time(&self) -> Duration {
+        turmoil::since_epoch()
+    }
+
+    /// Simulated hosts have no disks: peers speak plaintext here.
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::NotFound, path.display().to_string()))
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        self.random.lock().expect("a run is one thread").fill_bytes(bytes);
+    }
+}
+
+/// A listening socket on the simulated network.
+pub struct SimListener {
+    inner: TcpListener,
+    fabric: Fabric,
+    ip: IpAddr,
+}
+
+impl Listener for SimListener {
+    type Stream = SimStream;
+
+    async fn accept(&self) -> io::Result<(SimStream, SocketAddr)> {
+        let (inner, source) = self.inner.accept().await?;
+        let pair = Pair { dialler: source, acceptor: inner.local_addr()? };
+        self.fabric.state().accepted(pair);
+        let fabric = self.fabric.clone();
+        Ok((SimStream { inner, fabric, pair, end: End::Acceptor, ended: false }, source))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::new(self.ip, self.inner.local_addr()?.port()))
+    }
+}
+
+/// One end of a connection on the simulated network.
+#[derive(Debug)]
+pub struct SimStream {
+    inner: TcpStream,
+    fabric: Fabric,
+    pair: Pair,
+    end: End,
+    /// The end of the other's direction was seen.
+    ended: bool,
+}
+
+impl SimStream {
+    fn failed(&self, error: io::Error) -> io::Error {
+        let mut state = self.fabric.state();
+        if let Some(conn) = state.ledger.id(self.pair) {
+            let error = error.kind().to_string();
+            state.event(self.ip(), What::Failed { conn, end: self.end, error });
+        }
+        error
+    }
+
+    fn ip(&self) -> IpAddr {
+        self.pair.addr(self.end).ip()
+    }
+
+    /// Takes note of a read; an end that is a reset becomes an error.
+    fn was_read(&mut self, bytes: usize) -> io::Result<()> {
+        let mut state = self.fabric.state();
+        if bytes > 0 {
+            state.ledger.read(self.pair, self.end, bytes);
+        } else if state.ledger.end_is_reset(self.pair, self.end) && !self.ended {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let Some(conn) = state.ledger.id(self.pair) else { return Ok(()) };
+        let (ip, end) = (self.pair.addr(self.end).ip(), self.end);
+        if bytes > 0 {
+            state.event(ip, What::Read { conn, end, bytes });
+        } else if !std::mem::replace(&mut self.ended, true) {
+            state.event(ip, What::SawEnd { conn, end });
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
+        alive.map_err(|error| self.failed(error))?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))
+            .map_err(|error| self.failed(error))?;
+        let bytes = buffer.filled().len() - before;
+        Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = self.fabric.state().ledger.check_write(self.pair, self.end, cx.waker());
+        let room = room.map_err(|error| self.failed(error))?;
+        if room == 0 {
+            return Poll::Pending;
+        }
+        let bytes = &bytes[..bytes.len().min(room)];
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))
+            .map_err(|error| self.failed(error))?;
+        self.fabric.state().wrote(self.pair, self.end, &bytes[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.inner).poll_shutdown(cx)) {
+            // Shutting down twice is fine on real sockets.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => return Poll::Ready(Err(self.failed(error))),
+            Ok(()) => {
+                let mut state = self.fabric.state();
+                if let Some(conn) = state.ledger.id(self.pair) {
+                    state.event(self.ip(), What::Finished { conn, end: self.end });
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        self.fabric.state().closed(self.pair, self.end, false);
+    }
+}

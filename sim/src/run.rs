@@ -1,0 +1,347 @@
+//! Plays a scenario from its first step to the last closed connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Dispatch;
+
+use crate::client::Outcome;
+use crate::client::raw::Heard;
+use crate::fabric::Fabric;
+use crate::invariants::{Invariants, check_outcome, is_quiet};
+use crate::log::Log;
+use crate::mesh::{Kept, Mesh};
+use crate::model::{Truth, names_at};
+use crate::scenario::{BackendKind, Scenario};
+use crate::steps::{Effect, How, Request, Via};
+use crate::trace::{Event, What};
+
+/// After everything was healed, every name must be up within this time: a full
+/// backoff, a dial, and a registration, with a second try.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+
+/// After all peers have ended, every connection must be closed within this time.
+const CLOSED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How to run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Instead of the scenario's own.
+    pub seed: Option<u64>,
+    /// Keep all events, for a trace or a report.
+    pub record: bool,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// The seed it ran with.
+    pub seed: u64,
+    /// The hash of everything that happened.
+    pub hash: u64,
+    /// What must not have happened; a good run has none.
+    pub failure: Option<String>,
+    /// Simulated time in all.
+    pub lasted: Duration,
+    /// Metrics at the checkpoints, and under `end` when all was quiet.
+    pub kept: Vec<Kept>,
+    /// What each client saw, up to then.
+    pub outcomes: Vec<Outcome>,
+    /// What was heard on raw connections, up to then.
+    pub raws: Vec<(String, Heard)>,
+    /// What happened, if recorded.
+    pub events: Vec<Event>,
+}
+
+/// Plays a scenario that was [loaded](Scenario::load), and so checked.
+pub fn run(scenario: &Scenario, options: &Options) -> Played {
+    let seed = options.seed.unwrap_or(scenario.seed);
+    let fabric = Fabric::new(options.record);
+    let log = Arc::new(Log::new(fabric.clone(), options.record));
+    let mut player = Player {
+        scenario: Rc::new(scenario.clone()),
+        fabric: fabric.clone(),
+        log: log.clone(),
+        seed,
+        lasted: Duration::ZERO,
+        kept: Vec::new(),
+        outcomes: Vec::new(),
+        raws: Vec::new(),
+    };
+    let played = tracing::dispatcher::with_default(&Dispatch::new(log), || {
+        catch_unwind(AssertUnwindSafe(|| player.play()))
+    });
+    let failure = match played {
+        Ok(result) => result.err(),
+        Err(panic) => Some(format!("panic: {}", panic_text(&*panic))),
+    };
+    let mut state = fabric.state();
+    Played {
+        seed,
+        hash: state.trace.hash(),
+        failure,
+        lasted: player.lasted,
+        kept: player.kept,
+        outcomes: player.outcomes,
+        raws: player.raws,
+        events: state.trace.take_events(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+}
+
+struct Player {
+    scenario: Rc<Scenario>,
+    fabric: Fabric,
+    log: Arc<Log>,
+    seed: u64,
+    lasted: Duration,
+    kept: Vec<Kept>,
+    outcomes: Vec<Outcome>,
+    raws: Vec<(String, Heard)>,
+}
+
+/// One run's mesh and its watchers.
+struct Stage {
+    mesh: Mesh,
+    invariants: Invariants,
+    /// Effects that were not seen yet, each with its step.
+    effects: Vec<(String, Watch)>,
+    log: Arc<Log>,
+}
+
+type Watch = Box<dyn FnMut(&Mesh) -> bool>;
+
+impl Stage {
+    fn tick(&mut self) -> Result<(), String> {
+        self.mesh.step()?;
+        let mesh = &self.mesh;
+        self.effects.retain_mut(|(_, seen)| !seen(mesh));
+        self.invariants.check(mesh)?;
+        self.log.take_errors().into_iter().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Ticks until `done`, for at most `within`.
+    fn until(
+        &mut self,
+        within: Duration,
+        what: &str,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Result<(), String> {
+        let began = self.mesh.now();
+        while !done(self) {
+            if self.mesh.now() - began > within {
+                let open = self.mesh.fabric().state().open_besides_links();
+                let within = humantime::format_duration(within);
+                return Err(format!("not within {within}: {what}; open: {open:?}"));
+            }
+            self.tick()?;
+        }
+        Ok(())
+    }
+}
+
+impl Player {
+    fn play(&mut self) -> Result<(), String> {
+        let mesh = Mesh::new(self.scenario.clone(), self.seed, self.fabric.clone());
+        let (invariants, log) = (Invariants::default(), self.log.clone());
+        let mut stage = Stage { mesh, invariants, effects: Vec::new(), log };
+        let result = self.perform(&mut stage);
+        self.lasted = stage.mesh.now();
+        if self.kept.is_empty() {
+            self.keep(&stage);
+        }
+        let at = humantime::format_duration(self.lasted);
+        result.map_err(|error| format!("at {at}: {error}"))
+    }
+
+    fn keep(&mut self, stage: &Stage) {
+        self.kept = stage.mesh.kept().to_vec();
+        self.outcomes = stage.mesh.outcomes().all();
+        self.raws = stage.mesh.raws();
+    }
+
+    fn perform(&mut self, stage: &mut Stage) -> Result<(), String> {
+        self.timeline(stage)?;
+        let quiet_within = self.scenario.network.quiet_within.0;
+        stage.until(quiet_within, "all requests over and all gauges 0", |stage| {
+            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+        })?;
+        stage.mesh.keep_metrics("end");
+        self.keep(stage);
+        self.check_outcomes()?;
+        if let Some((step, _)) = stage.effects.first() {
+            return Err(format!("without effect: {step}"));
+        }
+        self.close_raws(stage)?;
+        if self.scenario.network.heals {
+            self.heal(stage)?;
+        }
+        self.end(stage)
+    }
+
+    /// The steps, each when its time has come and the one before it is done.
+    fn timeline(&mut self, stage: &mut Stage) -> Result<(), String> {
+        let scenario = self.scenario.clone();
+        let mut began = Duration::ZERO;
+        for (number, step) in (1..).zip(scenario.steps()) {
+            let due = match (step.at, step.after) {
+                (Some(at), _) => at.0,
+                (None, Some(after)) => began + after.0,
+                (None, None) => began,
+            };
+            while stage.mesh.now() < due {
+                stage.tick()?;
+            }
+            began = stage.mesh.now();
+            let action = step.kind();
+            let title = format!("step {number}, {}", action.title());
+            self.fabric.state().note(What::Step { number, title: action.title() });
+            let begun = action.begin(&mut stage.mesh, number);
+            match begun.map_err(|error| format!("{title}: {error}"))? {
+                Effect::Had => {}
+                Effect::Watch(seen) => stage.effects.push((title.clone(), seen)),
+            }
+            let done = |stage: &Stage| {
+                let waited = stage.mesh.now() - began;
+                action.done(&stage.mesh, waited).map_err(|error| format!("{title}: {error}"))
+            };
+            while !done(stage)? {
+                stage.tick()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_outcomes(&self) -> Result<(), String> {
+        let crashes = self.scenario.steps().filter_map(|step| step.crash.as_ref());
+        let truncating = crashes.into_iter().any(|crash| crash.how == How::End);
+        for outcome in &self.outcomes {
+            check_outcome(outcome, truncating)?;
+            if let Some(wanted) = &outcome.request.expect
+                && *wanted != outcome.end.to_string()
+            {
+                return Err(format!("expected {wanted}: {outcome}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Raw connections go, and then nothing may be open but links.
+    fn close_raws(&self, stage: &mut Stage) -> Result<(), String> {
+        for (conn, heard) in stage.mesh.raws() {
+            if heard.open {
+                let close = crate::client::raw::Say::Close(crate::steps::Close::End);
+                stage.mesh.say_raw(&conn, close)?;
+            }
+        }
+        let within = self.scenario.network.quiet_within.0;
+        stage.until(within, "every connection but links closed", |stage| {
+            stage.mesh.fabric().state().open_besides_links().is_empty()
+        })
+    }
+
+    /// All faults end, and every name must come up and be served again.
+    fn heal(&self, stage: &mut Stage) -> Result<(), String> {
+        stage.mesh.heal_all();
+        stage.until(HEALED_WITHIN, "every name up after all was healed", all_up)?;
+        let before = stage.mesh.outcomes().all().len();
+        for probe in self.probes(stage) {
+            stage.mesh.request_later(Duration::ZERO, probe, 0);
+        }
+        let within = self.scenario.network.quiet_within.0;
+        stage.until(within, "every name served after all was healed", |stage| {
+            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+        })?;
+        let probes = stage.mesh.outcomes().all();
+        match probes[before..].iter().find(|probe| !probe.is_whole()) {
+            Some(probe) => Err(format!("not served after all was healed: {probe}")),
+            None => Ok(()),
+        }
+    }
+
+    /// One request for every name at every listening peer whose backends can
+    /// all answer.
+    fn probes(&self, stage: &Stage) -> Vec<Request> {
+        let mut probes = Vec::new();
+        let Some(client) = self.scenario.clients.first() else { return probes };
+        for (host, peer) in &self.scenario.peers {
+            let Some(port) = peer.listen else { continue };
+            for name in names_at(&stage.mesh, host).into_iter().filter(|name| !name.contains('*')) {
+                if let Some(via) = stage.mesh.answers_by(&name) {
+                    probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
+                }
+            }
+        }
+        probes
+    }
+
+    /// All peers stop, and every connection of the run must be closed.
+    fn end(&self, stage: &mut Stage) -> Result<(), String> {
+        let hosts: Vec<String> = self.scenario.peers.keys().cloned().collect();
+        for host in hosts {
+            // One that has crashed is not there to be stopped.
+            let _ = stage.mesh.stop(&host);
+        }
+        stage.until(CLOSED_WITHIN, "every connection closed after all peers ended", |stage| {
+            stage.mesh.fabric().state().ledger.pairs().next().is_none()
+        })
+    }
+}
+
+fn all_up(stage: &Stage) -> bool {
+    let mesh = &stage.mesh;
+    mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some()).all(|(host, _)| {
+        let Some(handle) = mesh.peer(host) else { return false };
+        let snapshot = handle.snapshot();
+        names_at(mesh, host).iter().all(|name| {
+            let row = snapshot.names.iter().find(|row| row.name == *name);
+            row.is_some_and(|row| !row.providers.is_empty())
+                || stage.invariants.model().truth(mesh, host, name) == Truth::Down
+        })
+    })
+}
+
+impl Mesh {
+    /// Ends all holds and cuts, and starts what does not run.
+    fn heal_all(&mut self) {
+        let hosts: Vec<String> = self.scenario().hosts().map(str::to_owned).collect();
+        for (index, a) in hosts.iter().enumerate() {
+            for b in &hosts[index + 1..] {
+                // Exactly one of the two fits a way that is not open.
+                let _ = self.release(a, b).or_else(|_| self.heal(a, b));
+            }
+        }
+        for host in hosts {
+            if !self.is_running(&host) {
+                self.restart(&host);
+            }
+        }
+    }
+
+    /// How a request for this name can succeed at every one of its providers;
+    /// `None` if it cannot.
+    fn answers_by(&self, name: &str) -> Option<Via> {
+        let peers = self.scenario().peers.values();
+        let backends = peers.filter_map(|peer| peer.services.get(name));
+        let kinds: Option<Vec<BackendKind>> = backends
+            .map(|backend| {
+                let endpoint: ops_proxy::config::Endpoint = backend.parse().ok()?;
+                let backend = self.backend(&self.host_of(&endpoint.host)?)?;
+                (backend.port == endpoint.port).then_some(backend.kind)
+            })
+            .collect();
+        let kinds = kinds?;
+        let all = |kind| !kinds.is_empty() && kinds.iter().all(|one| *one == kind);
+        match () {
+            () if all(BackendKind::Http) => Some(Via::Http),
+            () if all(BackendKind::Echo) => Some(Via::Connect),
+            () => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Scenarios: what a mesh is, what is done to it and when, as data.
+//!
+//! The format is described in `scenarios/README.md`; people write it and
+//! [`explore`](crate::explore) writes it.
+
+mod load;
+mod mesh;
+mod units;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+pub use load::{BadScenario, Problem};
+pub use mesh::{BackendKind, BackendSpec, PeerSpec};
+pub use units::{Size, Time};
+
+use crate::steps::Step;
+
+/// One scenario, as its file has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it shows, in one line.
+    pub title: String,
+    /// More about it, for a reader.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The numbers of the cases in the fault list that it covers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<u8>,
+    /// Where all randomness of the run comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// What holds for the whole network.
+    #[serde(default)]
+    pub network: Network,
+    /// The peers, by the name of their host.
+    #[serde(default)]
+    pub peers: BTreeMap<String, PeerSpec>,
+    /// The backends, by the name of their host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub backends: BTreeMap<String, BackendSpec>,
+    /// The hosts from which requests and raw connections come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// What happens, in order.
+    #[serde(default)]
+    pub steps: Vec<Spanned<Step>>,
+}
+
+/// What holds for the whole network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// The grain of simulated time between hosts.
+    pub tick: Time,
+    /// Shortest time from one host to another.
+    pub latency: Time,
+    /// Longest time from one host to another; the shortest if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_max: Option<Time>,
+    /// How long a connection that was cut takes to notice, by keepalive or the
+    /// user timeout.
+    pub notices_cut_after: Time,
+    /// After the last step everything must be quiet within this time.
+    pub quiet_within: Time,
+    /// At the end all faults are healed and every name must be served again.
+    pub heals: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            tick: Time::from_millis(5),
+            latency: Time::from_millis(5),
+            latency_max: None,
+            notices_cut_after: Time::from_millis(15_000),
+            quiet_within: Time::from_millis(120_000),
+            heals: true,
+        }
+    }
+}
+
+impl Scenario {
+    /// All host names: peers, backends, clients, in the order of their creation.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let peers = self.peers.keys().chain(self.backends.keys());
+        peers.chain(&self.clients).map(String::as_str)
+    }
+
+    /// The steps without their places in the file.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = &Step> {
+        self.steps.iter().map(AsRef::as_ref)
+    }
+
+    /// The scenario as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("every field of a scenario has a TOML form")
+    }
+}

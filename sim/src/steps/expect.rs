@@ -1,0 +1,135 @@
+//! What must be so before the next step.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Effect};
+use crate::mesh::Mesh;
+use crate::metrics::Exported;
+use crate::scenario::{Problem, Scenario, Time};
+
+/// Waits until a metric of a peer, or a raw connection, is as said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// The peer whose metric it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The metric, without `ops_proxy_`, with as many labels as needed:
+    /// `requests_total{protocol="http"}`. Several series are added up.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub metric: String,
+    /// It has this value; a series that is not there counts as 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is: Option<f64>,
+    /// It has at least this value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// It has at most this value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// The raw connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conn: Option<String>,
+    /// It has received this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<String>,
+    /// It has ended in this way, such as `closed` or `connection reset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How long it may take; absent, it must be so at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Time>,
+}
+
+impl Expect {
+    /// What is not as said, if anything.
+    fn amiss(&self, mesh: &Mesh) -> Result<(), String> {
+        if let Some(peer) = &self.peer {
+            let exported = mesh.exported(peer)?;
+            self.metric_amiss(&exported)?;
+        }
+        if let Some(conn) = &self.conn {
+            let heard = mesh.heard_raw(conn).ok_or("it is not open yet")?;
+            let text = String::from_utf8_lossy(&heard.received);
+            if let Some(wanted) = self.received.as_ref().filter(|wanted| !text.contains(*wanted)) {
+                return Err(format!("has not received {wanted:?} but {text:?}"));
+            }
+            if self.ended.is_some() && heard.ended != self.ended {
+                return Err(format!("ended: {:?}", heard.ended));
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_amiss(&self, exported: &Exported) -> Result<(), String> {
+        let value = exported.select(&self.metric)?.unwrap_or(0.0);
+        let right = self.is.is_none_or(|is| value == is)
+            && self.at_least.is_none_or(|least| value >= least)
+            && self.at_most.is_none_or(|most| value <= most);
+        if right { Ok(()) } else { Err(format!("it is {value}")) }
+    }
+}
+
+impl Action for Expect {
+    fn check(&self, scenario: &Scenario) -> Result<(), Problem> {
+        if let Some(peer) = &self.peer {
+            scenario.check_peer("peer", peer)?;
+            Exported::default()
+                .select(&self.metric)
+                .map_err(|error| Problem::new("metric", &self.metric, error))?;
+            if self.is.or(self.at_least).or(self.at_most).is_none() {
+                return Err(Problem::new("is", "", "one of is, at_least and at_most is needed"));
+            }
+        }
+        match (&self.peer, &self.conn) {
+            (None, None) => Err(Problem::new("peer", "", "a peer or a raw connection is needed")),
+            _ => Ok(()),
+        }
+    }
+
+    fn title(&self) -> String {
+        let mut wanted = Vec::new();
+        wanted.extend(self.peer.as_ref().map(|peer| format!("{} of {peer}", self.metric)));
+        wanted.extend(self.is.map(|is| format!("is {is}")));
+        wanted.extend(self.at_least.map(|least| format!("is at least {least}")));
+        wanted.extend(self.at_most.map(|most| format!("is at most {most}")));
+        wanted.extend(self.conn.clone());
+        wanted.extend(self.received.as_ref().map(|text| format!("received {text:?}")));
+        wanted.extend(self.ended.as_ref().map(|how| format!("ended: {how}")));
+        wanted.extend(self.within.map(|within| format!("within {within}")));
+        format!("expect {}", wanted.join(" "))
+    }
+
+    fn begin(&self, _mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+        Ok(Effect::Had)
+    }
+
+    fn done(&self, mesh: &Mesh, waited: Duration) -> Result<bool, String> {
+        match self.amiss(mesh) {
+            Ok(()) => Ok(true),
+            Err(_) if self.within.is_some_and(|within| waited < within.0) => Ok(false),
+            Err(amiss) => Err(format!("{}: {amiss}", self.title())),
+        }
+    }
+}
+
+/// Keeps the metrics of all listening peers for the snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Checkpoint(pub String);
+
+impl Action for Checkpoint {
+    fn check(&self, _scenario: &Scenario) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn title(&self) -> String {
+        format!("checkpoint: {}", self.0)
+    }
+
+    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+        mesh.keep_metrics(&self.0);
+        Ok(Effect::Had)
+    }
+}

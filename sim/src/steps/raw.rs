@@ -1,0 +1,114 @@
+//! Connections written by hand: peers and clients that do not behave.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Effect};
+use crate::client::raw::Say;
+use crate::mesh::Mesh;
+use crate::scenario::{Problem, Scenario, Time};
+
+/// Opens a raw connection, or writes on one that is open, or closes it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    /// What the connection is called in this scenario.
+    pub conn: String,
+    /// The client that opens it; absent once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Where to, as `host:port`; absent once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// What to write. `{forward:last}` and `{forward:1}` stand for the id of the
+    /// last and of the first FORWARD line that any peer has sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub send: String,
+    /// `send` is written so often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// Time between two bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Time>,
+    /// It never reads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deaf: bool,
+    /// How to close it, after writing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close: Option<Close>,
+}
+
+/// How a raw connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Close {
+    /// Cleanly.
+    End,
+    /// With a reset.
+    Reset,
+    /// Only the writing direction.
+    Half,
+}
+
+impl Action for Raw {
+    fn check(&self, scenario: &Scenario) -> Result<(), Problem> {
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => {
+                scenario.check_client("from", from)?;
+                scenario.check_endpoint("to", to)
+            }
+            (None, None) => {
+                let raws = scenario.steps().filter_map(|step| step.raw.as_ref());
+                let opened: Vec<&str> =
+                    raws.filter(|raw| raw.to.is_some()).map(|raw| raw.conn.as_str()).collect();
+                match opened.contains(&self.conn.as_str()) {
+                    true => Ok(()),
+                    false => Err(Problem::unknown("conn", "raw connection", &self.conn, opened)),
+                }
+            }
+            _ => Err(Problem::new("to", &self.conn, "`from` and `to` open it, so both or none")),
+        }
+    }
+
+    fn title(&self) -> String {
+        let opens = self.to.as_ref().map_or(String::new(), |to| format!(" opens {to},"));
+        let shown: String = self.send.chars().take(60).flat_map(char::escape_default).collect();
+        let close = self.close.map_or(String::new(), |close| format!(", then {close:?}"));
+        format!("raw {}:{opens} writes \"{shown}\"{close}", self.conn)
+    }
+
+    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+        if let (Some(from), Some(to)) = (&self.from, &self.to) {
+            mesh.open_raw(&self.conn, from, to, self.deaf);
+        }
+        let bytes = fill_in(&self.send, mesh)?.repeat(self.repeat.unwrap_or(1) as usize);
+        if !bytes.is_empty() {
+            mesh.say_raw(&self.conn, Say::Write(bytes.into_bytes(), self.every.map(|t| t.0)))?;
+        }
+        if let Some(close) = self.close {
+            mesh.say_raw(&self.conn, Say::Close(close))?;
+        }
+        let conn = self.conn.clone();
+        let before = mesh.heard_raw(&conn).map_or(0, |heard| heard.written);
+        let writes = !self.send.is_empty();
+        Ok(Effect::Watch(Box::new(move |mesh| {
+            mesh.heard_raw(&conn).is_some_and(|heard| {
+                let stood = heard.open || heard.ended.is_some();
+                if writes { heard.written > before } else { stood }
+            })
+        })))
+    }
+}
+
+/// Puts ids into their places.
+fn fill_in(text: &str, mesh: &Mesh) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{forward:") {
+        let (which, after) = after.split_once('}').ok_or("a `{forward:` is never closed")?;
+        out.push_str(before);
+        out.push_str(&mesh.forward_id(which)?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}

@@ -1,0 +1,123 @@
+//! Listens in on connections: which are links, which are DATA connections, and
+//! which protocol lines went over them.
+
+use std::collections::BTreeMap;
+
+use ops_proxy::wire::{Line, LineBuffer};
+
+use crate::trace::End;
+
+/// What a connection turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Nothing was written by its dialler yet, or nothing of the protocol.
+    Other,
+    /// A control connection.
+    Link,
+    /// A DATA connection.
+    Data,
+}
+
+#[derive(Debug)]
+enum Reading {
+    /// The first bytes of the dialler, until they say what it is.
+    Opening(Vec<u8>),
+    /// Lines, both ways.
+    Lines { dialler: LineBuffer, acceptor: LineBuffer },
+    /// Nothing more to learn.
+    Done,
+}
+
+#[derive(Debug)]
+struct Heard {
+    role: Role,
+    reading: Reading,
+}
+
+/// What was heard on the connections of a run.
+#[derive(Debug, Default)]
+pub struct Tap {
+    connections: BTreeMap<u64, Heard>,
+    /// The ids of all FORWARD lines, in the order in which they were written.
+    forwards: Vec<String>,
+}
+
+impl Tap {
+    /// What a connection is, as far as its first bytes told.
+    pub fn role(&self, conn: u64) -> Role {
+        self.connections.get(&conn).map_or(Role::Other, |heard| heard.role)
+    }
+
+    /// The proxy ids of all FORWARD lines so far.
+    pub fn forwards(&self) -> &[String] {
+        &self.forwards
+    }
+
+    /// How many connections turned out to have this role.
+    pub fn count(&self, role: Role) -> usize {
+        self.connections.values().filter(|heard| heard.role == role).count()
+    }
+
+    /// Takes in what one end wrote; returns the protocol lines that it ended.
+    pub fn wrote(&mut self, conn: u64, end: End, bytes: &[u8]) -> Vec<String> {
+        let fresh = || Heard { role: Role::Other, reading: Reading::Opening(Vec::new()) };
+        let heard = self.connections.entry(conn).or_insert_with(fresh);
+        let lines = heard.wrote(end, bytes);
+        for line in &lines {
+            if let Ok(Line::Forward { id, .. }) = Line::parse(line.as_bytes()) {
+                self.forwards.push(id.to_string());
+            }
+        }
+        lines
+    }
+}
+
+impl Heard {
+    fn wrote(&mut self, end: End, bytes: &[u8]) -> Vec<String> {
+        if let Reading::Opening(first) = &mut self.reading {
+            if end == End::Acceptor {
+                // Only a server that speaks first, and so no protocol of ours.
+                self.reading = Reading::Done;
+                return Vec::new();
+            }
+            first.extend_from_slice(bytes);
+            let opening = std::mem::take(first);
+            return self.opened(opening);
+        }
+        let Reading::Lines { dialler, acceptor } = &mut self.reading else { return Vec::new() };
+        let buffer = if end == End::Dialler { dialler } else { acceptor };
+        buffer.push(bytes);
+        take_lines(buffer)
+    }
+
+    fn opened(&mut self, opening: Vec<u8>) -> Vec<String> {
+        let starts = |verb: &[u8]| verb.starts_with(&opening) || opening.starts_with(verb);
+        if starts(b"HELLO:") && opening.len() >= 6 {
+            self.role = Role::Link;
+            let mut dialler = LineBuffer::starting_with(&opening);
+            let lines = take_lines(&mut dialler);
+            self.reading = Reading::Lines { dialler, acceptor: LineBuffer::default() };
+            return lines;
+        }
+        let line_end = opening.iter().position(|&byte| byte == b'\n');
+        if starts(b"DATA:") && opening.len() >= 5 {
+            self.role = Role::Data;
+            if let Some(line_end) = line_end {
+                self.reading = Reading::Done;
+                return vec![String::from_utf8_lossy(&opening[..line_end]).into_owned()];
+            }
+        }
+        let undecided = starts(b"HELLO:") || starts(b"DATA:");
+        self.reading = if undecided && opening.len() < 128 {
+            Reading::Opening(opening)
+        } else {
+            Reading::Done
+        };
+        Vec::new()
+    }
+}
+
+fn take_lines(buffer: &mut LineBuffer) -> Vec<String> {
+    let lines = std::iter::from_fn(|| buffer.next_line().ok().flatten());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+}
