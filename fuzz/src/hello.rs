@@ -25,18 +25,17 @@ const USUAL: [(u16, &[u8]); 4] = [
 pub fn hello(data: &[u8]) {
     let mut input = Input::new(data);
     let message = message(&mut input);
+    let sizes: Vec<usize> = (0..4).map(|_| 1 + usize::from(input.number()) % 2_000).collect();
     let one = records(&message, &[RECORD_PAYLOAD_BYTES]);
     let verdict = assert_verdict(&one);
-    let sizes: Vec<usize> = (0..4).map(|_| 1 + usize::from(input.number()) % 2_000).collect();
+    let followed = assert_verdict(&[&one, input.bytes(16)].concat());
+    assert!(verdict.is_none() || followed == verdict, "{verdict:?} became {followed:?}");
     let many = records(&message, &sizes);
     if message.len() <= HEAD_BYTES && many.len() <= MOST_BYTES {
         assert_eq!(assert_verdict(&many), verdict, "in records of {sizes:?}");
         assert_agreement(verdict, read_by_rustls(&one));
         assert_eq!(read_by_rustls(&many), read_by_rustls(&one), "rustls joins records as well");
     }
-    let rest = input.bytes(64);
-    let followed = assert_verdict(&[&one, rest].concat());
-    assert!(followed == assert_verdict(&one) || assert_verdict(&one).is_none());
 }
 
 /// What rustls reads in a hello that it accepts.
