@@ -70,6 +70,9 @@ pub struct Routes<S> {
 struct Entry<S> {
     stats: S,
     providers: Vec<Serving>,
+    /// Requests that run, also with a provider that has withdrawn the name: it
+    /// may come back to it while they do.
+    active: BTreeMap<Provider, usize>,
     /// Set while there is no provider.
     unserved_since: Option<Instant>,
 }
@@ -77,7 +80,6 @@ struct Entry<S> {
 #[derive(Debug)]
 struct Serving {
     provider: Provider,
-    active: usize,
     last_turn: u64,
 }
 
@@ -178,21 +180,24 @@ impl<S: Clone + Default> Routes<S> {
             return Lookup::NoProvider(entry.stats.clone());
         }
         candidates.retain(|one| has_room(one.provider));
-        let next = candidates.into_iter().min_by_key(|one| (one.active, one.last_turn));
+        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
+        let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
         let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
-        chosen.active += 1;
         chosen.last_turn = self.turn;
         let provider = chosen.provider;
+        *entry.active.entry(provider).or_default() += 1;
         Lookup::Provided(Assigned { name, stats: entry.stats.clone(), provider })
     }
 
     /// A request that [`assign`](Self::assign) gave away has ended.
     pub fn release(&mut self, name: &Name, provider: Provider) {
-        let providers = self.names.get_mut(name).map(|entry| &mut entry.providers);
-        let serving = providers.and_then(|all| all.iter_mut().find(|one| one.provider == provider));
-        if let Some(serving) = serving {
-            serving.active = serving.active.saturating_sub(1);
+        let Some(entry) = self.names.get_mut(name) else { return };
+        if let Some(active) = entry.active.get_mut(&provider) {
+            *active -= 1;
+            if *active == 0 {
+                entry.active.remove(&provider);
+            }
         }
     }
 
@@ -240,9 +245,10 @@ impl<S: Clone + Default> Routes<S> {
         let entry = self.names.entry(name).or_insert_with(|| Entry {
             stats: S::default(),
             providers: Vec::new(),
+            active: BTreeMap::new(),
             unserved_since: None,
         });
-        entry.providers.push(Serving { provider, active: 0, last_turn: 0 });
+        entry.providers.push(Serving { provider, last_turn: 0 });
         entry.unserved_since = None;
     }
 
@@ -304,6 +310,19 @@ mod tests {
             Some(first),
             "equals take turns"
         );
+    }
+
+    #[test]
+    fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
+        let mut routes = two_providers();
+        let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.unregister(LinkId(1), &[name("app")], Instant::now());
+        routes.register(LinkId(1), &[name("app")]).unwrap();
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.release(&name("app"), first);
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second), "one each");
     }
 
     #[test]

@@ -17,7 +17,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 use tracing::level_filters::LevelFilter;
 
 use crate::admission::Capacity;
@@ -201,15 +202,15 @@ impl Settings {
             let problem = format!("unknown key (line {line}){}", nearest(name, &known));
             return Err(ConfigError::new(name, problem));
         }
-        let entries: Vec<_> = table
-            .get_ref()
-            .iter()
-            .map(|(key, value)| (key.span().start..value.span().end, key.get_ref().to_string()))
-            .collect();
-        Self::deserialize(toml::Deserializer::from(table)).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let entry = entries.iter().find(|(span, _)| span.contains(&start));
-            let key = entry.map_or("config", |(_, key)| key);
+        Self::deserialize(toml::Deserializer::from(table.clone())).map_err(|error| {
+            // Spans do not tell whose error it is: that of a table is its header.
+            let fails_alone = |(key, value): &(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                let alone = DeTable::from_iter([((*key).clone(), (*value).clone())]);
+                let alone = Spanned::new(table.span(), alone);
+                Self::deserialize(toml::Deserializer::from(alone)).is_err()
+            };
+            let entry = table.get_ref().iter().find(fails_alone);
+            let key = entry.map_or("config", |(key, _)| key.get_ref());
             ConfigError::new(key, format!("{}{}", error.message(), at_line(error.span())))
         })
     }

@@ -285,6 +285,8 @@ fn a_fault_in_the_file_names_its_key_and_line() {
         ("[peer]\nlisten = 1", "peer", "unknown key"),
         ("\n\nlisten = \"nowhere\"", "listen", "(line 3)"),
         ("listen = 1", "listen", "string"),
+        ("heartbeat = \"1s\"\n[listen]\na = 1", "listen", "string (line 2)"),
+        ("[[service]]\na = 1", "service", "(line 1)"),
         ("tcp = \"127.0.0.1:1=a\"", "tcp", "sequence"),
         ("tcp = [\n\"127.0.0.1:1=a\",\n\"x=a\"]", "tcp", "\"x\" is not an IP:PORT"),
         ("service = [\"a\"]", "service", "NAME=HOST:PORT"),
