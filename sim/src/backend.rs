@@ -216,12 +216,10 @@ impl Connection {
     /// Sends back at most `limit` bytes, then says no more.
     async fn echo(&mut self, limit: u64) -> io::Result<()> {
         let mut left = limit;
+        self.pause().await;
         loop {
             let ahead = std::mem::take(&mut self.ahead);
             let now = usize::try_from(left).unwrap_or(usize::MAX).min(ahead.len());
-            if now > 0 {
-                self.pause().await;
-            }
             self.write(&ahead[..now]).await?;
             left -= now as u64;
             if left == 0 {
@@ -234,7 +232,6 @@ impl Connection {
     }
 
     async fn greet(&mut self) -> io::Result<()> {
-        self.pause().await;
         self.write(GREETING).await?;
         self.echo(u64::MAX).await
     }

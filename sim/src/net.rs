@@ -58,8 +58,7 @@ impl SimNet {
             match dialled {
                 Ok(inner) => {
                     let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
-                    let fabric = self.fabric.clone();
-                    return Ok(SimStream { inner, fabric, pair, end: End::Dialler, ended: false });
+                    return Ok(SimStream::new(inner, &self.fabric, pair, End::Dialler));
                 }
                 // A SYN lost to a cut is sent again, by a kernel.
                 Err(_) if self.fabric.state().is_cut(self.ip, addr.ip()) => {}
@@ -175,8 +174,7 @@ impl Listener for SimListener {
         let (inner, source) = self.inner.accept().await?;
         let pair = Pair { dialler: source, acceptor: inner.local_addr()? };
         self.fabric.state().accepted(pair);
-        let fabric = self.fabric.clone();
-        Ok((SimStream { inner, fabric, pair, end: End::Acceptor, ended: false }, source))
+        Ok((SimStream::new(inner, &self.fabric, pair, End::Acceptor), source))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -187,7 +185,8 @@ impl Listener for SimListener {
 /// One end of a connection on the simulated network.
 #[derive(Debug)]
 pub struct SimStream {
-    inner: TcpStream,
+    /// Taken when this is dropped, and never before.
+    inner: Option<TcpStream>,
     fabric: Fabric,
     pair: Pair,
     end: End,
@@ -196,6 +195,14 @@ pub struct SimStream {
 }
 
 impl SimStream {
+    fn new(inner: TcpStream, fabric: &Fabric, pair: Pair, end: End) -> Self {
+        Self { inner: Some(inner), fabric: fabric.clone(), pair, end, ended: false }
+    }
+
+    fn inner(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.inner.as_mut().expect("it is taken when this is dropped"))
+    }
+
     fn failed(&self, error: io::Error) -> io::Error {
         let mut state = self.fabric.state();
         if let Some(conn) = state.ledger.id(self.pair) {
@@ -240,7 +247,7 @@ impl AsyncRead for SimStream {
         let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
         alive.map_err(|error| self.failed(error))?;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))
+        ready!(self.inner().poll_read(cx, buffer))
             .map_err(|error| self.failed(error))?;
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
@@ -259,7 +266,7 @@ impl AsyncWrite for SimStream {
             return Poll::Pending;
         }
         let bytes = &bytes[..bytes.len().min(room)];
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))
+        let written = ready!(self.inner().poll_write(cx, bytes))
             .map_err(|error| self.failed(error))?;
         self.fabric.state().wrote(self.pair, self.end, &bytes[..written]);
         Poll::Ready(Ok(written))
@@ -270,7 +277,7 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.inner).poll_shutdown(cx)) {
+        match ready!(self.inner().poll_shutdown(cx)) {
             // Shutting down twice is fine on real sockets.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
             Err(error) => return Poll::Ready(Err(self.failed(error))),
@@ -287,6 +294,13 @@ impl AsyncWrite for SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.fabric.state().closed(self.pair, self.end, false);
+        let Some(inner) = self.inner.take() else { return };
+        let mut state = self.fabric.state();
+        if state.is_torn_down(self.ip()) {
+            return state.bury(self.pair, self.end, inner);
+        }
+        state.closed(self.pair, self.end, false);
+        drop(state);
+        drop(inner);
     }
 }

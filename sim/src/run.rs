@@ -10,10 +10,11 @@ use tracing::Dispatch;
 use crate::client::Outcome;
 use crate::client::raw::Heard;
 use crate::fabric::Fabric;
-use crate::invariants::{Invariants, check_outcome, is_quiet};
+use crate::invariants::{Invariants, check_bytes, check_outcome, is_quiet};
 use crate::log::Log;
 use crate::mesh::{Kept, Mesh};
 use crate::model::{Truth, names_at};
+use crate::reached::Reached;
 use crate::scenario::{BackendKind, Scenario};
 use crate::steps::{Effect, How, Request, Via};
 use crate::trace::{Event, What};
@@ -53,6 +54,8 @@ pub struct Played {
     pub raws: Vec<(String, Heard)>,
     /// What happened, if recorded.
     pub events: Vec<Event>,
+    /// How often each kind of state was reached.
+    pub reached: Reached,
 }
 
 /// Plays a scenario that was [loaded](Scenario::load), and so checked.
@@ -69,6 +72,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         kept: Vec::new(),
         outcomes: Vec::new(),
         raws: Vec::new(),
+        reached: Reached::default(),
     };
     let played = tracing::dispatcher::with_default(&Dispatch::new(log), || {
         catch_unwind(AssertUnwindSafe(|| player.play()))
@@ -87,6 +91,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         outcomes: player.outcomes,
         raws: player.raws,
         events: state.trace.take_events(),
+        reached: player.reached,
     }
 }
 
@@ -104,6 +109,7 @@ struct Player {
     kept: Vec<Kept>,
     outcomes: Vec<Outcome>,
     raws: Vec<(String, Heard)>,
+    reached: Reached,
 }
 
 /// One run's mesh and its watchers.
@@ -111,7 +117,7 @@ struct Stage {
     mesh: Mesh,
     invariants: Invariants,
     /// Effects that were not seen yet, each with its step.
-    effects: Vec<(String, Watch)>,
+    effects: Vec<(String, String, Watch)>,
     log: Arc<Log>,
 }
 
@@ -121,7 +127,7 @@ impl Stage {
     fn tick(&mut self) -> Result<(), String> {
         self.mesh.step()?;
         let mesh = &self.mesh;
-        self.effects.retain_mut(|(_, seen)| !seen(mesh));
+        self.effects.retain_mut(|(_, _, seen)| !seen(mesh));
         self.invariants.check(mesh)?;
         self.log.take_errors().into_iter().next().map_or(Ok(()), |error| Err(error.clone()))
     }
@@ -174,9 +180,15 @@ impl Player {
         })?;
         stage.mesh.keep_metrics("end");
         self.keep(stage);
+        self.reached.outcomes(&self.outcomes);
+        self.reached.metrics(&stage.mesh);
         self.check_outcomes()?;
-        if let Some((step, _)) = stage.effects.first() {
-            return Err(format!("without effect: {step}"));
+        check_bytes(&stage.mesh, &self.outcomes)?;
+        for (kind, step, _) in &stage.effects {
+            if self.scenario.faults_must_bite {
+                return Err(format!("without effect: {step}"));
+            }
+            self.reached.add("toothless step", kind);
         }
         self.close_raws(stage)?;
         if self.scenario.network.heals {
@@ -202,10 +214,13 @@ impl Player {
             let action = step.kind();
             let title = format!("step {number}, {}", action.title());
             self.fabric.state().note(What::Step { number, title: action.title() });
-            let begun = action.begin(&mut stage.mesh, number);
-            match begun.map_err(|error| format!("{title}: {error}"))? {
-                Effect::Had => {}
-                Effect::Watch(seen) => stage.effects.push((title.clone(), seen)),
+            let kind = step.action().map_or("", |(kind, _)| kind);
+            self.reached.add("step", kind);
+            match action.begin(&mut stage.mesh, number) {
+                Ok(Effect::Had) => {}
+                Ok(Effect::Watch(seen)) => stage.effects.push((kind.to_owned(), title.clone(), seen)),
+                Err(_) if !scenario.faults_must_bite => self.reached.add("impossible step", kind),
+                Err(error) => return Err(format!("{title}: {error}")),
             }
             let done = |stage: &Stage| {
                 let waited = stage.mesh.now() - began;
