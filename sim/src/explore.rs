@@ -95,7 +95,7 @@ fn play(seed: u64, plan: &Plan, found: &Mutex<Found>) {
     LAST_PANIC.with(|last| *last.borrow_mut() = Some(String::new()));
     let scenario = generate::scenario(seed);
     let mut played = run(&scenario, &Options::default());
-    if played.failure.is_none() && seed % TWICE_EVERY == 0 {
+    if played.failure.is_none() && seed.is_multiple_of(TWICE_EVERY) {
         let again = run(&scenario, &Options::default());
         if again.hash != played.hash {
             played.failure = Some(format!("one seed, two runs: {seed}"));

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ops_proxy_sim::explore::{Found, Plan, explore};
-use ops_proxy_sim::generate;
 use ops_proxy_sim::run::{Options, Played, run};
 use ops_proxy_sim::scenario::Scenario;
+use ops_proxy_sim::{generate, report};
 
 /// Plays peers on a simulated network that breaks on purpose.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ struct Show {
     /// Print the metrics and what the clients saw
     #[arg(long)]
     story: bool,
+    /// Write a page with a sequence diagram and plots
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// A scenario file that cannot be run, as a wrong configuration of the peer.
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { scenarios, seed, show } => play_all(&scenarios, seed, &show),
         Command::Replay { scenario } => {
-            play_all(&[scenario], None, &Show { trace: true, story: false })
+            play_all(&[scenario], None, &Show { trace: true, story: false, report: None })
         }
         Command::Explore { seeds, from, jobs, minutes, failures } => {
             let at_most = minutes.map(|minutes| Duration::from_secs(60 * minutes));
@@ -102,8 +105,15 @@ fn play_all(scenarios: &[PathBuf], seed: Option<u64>, show: &Show) -> ExitCode {
                 return ExitCode::from(BAD_SCENARIO);
             }
         };
-        let played = run(&scenario, &Options { seed, record: show.trace });
+        let record = show.trace || show.report.is_some();
+        let played = run(&scenario, &Options { seed, record });
         tell(path, &played, show);
+        if let Some(file) = &show.report
+            && let Err(error) = std::fs::write(file, report::page(&scenario, &played))
+        {
+            eprintln!("{}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
         if played.failure.is_some() {
             worst = ExitCode::FAILURE;
         }
@@ -112,7 +122,7 @@ fn play_all(scenarios: &[PathBuf], seed: Option<u64>, show: &Show) -> ExitCode {
 }
 
 fn tell(path: &Path, played: &Played, show: &Show) {
-    for event in &played.events {
+    for event in played.events.iter().filter(|_| show.trace) {
         println!("{event}");
     }
     if show.story {

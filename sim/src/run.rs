@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ops_proxy::metrics::{NameRow, Snapshot};
 use tracing::Dispatch;
 
 use crate::client::Outcome;
@@ -28,6 +29,9 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the last steps do must show within this time.
 const EFFECTS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Time between two samples of a recorded run.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// How to run.
 #[derive(Debug, Clone, Default)]
@@ -57,8 +61,46 @@ pub struct Played {
     pub raws: Vec<(String, Heard)>,
     /// What happened, if recorded.
     pub events: Vec<Event>,
+    /// Some metrics over time, if recorded.
+    pub samples: Vec<Sample>,
     /// How often each kind of state was reached.
     pub reached: Reached,
+}
+
+/// Some metrics of one listening peer at one moment, all names together.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// When.
+    pub at: Duration,
+    /// The peer.
+    pub peer: String,
+    /// What [`Sample::METRICS`] names, in that order.
+    pub values: [u64; Sample::METRICS.len()],
+}
+
+impl Sample {
+    /// What is sampled.
+    pub const METRICS: [&str; 6] = [
+        "clients_connected",
+        "connections_active",
+        "pending_data_connections",
+        "requests_total",
+        "requests_failed_total",
+        "connections_bytes_rx_total",
+    ];
+
+    fn take(at: Duration, peer: &str, snapshot: &Snapshot) -> Self {
+        let sum = |of: fn(&NameRow) -> u64| snapshot.names.iter().map(of).sum();
+        let values = [
+            sum(|row| u64::from(!row.providers.is_empty())),
+            sum(|row| row.counts.active),
+            snapshot.pending,
+            sum(|row| row.counts.requests_in_all().0),
+            sum(|row| row.counts.requests_in_all().2),
+            sum(|row| row.counts.bytes_rx),
+        ];
+        Self { at, peer: peer.to_owned(), values }
+    }
 }
 
 /// Plays a scenario that was [loaded](Scenario::load), and so checked.
@@ -75,7 +117,9 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         kept: Vec::new(),
         outcomes: Vec::new(),
         raws: Vec::new(),
+        samples: Vec::new(),
         reached: Reached::default(),
+        record: options.record,
     };
     let played = tracing::dispatcher::with_default(&Dispatch::new(log), || {
         catch_unwind(AssertUnwindSafe(|| player.play()))
@@ -94,6 +138,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         outcomes: player.outcomes,
         raws: player.raws,
         events: state.trace.take_events(),
+        samples: player.samples,
         reached: player.reached,
     }
 }
@@ -112,7 +157,9 @@ struct Player {
     kept: Vec<Kept>,
     outcomes: Vec<Outcome>,
     raws: Vec<(String, Heard)>,
+    samples: Vec<Sample>,
     reached: Reached,
+    record: bool,
 }
 
 /// One run's mesh and its watchers.
@@ -122,6 +169,8 @@ struct Stage {
     /// Effects that were not seen yet, each with its step.
     effects: Vec<(String, String, Watch)>,
     log: Arc<Log>,
+    /// Metrics over time, if this run is recorded.
+    samples: Option<Vec<Sample>>,
 }
 
 type Watch = Box<dyn FnMut(&Mesh) -> bool>;
@@ -131,8 +180,23 @@ impl Stage {
         self.mesh.step()?;
         let mesh = &self.mesh;
         self.effects.retain_mut(|(_, _, seen)| !seen(mesh));
-        self.invariants.check(mesh)?;
+        self.sample();
+        self.invariants.check(&self.mesh)?;
         self.log.take_errors().into_iter().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn sample(&mut self) {
+        let now = self.mesh.now();
+        let Some(samples) = &mut self.samples else { return };
+        if samples.last().is_some_and(|last| now < last.at + SAMPLE_EVERY) {
+            return;
+        }
+        let listening = self.mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some());
+        for (host, _) in listening {
+            if let Some(handle) = self.mesh.peer(host) {
+                samples.push(Sample::take(now, host, &handle.snapshot()));
+            }
+        }
     }
 
     /// Ticks until `done`, for at most `within`.
@@ -159,8 +223,10 @@ impl Player {
     fn play(&mut self) -> Result<(), String> {
         let mesh = Mesh::new(self.scenario.clone(), self.seed, self.fabric.clone());
         let (invariants, log) = (Invariants::default(), self.log.clone());
-        let mut stage = Stage { mesh, invariants, effects: Vec::new(), log };
+        let samples = self.record.then(Vec::new);
+        let mut stage = Stage { mesh, invariants, effects: Vec::new(), log, samples };
         let result = self.perform(&mut stage);
+        self.samples = stage.samples.take().unwrap_or_default();
         self.lasted = stage.mesh.now();
         if self.kept.is_empty() {
             self.keep(&stage);
