@@ -28,6 +28,20 @@ demo *args:
 bench *args:
     cargo bench -p ops-proxy-benches {{ args }}
 
+# Each fuzz target for so many seconds, or those named: just fuzz 60 wire hello (needs cargo-fuzz)
+fuzz seconds *targets:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export CARGO_PROFILE_RELEASE_LTO=off  # thin LTO gains nothing here but a long build
+    targets=({{ targets }})
+    [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
+    for target in "${targets[@]}"; do
+        found=fuzz/artifacts/corpus/$target
+        mkdir -p "$found"
+        cargo fuzz run --sanitizer none "$target" "$found" "fuzz/corpus/$target" -- \
+            -max_total_time={{ seconds }} -timeout=10
+    done
+
 # Licences, advisories, sources and bans of all dependencies (needs cargo-deny)
 deny:
     cargo deny --all-features check

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod pki;
 mod run;
 pub mod settings;
 mod signals;
@@ -35,6 +36,9 @@ enum Command {
     Check(Sources),
     /// Show a whole mesh on this machine, with backends of its own, and what to try on it
     Demo(demo::Options),
+    /// Make a CA and certificates for peers, for a mesh that has no other CA
+    #[command(subcommand)]
+    Pki(pki::Command),
 }
 
 /// Where settings come from; the environment is read with the flags.
@@ -61,6 +65,8 @@ enum Failure {
     #[error("{0}")]
     Demo(String),
     #[error("{0}")]
+    Pki(String),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -80,12 +86,15 @@ pub fn main() -> ExitCode {
         Command::Run(sources) => run::run(sources),
         Command::Check(sources) => check::check(sources),
         Command::Demo(options) => demo::demo(options),
+        Command::Pki(command) => pki::pki(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("ops-proxy: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+            let configuration =
+                matches!(failure, Failure::Config(_) | Failure::Start(StartError::Config(_)));
+            ExitCode::from(if configuration { 2 } else { 1 })
         }
     }
 }
@@ -111,6 +120,7 @@ fn configure(settings: Settings) -> Result<PeerConfig, ConfigError> {
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         node: std::env::var("NODE_NAME").ok(),
         pod: std::env::var("POD_NAME").ok(),
+        token: std::env::var("OPS_PROXY_TOKEN").ok(),
         random,
     })
 }

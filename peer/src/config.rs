@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::admission::Capacity;
 use crate::limits::NAMES_PER_LINK;
 use crate::names::{Name, PeerId};
+use crate::tls::TlsConfig;
 
 /// The longest time that may be set: what is meant to last longer is a mistake,
 /// and adding it to a clock must not overflow.
@@ -39,6 +41,10 @@ pub struct PeerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Plaintext peers are let in from beyond loopback.
     pub insecure_plaintext: bool,
+    /// How peers prove who they are; unset, they speak plaintext.
+    pub tls: TlsConfig,
+    /// How many connections are let in.
+    pub capacity: Capacity,
     /// Deadlines and intervals.
     pub timing: Timing,
 }
@@ -87,6 +93,8 @@ impl PeerConfig {
             admin: None,
             trusted_proxies: Vec::new(),
             insecure_plaintext: false,
+            tls: TlsConfig::default(),
+            capacity: Capacity::default(),
             timing: Timing::default(),
         }
     }
@@ -107,6 +115,7 @@ impl PeerConfig {
     /// The first key at fault, and what is wrong with it.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.timing.check()?;
+        self.capacity.check()?;
         if !self.is_listening() && !self.is_connecting() {
             let problem = "nothing to do: set listen or tcp to take public traffic, \
                            or connect to register services with another peer";
@@ -121,6 +130,7 @@ impl PeerConfig {
             return Err(ConfigError::new("service", problem));
         }
         self.check_addresses()?;
+        self.check_tls()?;
         self.check_plaintext()
     }
 
@@ -140,24 +150,82 @@ impl PeerConfig {
         Ok(())
     }
 
-    /// Peers speak plaintext, so beyond this machine only when told to.
+    /// What is set of TLS must be enough for what this peer does.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.tls;
+        let refuse = |key, problem| Err(ConfigError::new(key, problem));
+        if tls.cert.is_some() != tls.key.is_some() {
+            let key = if tls.cert.is_some() { "tls_key" } else { "tls_cert" };
+            return refuse(key, "tls_cert and tls_key go together");
+        }
+        if tls.crl.is_some() && tls.ca.is_none() {
+            return refuse("tls_crl", "revocations need tls_ca, whose certificates they revoke");
+        }
+        if tls.accept_tokens.is_some() && tls.cert.is_none() {
+            return refuse(
+                "accept_tokens",
+                "tokens are accepted inside TLS only: set tls_cert and tls_key",
+            );
+        }
+        if tls.token.is_some() && tls.ca.is_none() {
+            return refuse(
+                "token_file",
+                "a token is shown only to a listening peer that tls_ca verifies: set tls_ca",
+            );
+        }
+        if self.listen.is_some()
+            && tls.cert.is_some()
+            && tls.ca.is_none()
+            && tls.accept_tokens.is_none()
+        {
+            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer could prove itself");
+        }
+        if self.is_connecting() && tls.cert.is_some() && tls.ca.is_none() {
+            return refuse("tls_ca", "set tls_ca to verify the listening peers");
+        }
+        if self.is_connecting() && tls.ca.is_some() && tls.cert.is_none() && tls.token.is_none() {
+            return refuse(
+                "tls_cert",
+                "set tls_cert and tls_key, or token_file, to prove who this peer is",
+            );
+        }
+        Ok(())
+    }
+
+    /// Without TLS, links stay on this machine unless told otherwise.
     fn check_plaintext(&self) -> Result<(), ConfigError> {
         if self.insecure_plaintext {
             return Ok(());
         }
-        let refuse = |key, what: String| {
+        let refuse = |key, what: String, instead| {
             let problem = format!(
-                "{what} is beyond loopback, and links between peers are not encrypted: anyone on \
-                 the way can read, change and register; use a loopback address, or allow it with \
-                 --insecure-plaintext where the network between the peers is trusted"
+                "{what} is beyond loopback, and without TLS anyone on the way can read, change and \
+                 register: {instead}, use a loopback address, or allow it with --insecure-plaintext \
+                 where the network between the peers is trusted"
             );
             Err(ConfigError::new(key, problem))
         };
-        if let Some(addr) = self.listen.filter(|addr| !addr.ip().is_loopback()) {
-            return refuse("listen", addr.to_string());
+        let beyond = self.listen.filter(|addr| !addr.ip().to_canonical().is_loopback());
+        if let Some(addr) = beyond.filter(|_| self.tls.cert.is_none()) {
+            return refuse("listen", addr.to_string(), "set tls_cert, tls_key and tls_ca");
         }
-        if let Some(peer) = self.connect.iter().find(|peer| !peer.is_loopback()) {
-            return refuse("connect", peer.to_string());
+        let beyond = self.connect.iter().find(|peer| !peer.is_loopback());
+        if let Some(peer) = beyond.filter(|_| self.tls.ca.is_none()) {
+            return refuse("connect", peer.to_string(), "set tls_ca, tls_cert and tls_key");
+        }
+        Ok(())
+    }
+}
+
+impl Capacity {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, limit) in [
+            ("max_connections", self.connections),
+            ("max_connections_per_source", self.connections_per_source),
+        ] {
+            if limit == 0 {
+                return Err(ConfigError::new(key, "must be at least 1"));
+            }
         }
         Ok(())
     }
@@ -212,8 +280,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into() }
+    pub(crate) fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
+        Self { key: key.into(), problem: problem.to_string() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connecting side: keeps a link to a listening peer, registers our names
 //! there, and answers each FORWARD with a DATA connection.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,17 +10,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use crate::auth::Token;
 use crate::backoff::Backoff;
 use crate::config::Endpoint;
 use crate::control::{Control, ControlError, Event};
-use crate::dial::dial;
-use crate::limits::{FORWARDS_PER_LINK, WRITE_TIMEOUT};
+use crate::dial::{DialError, dial};
+use crate::limits::{DIAL_TIMEOUT, FORWARDS_PER_LINK, WRITE_TIMEOUT};
 use crate::metrics::{ClientFailure, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
 use crate::relay::{Meter, Side};
 use crate::shared::Shared;
 use crate::tasks::Phase;
+use crate::tls;
+use crate::transport::{Transport, relay};
 use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
 
 /// Why a link ended.
@@ -45,9 +49,9 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
     shared.metrics.client_link(&upstream, false);
     while shared.tasks.phase() < Phase::Draining {
         let began = Instant::now();
-        match dial(&shared.net, &upstream).await {
-            Ok(stream) => {
-                let mut link = Link::new(shared.clone(), upstream.clone(), stream);
+        match dial_peer(&shared, &upstream).await {
+            Ok(dialled) => {
+                let mut link = Link::new(shared.clone(), upstream.clone(), dialled);
                 let ended = link.run().await;
                 shared.metrics.client_link(&upstream, false);
                 tracing::warn!(%upstream, reason = %ended, "link down");
@@ -69,10 +73,47 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
     }
 }
 
+/// A connection to a listening peer, and what proves to it who we are.
+struct DialledPeer<N: Net> {
+    stream: Transport<N::Stream>,
+    /// A token, and the keying material of the session that it is bound to.
+    token: Option<(Token, [u8; 32])>,
+}
+
+/// Dials a listening peer, inside TLS where a CA is configured to verify it.
+async fn dial_peer<N: Net>(
+    shared: &Shared<N>,
+    upstream: &Endpoint,
+) -> Result<DialledPeer<N>, DialPeerError> {
+    let stream = dial(&shared.net, upstream).await?;
+    let loaded = shared.tls.as_ref().map(|tls| tls.current());
+    let Some((config, token)) =
+        loaded.and_then(|loaded| Some((loaded.client.clone()?, loaded.token.clone())))
+    else {
+        return Ok(DialledPeer { stream: Transport::Plain(stream), token: None });
+    };
+    let handshake = tls::connect::<N>(config, &upstream.host, stream);
+    let session = timeout(DIAL_TIMEOUT, handshake).await.map_err(|_| DialPeerError::Late)??;
+    let token = token.map(|token| (token, session.exporter));
+    Ok(DialledPeer { stream: session.stream, token })
+}
+
+/// Why a listening peer could not be dialled.
+#[derive(Debug, thiserror::Error)]
+enum DialPeerError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[from] io::Error),
+    #[error("the TLS handshake was not finished in time")]
+    Late,
+}
+
 struct Link<N: Net> {
     shared: Arc<Shared<N>>,
     upstream: Endpoint,
-    control: Control<N::Stream>,
+    hello: Line,
+    control: Control<Transport<N::Stream>>,
     /// Our names, in groups of a line each.
     names: Vec<Vec<Name>>,
     /// When the last whole line came.
@@ -85,11 +126,16 @@ struct Link<N: Net> {
 }
 
 impl<N: Net> Link<N> {
-    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, stream: N::Stream) -> Self {
+    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, dialled: DialledPeer<N>) -> Self {
+        let peer = shared.config.peer_id.clone();
         let names: Vec<Name> = shared.config.services.keys().cloned().collect();
         Self {
             names: in_lines(&names),
-            control: Control::new(stream, LineBuffer::default()),
+            hello: Line::Hello {
+                proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
+                peer,
+            },
+            control: Control::new(dialled.stream, LineBuffer::default()),
             heard: Instant::now(),
             failed: mpsc::channel(FORWARDS_PER_LINK),
             slots: Arc::new(Semaphore::new(FORWARDS_PER_LINK)),
@@ -102,7 +148,7 @@ impl<N: Net> Link<N> {
     async fn run(&mut self) -> Ended {
         let shared = self.shared.clone();
         let timing = shared.config.timing;
-        self.control.queue(&Line::Hello(shared.config.peer_id.clone()));
+        self.control.queue(&self.hello);
         let mut heartbeat = interval(timing.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = false;
@@ -163,11 +209,11 @@ impl<N: Net> Link<N> {
                 Ok(())
             }
             Line::Error(code, text) => Err(Ended::Refused(code, text)),
-            Line::Hello(_)
+            Line::Hello { .. }
             | Line::Register(_)
             | Line::Unregister(_)
             | Line::Fail(..)
-            | Line::Data(_) => Err(Ended::Control(ControlError::Wire(WireError {
+            | Line::Data { .. } => Err(Ended::Control(ControlError::Wire(WireError {
                 code: ErrorCode::UnexpectedCommand,
                 text: "this line has no place on a link to a connecting peer",
             }))),
@@ -217,23 +263,23 @@ impl<N: Net> Forward<N> {
                 return Err(failure);
             }
         };
-        let relay = self.shared.net.relay(&mut data, &mut backend, &Uncounted);
+        let carried = relay(&self.shared.net, &mut data, &mut backend, &Uncounted);
         let ended = tokio::select! {
             biased;
-            ended = relay => ended.map_err(|error| error.to_string()),
+            ended = carried => ended.map_err(|error| error.to_string()),
             () = self.shared.tasks.entered(Phase::Closing) => Err("this process ends".to_owned()),
         };
         if let Err(error) = ended {
             tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
-            self.shared.net.abort(data.stream);
-            self.shared.net.abort(backend.stream);
+            self.shared.abort(data.stream);
+            self.shared.abort(backend.stream);
             return Err(ClientFailure::DataIoError);
         }
         Ok(())
     }
 
     /// Backend first, then DATA: a DATA connection that arrives is ready.
-    async fn connect(&self) -> Result<(Side<N::Stream>, Side<N::Stream>), Failure> {
+    async fn connect(&self) -> Result<(Half<N>, Half<N>), Failure> {
         let Self { shared, id, name, source, .. } = self;
         let Some(endpoint) = shared.config.services.get(name) else {
             tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
@@ -248,12 +294,17 @@ impl<N: Net> Forward<N> {
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side { stream, read_ahead: Bytes::new() };
-        Ok((side(data), side(backend)))
+        Ok((side(data), side(Transport::Plain(backend))))
     }
 
-    async fn dial_data(&self) -> Result<N::Stream, Box<dyn std::error::Error + Send + Sync>> {
-        let mut stream = dial(&self.shared.net, &self.upstream).await?;
-        let line = format!("{}\n", Line::Data(self.id));
+    async fn dial_data(
+        &self,
+    ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
+        let DialledPeer { mut stream, token } = dial_peer(&self.shared, &self.upstream).await?;
+        let peer = &self.shared.config.peer_id;
+        let token = token
+            .map(|(token, exporter)| (peer.clone(), token.data_proof(&exporter, self.id, peer)));
+        let line = format!("{}\n", Line::Data { id: self.id, token });
         timeout(WRITE_TIMEOUT, async {
             stream.write_all(line.as_bytes()).await?;
             stream.flush().await
@@ -262,6 +313,9 @@ impl<N: Net> Forward<N> {
         Ok(stream)
     }
 }
+
+/// One end of a forwarded request.
+type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
 /// What the listening peer is told, and what is counted here.
 type Failure = (FailReason, ClientFailure);

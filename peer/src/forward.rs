@@ -9,13 +9,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dial::dial;
 use crate::mesh::{Assignment, Forward, ForwardError};
-use crate::metrics::{Protocol, ProxyError};
+use crate::metrics::{Protocol, ProxyError, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
 use crate::relay::Side;
 use crate::request::Request;
 use crate::routes::{LinkId, Lookup, Provider};
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::wire::{FailReason, Line};
 
 /// A routed request and the stream to its backend.
@@ -23,7 +24,7 @@ pub struct Forwarded<N: Net> {
     /// Ends when the relay does.
     pub request: Request,
     /// The DATA connection, or the connection to a backend of our own.
-    pub backend: Side<N::Stream>,
+    pub backend: Side<Transport<N::Stream>>,
     /// Keeps the request active with its provider until dropped.
     pub assigned: Assigned<N>,
 }
@@ -37,6 +38,10 @@ pub enum NotForwarded {
     /// The name is known, but nobody serves it now.
     #[error("no peer serves this name now")]
     NoProvider,
+    /// As many requests wait for DATA connections as may; this one was not
+    /// routed.
+    #[error("too many requests wait for DATA connections")]
+    Full,
     /// No provider that was tried took it; how the last one failed.
     #[error(transparent)]
     Failed(#[from] ForwardError),
@@ -75,6 +80,10 @@ pub async fn forward<N: Net>(
             shared.metrics.other().no_client();
             return Err(NotForwarded::UnknownName);
         }
+        Lookup::Full => {
+            shared.metrics.rejected(Rejection::PendingLimit);
+            return Err(NotForwarded::Full);
+        }
     };
     let stats = first.assignment.stats.clone();
     let request = Request::begin(shared.metrics.clone(), stats, protocol);
@@ -90,7 +99,7 @@ pub async fn forward<N: Net>(
                 Err(error) => error,
             }
         }
-        Lookup::NoProvider(_) | Lookup::Unknown => error,
+        Lookup::NoProvider(_) | Lookup::Unknown | Lookup::Full => error,
     };
     request.failed(error.into());
     Err(error.into())
@@ -99,7 +108,7 @@ pub async fn forward<N: Net>(
 async fn connect<N: Net>(
     assigned: &Assigned<N>,
     source: SocketAddr,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let Assigned { shared, assignment } = assigned;
     let connected = match assignment.provider {
         Provider::Local => dial_own_backend(shared, &assignment.name).await,
@@ -115,14 +124,14 @@ async fn connect<N: Net>(
 async fn dial_own_backend<N: Net>(
     shared: &Shared<N>,
     name: &Name,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let stream = dial(&shared.net, backend).await.map_err(|error| {
         tracing::warn!(%name, %error, "a backend cannot be reached");
         ForwardError::Failed(error.fail_reason())
     })?;
-    Ok(Side { stream, read_ahead: Bytes::new() })
+    Ok(Side { stream: Transport::Plain(stream), read_ahead: Bytes::new() })
 }
 
 /// Sends FORWARD and waits for its DATA connection. Whatever happens, the id has
@@ -132,7 +141,7 @@ async fn fetch_data<N: Net>(
     assignment: &Assignment,
     link: LinkId,
     source: SocketAddr,
-) -> Result<Side<N::Stream>, ForwardError> {
+) -> Result<Side<Transport<N::Stream>>, ForwardError> {
     let id = shared.proxy_id();
     let line = Line::Forward { id, name: assignment.name.clone(), source };
     let deadline = Instant::now() + shared.config.timing.data_timeout;

@@ -11,6 +11,8 @@
 //! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`] | [`net`], [`listener`], [`link`], [`forward`], [`dial_back`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
 
 pub mod admin;
+pub mod admission;
+pub mod auth;
 pub mod backoff;
 pub mod classify;
 pub mod cli;
@@ -19,6 +21,7 @@ pub mod control;
 pub mod dial;
 pub mod dial_back;
 pub mod forward;
+pub mod handshake;
 pub mod limits;
 pub mod link;
 pub mod listener;
@@ -34,4 +37,6 @@ pub mod request;
 pub mod routes;
 pub mod shared;
 pub mod tasks;
+pub mod tls;
+pub mod transport;
 pub mod wire;

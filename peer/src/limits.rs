@@ -91,3 +91,55 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What was cut at the end of the process has this long to be closed.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Fewest bytes of a token: the 32 of a key of HMAC-SHA256 (RFC 2104 §3), so that
+/// guessing is hopeless even without a limit on tries.
+pub const TOKEN_BYTES_MIN: usize = 32;
+
+/// Encrypted bytes of one session that may wait for the socket: one record. What a
+/// slow reader makes us hold stays small, and a full link is noticed soon.
+pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
+
+/// How often the files of certificates, keys and tokens are looked at.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Largest file of certificates, keys, revocations or tokens, in bytes.
+pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Public connections served at a time, unless configured: what a machine of a
+/// few gigabytes carries.
+pub const CONNECTIONS: usize = 50_000;
+
+/// Connections of one source at a time, unless configured. High, for a load
+/// balancer without PROXY protocol makes all clients look like one.
+pub const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
+/// Connections whose first bytes are not known yet. Each holds at most
+/// [`HEAD_BYTES`] for at most [`HEAD_DEADLINE`].
+pub const HEADS: usize = 16_384;
+
+/// Links at a time: ten times the mesh aimed at.
+pub const LINKS: usize = 10_000;
+
+/// Requests that may wait for DATA connections of one link. More in the data
+/// timeout means that its peer does not keep up.
+pub const PENDING_PER_LINK: usize = 1024;
+
+/// Requests that may wait for DATA connections in all.
+pub const PENDING: usize = 16_384;
+
+/// A day, which certificates are counted in.
+pub const DAY: Duration = Duration::from_hours(24);
+
+/// Days that a CA of `ops-proxy pki` lasts: longer than whoever made it remembers
+/// how, so renewing it is rare; revocation does not need it to be short.
+pub const CA_DAYS: u64 = 3650;
+
+/// Days that a peer's certificate of `ops-proxy pki` lasts: what other CAs give.
+pub const CERTIFICATE_DAYS: u64 = 90;
+
+/// Most days that may be asked for: a hundred years fit every date format used.
+pub const CERTIFICATE_DAYS_MAX: u64 = 36_500;
+
+/// A new certificate is valid for so long already: clocks differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);

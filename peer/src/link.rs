@@ -1,22 +1,23 @@
 //! The listening side of a control connection: REGISTER and its like come in,
 //! FORWARD goes out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::auth::{Identity, Permission};
 use crate::control::{Control, ControlError, Event};
 use crate::mesh::Forward;
 use crate::metrics::Rejection;
-use crate::names::{PeerId, ProxyId};
+use crate::names::{Name, PeerId, ProxyId};
 use crate::net::Net;
-use crate::pending::Identity;
 use crate::routes::LinkId;
 use crate::shared::Shared;
 use crate::tasks::Phase;
+use crate::transport::Transport;
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
 /// Why a link ended.
@@ -40,18 +41,20 @@ enum Ended {
 /// came after that line.
 pub async fn serve_link<N: Net>(
     shared: Arc<Shared<N>>,
-    stream: N::Stream,
+    stream: Transport<N::Stream>,
     input: LineBuffer,
     peer: PeerId,
+    (identity, permission): (Identity, Permission),
     source: SocketAddr,
 ) {
-    let identity = Identity::Plaintext(source.ip());
     let (id, forwards) = shared.mesh.open_link(peer.clone(), identity);
     tracing::info!(%peer, %source, "link up");
     let mut link = Link {
         open: OpenLink { shared, id },
         control: Control::new(stream, input),
         forwards,
+        permission,
+        permitted: BTreeSet::new(),
         unwritten: VecDeque::new(),
         heard: Instant::now(),
     };
@@ -69,7 +72,7 @@ pub async fn serve_link<N: Net>(
 /// Counts and logs a broken rule, and answers with ERROR.
 pub async fn refuse_peer<N: Net>(
     shared: &Shared<N>,
-    control: Control<N::Stream>,
+    control: Control<Transport<N::Stream>>,
     error: &WireError,
     source: SocketAddr,
 ) {
@@ -92,8 +95,11 @@ impl<N: Net> Drop for OpenLink<N> {
 
 struct Link<N: Net> {
     open: OpenLink<N>,
-    control: Control<N::Stream>,
+    control: Control<Transport<N::Stream>>,
     forwards: mpsc::Receiver<Forward>,
+    permission: Permission,
+    /// Names that were found permitted; a heartbeat asks for the same again.
+    permitted: BTreeSet<Name>,
     /// FORWARD lines that are queued, each with the position at its end.
     unwritten: VecDeque<(u64, ProxyId)>,
     /// When the last whole line came.
@@ -145,7 +151,23 @@ impl<N: Net> Link<N> {
         }
     }
 
+    /// All of `names`, or none, may be registered.
+    fn permit(&mut self, names: &[Name]) -> Result<(), WireError> {
+        for name in names.iter().filter(|name| !self.permitted.contains(*name)) {
+            if !self.permission.permits(name) {
+                return Err(WireError {
+                    code: ErrorCode::NameForbidden,
+                    text: "this peer may not register one of these names",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, line: Line) -> Result<(), WireError> {
+        if let Line::Register(names) = &line {
+            self.permit(names)?;
+        }
         let mesh = &self.open.shared.mesh;
         match line {
             Line::Register(names) => {
@@ -153,15 +175,17 @@ impl<N: Net> Link<N> {
                     code: ErrorCode::TooManyNames,
                     text: "more names than one link may register",
                 })?;
+                self.permitted.extend(names);
                 self.control.queue(&Line::Ok(taken));
             }
             Line::Unregister(names) => {
                 let had = mesh.unregister(self.open.id, &names);
+                self.permitted.retain(|name| !names.contains(name));
                 self.control.queue(&Line::Ok(had));
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
             Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
-            Line::Hello(_) | Line::Ok(_) | Line::Forward { .. } | Line::Data(_) => {
+            Line::Hello { .. } | Line::Ok(_) | Line::Forward { .. } | Line::Data { .. } => {
                 return Err(WireError {
                     code: ErrorCode::UnexpectedCommand,
                     text: "this line has no place on a link to a listening peer",

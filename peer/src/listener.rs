@@ -11,22 +11,22 @@ use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::admission::Ticket;
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
-use crate::control::{Control, ControlError, first_line, read_more};
+use crate::control::read_more;
 use crate::dial::is_out_of_resources;
 use crate::forward::{Forwarded, forward};
+use crate::handshake::PeerConnection;
 use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE, WRITE_TIMEOUT};
-use crate::link::{refuse_peer, serve_link};
 use crate::metrics::{Protocol, ProxyError, Rejection};
 use crate::names::Name;
 use crate::net::{Listener, Net};
-use crate::pending::Identity;
 use crate::refusal::{Cause, h2_goaway, http_answer, refuse, tls_alert};
 use crate::relay::Side;
 use crate::shared::Shared;
 use crate::tasks::{Busy, Phase};
-use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
+use crate::transport::{Transport, relay};
 
 /// What arrives on a listening address.
 #[derive(Debug, Clone)]
@@ -42,7 +42,15 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
     loop {
         match listener.accept().await {
             Ok((stream, source)) => {
+                let trusted = shared.trusts(source.ip());
+                let stranger = (!trusted).then(|| source.ip());
+                let Ok(ticket) = shared.admission.enter(stranger) else {
+                    shared.metrics.rejected(Rejection::ConnectionLimit);
+                    tracing::debug!(%source, "at the connection limit; closed");
+                    continue;
+                };
                 let connection = Connection {
+                    ticket,
                     stream,
                     source,
                     head: BytesMut::new(),
@@ -50,7 +58,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     busy: shared.tasks.busy(),
                     shared: shared.clone(),
                 };
-                shared.tasks.spawn(connection.serve(port.clone()));
+                shared.tasks.spawn(connection.serve(port.clone(), trusted));
             }
             Err(error) => {
                 if is_out_of_resources(&error) {
@@ -74,6 +82,7 @@ struct Connection<N: Net> {
     /// When the first bytes must have shown where the connection wants to go.
     deadline: Instant,
     busy: Busy,
+    ticket: Ticket,
 }
 
 /// Why reading the first bytes ended without an answer to what they are.
@@ -94,11 +103,15 @@ enum Public {
 }
 
 impl<N: Net> Connection<N> {
-    async fn serve(mut self, port: Port) {
-        let source = self.source.ip().to_canonical();
-        let trusted = self.shared.config.trusted_proxies.iter().any(|net| net.contains(&source));
-        if trusted && !self.read_proxy_header().await {
-            return;
+    async fn serve(mut self, port: Port, trusted: bool) {
+        if trusted {
+            if !self.read_proxy_header().await {
+                return;
+            }
+            match self.ticket.on_behalf_of(self.source.ip()) {
+                Ok(ticket) => self.ticket = ticket,
+                Err(_) => return self.shared.metrics.rejected(Rejection::ConnectionLimit),
+            }
         }
         match port {
             Port::Tcp(name) => self.serve_public(name, Public::Tcp).await,
@@ -169,64 +182,24 @@ impl<N: Net> Connection<N> {
                 self.serve_public(name, Public::Connect).await;
             }
             Verdict::Tls { name } => self.serve_public(name, Public::Tls).await,
-            Verdict::Peer => self.serve_peer().await,
-            Verdict::PeerTls => {
-                self.reject(Rejection::TlsPeer);
-                refuse(self.stream, &tls_alert(Cause::TlsPeer)).await;
-            }
+            Verdict::Peer => self.into_peer().serve_plaintext().await,
+            Verdict::PeerTls => self.into_peer().serve_tls().await,
             Verdict::Refused(refusal) => self.refuse_head(refusal).await,
         }
     }
 
-    /// A plaintext peer: its first line says whether this is a link or DATA.
-    async fn serve_peer(self) {
-        let Self { shared, mut stream, source, head, deadline, busy } = self;
-        if !shared.config.insecure_plaintext && !source.ip().to_canonical().is_loopback() {
-            shared.metrics.rejected(Rejection::PlaintextPeer);
-            let error = WireError {
-                code: ErrorCode::Unauthorized,
-                text: "plaintext peers are let in on loopback only",
-            };
-            tracing::warn!(%source, "a plaintext peer was refused; see --insecure-plaintext");
-            return Control::new(stream, LineBuffer::default())
-                .refuse(error.code, error.text)
-                .await;
-        }
-        // A link is no request: draining does not wait for it.
-        drop(busy);
-        let mut lines = LineBuffer::starting_with(&head);
-        let line = match timeout_at(deadline, first_line(&mut stream, &mut lines)).await {
-            Ok(Ok(line)) => Line::parse(&line),
-            Ok(Err(ControlError::Wire(error))) => Err(error),
-            Ok(Err(ControlError::Io(error))) => {
-                shared.metrics.rejected(Rejection::HeadIncomplete);
-                return tracing::debug!(%source, %error, "a peer left within its first line");
-            }
-            Err(_) => {
-                shared.metrics.rejected(Rejection::HandshakeTimeout);
-                return tracing::warn!(%source, "a peer sent no whole first line in time");
-            }
-        };
-        let error = match line {
-            Ok(Line::Hello(peer)) => return serve_link(shared, stream, lines, peer, source).await,
-            Ok(Line::Data(id)) => {
-                let data = Side { stream, read_ahead: lines.into_rest() };
-                if !shared.mesh.claim(id, &Identity::Plaintext(source.ip()), data) {
-                    tracing::info!(%source, %id, "an unexpected DATA connection was closed");
-                }
-                return;
-            }
-            Ok(_) => WireError {
-                code: ErrorCode::UnexpectedCommand,
-                text: "a connection begins with HELLO or DATA",
-            },
-            Err(error) => error,
-        };
-        refuse_peer(&shared, Control::new(stream, lines), &error, source).await;
+    /// A peer. A link is no request: draining does not wait for it.
+    fn into_peer(self) -> PeerConnection<N> {
+        let Self { shared, stream, source, head, deadline, busy: _, ticket } = self;
+        PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
     async fn serve_public(self, name: Name, public: Public) {
-        let Self { shared, stream, source, head, busy: _busy, .. } = self;
+        let Self { shared, stream, source, head, busy: _busy, ticket, .. } = self;
+        let Ok(_ticket) = ticket.into_public() else {
+            shared.metrics.rejected(Rejection::ConnectionLimit);
+            return refuse_public(&shared, stream, Cause::Full, public).await;
+        };
         let protocol = match public {
             Public::Http { .. } | Public::Connect => Protocol::Http,
             Public::Tls => Protocol::Https,
@@ -238,7 +211,7 @@ impl<N: Net> Connection<N> {
         }
         match forward(&shared, &name, protocol, source).await {
             Ok(forwarded) => {
-                let client = Side { stream, read_ahead: head.freeze() };
+                let client = Side { stream: Transport::Plain(stream), read_ahead: head.freeze() };
                 carry(&shared, client, forwarded, public).await;
             }
             Err(why) => refuse_public(&shared, stream, Cause::NotForwarded(why), public).await,
@@ -296,23 +269,23 @@ impl<N: Net> Connection<N> {
 /// Carries a connected request to its end.
 async fn carry<N: Net>(
     shared: &Shared<N>,
-    mut client: Side<N::Stream>,
+    mut client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
     public: Public,
 ) {
     let Forwarded { request, mut backend, assigned: _assigned } = forwarded;
-    let relay = async {
+    let carried = async {
         if matches!(public, Public::Connect) {
             let established =
                 client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n");
             timeout(WRITE_TIMEOUT, established).await??;
         }
-        shared.net.relay(&mut client, &mut backend, &request).await?;
+        relay(&shared.net, &mut client, &mut backend, &request).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     };
     let ended = tokio::select! {
         biased;
-        ended = relay => ended,
+        ended = carried => ended,
         () = shared.tasks.entered(Phase::Closing) => Err("this process ends".into()),
     };
     match ended {
@@ -320,8 +293,8 @@ async fn carry<N: Net>(
         Err(error) => {
             tracing::debug!(%error, "a request broke");
             // Neither end may take the cut for a clean end.
-            shared.net.abort(client.stream);
-            shared.net.abort(backend.stream);
+            shared.abort(client.stream);
+            shared.abort(backend.stream);
             request.failed(ProxyError::DataIoError);
         }
     }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
+use crate::auth::{Identity, Owner};
 use crate::limits::FORWARDS_QUEUED_PER_LINK;
 use crate::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::names::{Name, PeerId, ProxyId};
-use crate::pending::{Entry, Identity, Pending};
+use crate::pending::{Entry, Pending};
 use crate::relay::Side;
 use crate::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
 use crate::wire::{FailReason, Line};
@@ -90,7 +91,7 @@ impl<S> Mesh<S> {
         Self { tables: Mutex::new(tables), metrics }
     }
 
-    /// Takes in a link; an older one of the same peer id is replaced at once. The
+    /// Takes in a link; an older one of the same owner is replaced at once. The
     /// FORWARD lines for the link come through the receiver; it closes when the
     /// link was replaced.
     pub fn open_link(&self, peer: PeerId, identity: Identity) -> (LinkId, mpsc::Receiver<Forward>) {
@@ -98,7 +99,7 @@ impl<S> Mesh<S> {
         let mut tables = self.lock();
         tables.links_opened += 1;
         let link = LinkId(tables.links_opened);
-        let replaced = tables.routes.open_link(link, peer);
+        let replaced = tables.routes.open_link(link, Owner::new(peer, &identity));
         tables.links.insert(link, LinkHandle { identity, forwards });
         if let Some(old) = replaced {
             tables.close_link(old);
@@ -131,7 +132,12 @@ impl<S> Mesh<S> {
 
     /// Gives a request to a provider other than `tried`; see [`Routes::assign`].
     pub fn assign(&self, requested: &Name, tried: Option<Provider>) -> Lookup<Arc<NameStats>> {
-        self.lock().routes.assign(requested, tried)
+        let tables = &mut *self.lock();
+        let pending = &tables.pending;
+        tables.routes.assign(requested, tried, |provider| match provider {
+            Provider::Local => true,
+            Provider::Link(link) => pending.has_room(link),
+        })
     }
 
     /// An assigned request has ended.
@@ -177,10 +183,13 @@ impl<S> Mesh<S> {
         }
     }
 
-    /// A DATA connection names this id. On success it belongs to the request
-    /// that waited; otherwise it is counted as unexpected and closed.
-    pub fn claim(&self, id: ProxyId, identity: &Identity, data: Side<S>) -> bool {
-        let claimed = self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok());
+    /// A DATA connection of `identity`, if it has one, names this id. On success it
+    /// belongs to the request that waited; otherwise it is counted as unexpected
+    /// and closed.
+    pub fn claim(&self, id: ProxyId, identity: Option<&Identity>, data: Side<S>) -> bool {
+        let claimed = identity.and_then(|identity| {
+            self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok())
+        });
         let Some(waiting) = claimed else {
             self.metrics.unexpected_data();
             return false;

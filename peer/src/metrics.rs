@@ -74,6 +74,9 @@ pub struct Metrics {
     client_forwards_failed: IntCounterVec,
     client_active_forwards: IntGauge,
     client_link_up: IntGaugeVec,
+    tls_reloads: IntCounter,
+    tls_reload_failed: IntCounter,
+    tls_expiry: IntGaugeVec,
     /// For requests whose name is not known.
     other: NameStats,
 }
@@ -84,6 +87,7 @@ impl Metrics {
         let build = Builder { registry: Registry::new(), config };
         let listening = config.is_listening();
         let connecting = config.is_connecting();
+        let encrypted = config.tls.is_set();
         if listening {
             build.info("server_info", families::SERVER_INFO_HELP);
         }
@@ -137,6 +141,22 @@ impl Metrics {
                 "upstream",
                 connecting,
             ),
+            tls_reloads: build.counter(
+                "tls_reloads_total",
+                "Times that changed certificates, keys or tokens were loaded.",
+                encrypted,
+            ),
+            tls_reload_failed: build.counter(
+                "tls_reload_failed_total",
+                "Times that changed certificates, keys or tokens were of no use; the old ones stayed.",
+                encrypted,
+            ),
+            tls_expiry: build.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of this kind ends to be valid, since the Unix epoch.",
+                "certificate",
+                encrypted,
+            ),
             other: NameStats::default(),
             node: config.node.clone(),
             pod: config.pod.clone(),
@@ -189,6 +209,22 @@ impl Metrics {
     /// The names are registered with `upstream`, or no longer.
     pub fn client_link(&self, upstream: &Endpoint, up: bool) {
         self.client_link_up.with_label_values(&[&upstream.to_string()]).set(i64::from(up));
+    }
+
+    /// Changed TLS files were loaded.
+    pub fn tls_reloaded(&self) {
+        self.tls_reloads.inc();
+    }
+
+    /// Changed TLS files were of no use.
+    pub fn tls_reload_failed(&self) {
+        self.tls_reload_failed.inc();
+    }
+
+    /// A certificate of kind `which` ends to be valid `at` this many seconds
+    /// since the Unix epoch.
+    pub fn tls_expiry(&self, which: &'static str, at: i64) {
+        self.tls_expiry.with_label_values(&[which]).set(at);
     }
 
     /// Whether the names are registered with `upstream`.

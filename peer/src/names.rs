@@ -186,6 +186,11 @@ impl ProxyId {
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
+
+    /// The bytes that it was made of.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 impl FromStr for ProxyId {

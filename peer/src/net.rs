@@ -3,7 +3,8 @@
 //! The peer is generic over [`Net`] and names no real socket: the same code runs
 //! on tokio's sockets ([`tokio::TokioNet`]) and inside a simulated network. What
 //! differs between networks, and nothing else, stands here: listening, dialling,
-//! name resolution, resetting a connection, and entropy. Time is `tokio::time`
+//! name resolution, resetting a connection, entropy, the wall clock, and the files
+//! of TLS. All other time is `tokio::time`
 //! on both.
 
 pub mod tokio;
@@ -11,8 +12,12 @@ pub mod tokio;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
+use ::tokio_rustls::rustls::{self, crypto::CryptoProvider};
 
 use crate::relay::{self, Meter, RelayError, Side};
 
@@ -47,13 +52,29 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Fills `bytes` with random bytes that a stranger cannot predict.
     fn fill_random(&self, bytes: &mut [u8]);
 
+    /// The wall clock, since the Unix epoch; what certificates are checked
+    /// against, and nothing else.
+    fn unix_time(&self) -> Duration;
+
+    /// The whole contents of a small file: certificates, keys, tokens.
+    ///
+    /// # Errors
+    /// As reading does, and for a file over
+    /// [`TLS_FILE_BYTES`](crate::limits::TLS_FILE_BYTES).
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The cryptography of TLS.
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        Arc::new(rustls::crypto::ring::default_provider())
+    }
+
     /// Carries bytes both ways between two streams of this network until both
     /// directions have ended. The default copies; a network that can do better
     /// overrides it, with the same half-close, counting and errors.
     fn relay<M: Meter>(
         &self,
-        public: &mut Side<Self::Stream>,
-        backend: &mut Side<Self::Stream>,
+        public: Side<&mut Self::Stream>,
+        backend: Side<&mut Self::Stream>,
         meter: &M,
     ) -> impl Future<Output = Result<(), RelayError>> + Send {
         relay::copy_both(public, backend, meter)

@@ -7,26 +7,32 @@ use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 
 use crate::admin;
-use crate::config::PeerConfig;
+use crate::config::{ConfigError, PeerConfig};
 use crate::dial_back::keep_link;
-use crate::limits::{CLOSE_GRACE, FORGET_INTERVAL};
+use crate::limits::{CLOSE_GRACE, FORGET_INTERVAL, TLS_RELOAD_INTERVAL};
 use crate::listener::{Port, accept_loop};
 use crate::metrics::Snapshot;
 use crate::net::{Listener, Net};
 use crate::shared::Shared;
 use crate::tasks::Phase;
 
-/// An address that could not be bound.
+/// A peer that could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: cannot listen on {addr}: {source}")]
-pub struct StartError {
-    /// The configuration key of the address.
-    pub key: &'static str,
-    /// The address.
-    pub addr: SocketAddr,
-    /// What the network said.
-    #[source]
-    pub source: io::Error,
+pub enum StartError {
+    /// A file that the configuration names is of no use.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address could not be bound.
+    #[error("{key}: cannot listen on {addr}: {source}")]
+    Bind {
+        /// The configuration key of the address.
+        key: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the network said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A peer whose addresses are bound. [`run`](Self::run) serves them.
@@ -51,12 +57,12 @@ pub struct PeerHandle<N: Net> {
 }
 
 impl<N: Net> Peer<N> {
-    /// Binds every address of the configuration.
+    /// Loads what the configuration names and binds its addresses.
     ///
     /// # Errors
-    /// [`StartError`] for the first address that cannot be bound.
+    /// [`StartError`] for the first file or address of no use.
     pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, net));
+        let shared = Arc::new(Shared::new(config, net)?);
         let config = &shared.config;
         let mut ports = Vec::new();
         let mut addresses = Addresses { listen: None, tcp: Vec::new(), admin: None };
@@ -95,6 +101,7 @@ impl<N: Net> Peer<N> {
             shared.tasks.spawn(keep_link(shared.clone(), upstream));
         }
         shared.tasks.spawn(forget_names(shared.clone()));
+        shared.tasks.spawn(watch_tls_files(shared.clone()));
         for (listener, port) in ports {
             shared.tasks.spawn(accept_loop(shared.clone(), listener, port));
         }
@@ -111,7 +118,7 @@ async fn bind<N: Net>(
     key: &'static str,
     addr: SocketAddr,
 ) -> Result<(N::Listener, SocketAddr), StartError> {
-    let failed = |source| StartError { key, addr, source };
+    let failed = |source| StartError::Bind { key, addr, source };
     let listener = net.bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -141,6 +148,15 @@ async fn forget_names<N: Net>(shared: Arc<Shared<N>>) {
     loop {
         sleep(retention.min(FORGET_INTERVAL)).await;
         shared.mesh.forget_names(retention);
+    }
+}
+
+async fn watch_tls_files<N: Net>(shared: Arc<Shared<N>>) {
+    let Some(tls) = &shared.tls else { return };
+    loop {
+        // Asked for or not: whichever comes first.
+        let _ = timeout(TLS_RELOAD_INTERVAL, tls.reload_wanted()).await;
+        tls.reload(&shared.net, &shared.metrics);
     }
 }
 
@@ -187,6 +203,14 @@ impl<N: Net> PeerHandle<N> {
     /// What `/readyz` answers now.
     pub fn is_ready(&self) -> bool {
         self.shared.is_ready()
+    }
+
+    /// Looks at the files of certificates, keys and tokens now; does nothing for
+    /// a peer without TLS.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.shared.tls {
+            tls.reload_now();
+        }
     }
 
     /// Withdraws the names, accepts for the grace, lets requests end, and ends.

@@ -6,20 +6,13 @@
 //! matched or timed out, never both and never neither.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use tokio::time::Instant;
 
+use crate::auth::Identity;
+use crate::limits::{PENDING, PENDING_PER_LINK};
 use crate::names::ProxyId;
 use crate::routes::LinkId;
-
-/// Who is at the other end of a peer connection, as far as was proven. A DATA
-/// connection must show the identity of the link that got the FORWARD.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// A plaintext peer proves nothing but where it comes from.
-    Plaintext(IpAddr),
-}
 
 /// One id that waits.
 #[derive(Debug)]
@@ -44,11 +37,12 @@ pub struct Unexpected;
 #[derive(Debug)]
 pub struct Pending<T> {
     entries: BTreeMap<ProxyId, Entry<T>>,
+    by_link: BTreeMap<LinkId, usize>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), by_link: BTreeMap::new() }
     }
 }
 
@@ -64,6 +58,7 @@ impl<T> Pending<T> {
     ) {
         let entry = Entry { link, written: false, waiting, identity, deadline };
         self.entries.insert(id, entry);
+        *self.by_link.entry(link).or_default() += 1;
     }
 
     /// The FORWARD of this id has been written. Returns what waits, the first
@@ -89,24 +84,42 @@ impl<T> Pending<T> {
         if entry.identity != *identity || now >= entry.deadline {
             return Err(Unexpected);
         }
-        self.entries.remove(&id).ok_or(Unexpected)
+        self.take(id).ok_or(Unexpected)
     }
 
     /// Takes the entry that `link` says it cannot serve; `None` when the id is
     /// not this link's.
     pub fn fail(&mut self, id: ProxyId, link: LinkId) -> Option<Entry<T>> {
         self.entries.get(&id).filter(|entry| entry.link == link)?;
-        self.entries.remove(&id)
+        self.take(id)
     }
 
     /// Takes the entry whose deadline has come, or whose request has gone;
     /// `None` when it left the table before.
     pub fn expire(&mut self, id: ProxyId) -> Option<Entry<T>> {
-        self.entries.remove(&id)
+        self.take(id)
+    }
+
+    /// Whether one more request may wait for a DATA connection of `link`.
+    pub fn has_room(&self, link: LinkId) -> bool {
+        let of_link = self.by_link.get(&link).copied().unwrap_or(0);
+        of_link < PENDING_PER_LINK && self.entries.len() < PENDING
+    }
+
+    fn take(&mut self, id: ProxyId) -> Option<Entry<T>> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(count) = self.by_link.get_mut(&entry.link) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_link.remove(&entry.link);
+            }
+        }
+        Some(entry)
     }
 
     /// Takes all entries of a link that has ended.
     pub fn purge(&mut self, link: LinkId) -> Vec<Entry<T>> {
+        self.by_link.remove(&link);
         self.entries.extract_if(.., |_, entry| entry.link == link).map(|(_, entry)| entry).collect()
     }
 
@@ -118,6 +131,7 @@ impl<T> Pending<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -166,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_does_not_keep_up_has_no_room_left() {
+        let mut pending = Pending::default();
+        let deadline = Instant::now();
+        for n in 0..PENDING_PER_LINK as u128 {
+            assert!(pending.has_room(LinkId(1)));
+            let id = ProxyId::from_random(n.to_be_bytes());
+            pending.insert(id, LinkId(1), OURS, deadline, ());
+        }
+        assert!(!pending.has_room(LinkId(1)));
+        assert!(pending.has_room(LinkId(2)));
+        pending.expire(ProxyId::from_random([0; 16]));
+        assert!(pending.has_room(LinkId(1)));
+    }
+
+    #[test]
     fn only_a_written_forward_is_waiting() {
         let mut pending = one_waiting(Instant::now());
         assert_eq!(pending.waiting().count(), 0);
@@ -201,6 +230,7 @@ mod tests {
                     _ => left += pending.purge(LinkId(link)).len(),
                 }
                 prop_assert_eq!(inserted - left, pending.entries.len());
+                prop_assert_eq!(inserted - left, pending.by_link.values().sum::<usize>());
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum Cause {
     TlsPeer,
     /// This peer is about to end.
     Draining,
+    /// A limit of this peer is reached.
+    Full,
     /// The request could not be forwarded.
     NotForwarded(NotForwarded),
 }
@@ -41,6 +43,9 @@ pub fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
         Cause::NotForwarded(NotForwarded::NoProvider) => {
             ("503 Service Unavailable", "no peer serves this name now")
         }
+        Cause::Full | Cause::NotForwarded(NotForwarded::Full) => {
+            ("503 Service Unavailable", "this peer carries all that it may")
+        }
         Cause::Draining => ("503 Service Unavailable", "this peer is about to end"),
         Cause::NotForwarded(NotForwarded::Failed(ForwardError::Timeout)) => {
             ("504 Gateway Timeout", "the peer of this name did not answer in time")
@@ -51,7 +56,9 @@ pub fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
         _ => ("400 Bad Request", "the request head is malformed"),
     };
     let retry = match cause {
-        Cause::NotForwarded(NotForwarded::NoProvider) | Cause::Draining => {
+        Cause::NotForwarded(NotForwarded::NoProvider | NotForwarded::Full)
+        | Cause::Draining
+        | Cause::Full => {
             format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs())
         }
         _ => String::new(),
@@ -128,6 +135,9 @@ mod tests {
             (Cause::HeadTooLarge, "431"),
             (Cause::NotForwarded(UnknownName), "404"),
             (Cause::NotForwarded(NoProvider), "503"),
+            (Cause::NotForwarded(Full), "503"),
+            (Cause::Full, "503"),
+            (Cause::Draining, "503"),
             (Cause::NotForwarded(Failed(ForwardError::Timeout)), "504"),
             (Cause::NotForwarded(Failed(ForwardError::LinkLost)), "502"),
         ];

@@ -52,8 +52,8 @@ pub enum RelayError {
 /// The first failure of either stream; both are then to be aborted, so that
 /// neither end takes a cut for a clean end.
 pub async fn copy_both<A, B, M>(
-    public: &mut Side<A>,
-    backend: &mut Side<B>,
+    mut public: Side<A>,
+    mut backend: Side<B>,
     meter: &M,
 ) -> Result<(), RelayError>
 where
@@ -61,8 +61,8 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
     M: Meter,
 {
-    let mut to_backend = Direction::starting_with(std::mem::take(&mut public.read_ahead));
-    let mut to_public = Direction::starting_with(std::mem::take(&mut backend.read_ahead));
+    let mut to_backend = Direction::starting_with(public.read_ahead);
+    let mut to_public = Direction::starting_with(backend.read_ahead);
     poll_fn(|cx| {
         let sent = to_backend
             .poll(cx, &mut public.stream, &mut backend.stream, |bytes| meter.sent(bytes))
@@ -246,9 +246,9 @@ mod tests {
         let (backend, data) = duplex(capacity);
         let count = std::sync::Arc::new(Count::default());
         let meter = count.clone();
-        let mut public = Side { stream: public, read_ahead: Bytes::copy_from_slice(from_client) };
-        let mut data = Side { stream: data, read_ahead: Bytes::copy_from_slice(from_backend) };
-        let relay = tokio::spawn(async move { copy_both(&mut public, &mut data, &meter).await });
+        let public = Side { stream: public, read_ahead: Bytes::copy_from_slice(from_client) };
+        let data = Side { stream: data, read_ahead: Bytes::copy_from_slice(from_backend) };
+        let relay = tokio::spawn(async move { copy_both(public, data, &meter).await });
         Rig { client, backend, count, relay }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::auth::Owner;
 use crate::limits::NAMES_PER_LINK;
 use crate::names::{Name, PeerId};
 
@@ -32,6 +33,8 @@ pub enum Lookup<S> {
     Unknown,
     /// Known, but nobody serves it now.
     NoProvider(S),
+    /// Whoever serves it has as much to do as it may.
+    Full,
     /// This provider takes the request, which counts as active with it until
     /// [`Routes::release`].
     Provided(Assigned<S>),
@@ -58,7 +61,7 @@ pub struct TooManyNames;
 pub struct Routes<S> {
     names: BTreeMap<Name, Entry<S>>,
     links: BTreeMap<LinkId, Registrations>,
-    by_peer: BTreeMap<PeerId, LinkId>,
+    by_owner: BTreeMap<Owner, LinkId>,
     /// Counts assignments, to take turns between equals.
     turn: u64,
 }
@@ -67,6 +70,9 @@ pub struct Routes<S> {
 struct Entry<S> {
     stats: S,
     providers: Vec<Serving>,
+    /// Requests that run, also with a provider that has withdrawn the name: it
+    /// may come back to it while they do.
+    active: BTreeMap<Provider, usize>,
     /// Set while there is no provider.
     unserved_since: Option<Instant>,
 }
@@ -74,13 +80,12 @@ struct Entry<S> {
 #[derive(Debug)]
 struct Serving {
     provider: Provider,
-    active: usize,
     last_turn: u64,
 }
 
 #[derive(Debug)]
 struct Registrations {
-    peer: PeerId,
+    owner: Owner,
     names: BTreeSet<Name>,
 }
 
@@ -97,7 +102,7 @@ pub struct Row<'a, S> {
 
 impl<S> Default for Routes<S> {
     fn default() -> Self {
-        Self { names: BTreeMap::new(), links: BTreeMap::new(), by_peer: BTreeMap::new(), turn: 0 }
+        Self { names: BTreeMap::new(), links: BTreeMap::new(), by_owner: BTreeMap::new(), turn: 0 }
     }
 }
 
@@ -107,11 +112,11 @@ impl<S: Clone + Default> Routes<S> {
         self.add_provider(name, Provider::Local);
     }
 
-    /// Takes in a link of `peer` and returns the link that it replaces, which is
+    /// Takes in a link of `owner` and returns the link that it replaces, which is
     /// then to be closed with [`close_link`](Self::close_link).
-    pub fn open_link(&mut self, link: LinkId, peer: PeerId) -> Option<LinkId> {
-        self.links.insert(link, Registrations { peer: peer.clone(), names: BTreeSet::new() });
-        self.by_peer.insert(peer, link)
+    pub fn open_link(&mut self, link: LinkId, owner: Owner) -> Option<LinkId> {
+        self.links.insert(link, Registrations { owner: owner.clone(), names: BTreeSet::new() });
+        self.by_owner.insert(owner, link)
     }
 
     /// Adds or refreshes names of a link; returns what is kept for each distinct
@@ -147,8 +152,8 @@ impl<S: Clone + Default> Routes<S> {
     /// Forgets a link and withdraws its names; returns what is kept for each.
     pub fn close_link(&mut self, link: LinkId, now: Instant) -> Vec<S> {
         let Some(registrations) = self.links.remove(&link) else { return Vec::new() };
-        if self.by_peer.get(&registrations.peer) == Some(&link) {
-            self.by_peer.remove(&registrations.peer);
+        if self.by_owner.get(&registrations.owner) == Some(&link) {
+            self.by_owner.remove(&registrations.owner);
         }
         registrations
             .names
@@ -159,27 +164,40 @@ impl<S: Clone + Default> Routes<S> {
 
     /// Gives a request for `requested` to the provider with the fewest active
     /// ones, the longest waiting among equals. An exact name wins over a
-    /// wildcard, even while nobody serves it. `tried` is passed over.
-    pub fn assign(&mut self, requested: &Name, tried: Option<Provider>) -> Lookup<S> {
+    /// wildcard, even while nobody serves it. `tried` is passed over, and so is
+    /// whoever `has_room` denies.
+    pub fn assign(
+        &mut self,
+        requested: &Name,
+        tried: Option<Provider>,
+        has_room: impl Fn(Provider) -> bool,
+    ) -> Lookup<S> {
         let Some(name) = self.matching(requested) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
-        let candidates = entry.providers.iter_mut().filter(|one| Some(one.provider) != tried);
-        let Some(chosen) = candidates.min_by_key(|one| (one.active, one.last_turn)) else {
+        let mut candidates: Vec<&mut Serving> =
+            entry.providers.iter_mut().filter(|one| Some(one.provider) != tried).collect();
+        if candidates.is_empty() {
             return Lookup::NoProvider(entry.stats.clone());
-        };
+        }
+        candidates.retain(|one| has_room(one.provider));
+        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
+        let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
+        let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
-        chosen.active += 1;
         chosen.last_turn = self.turn;
         let provider = chosen.provider;
+        *entry.active.entry(provider).or_default() += 1;
         Lookup::Provided(Assigned { name, stats: entry.stats.clone(), provider })
     }
 
     /// A request that [`assign`](Self::assign) gave away has ended.
     pub fn release(&mut self, name: &Name, provider: Provider) {
-        let providers = self.names.get_mut(name).map(|entry| &mut entry.providers);
-        let serving = providers.and_then(|all| all.iter_mut().find(|one| one.provider == provider));
-        if let Some(serving) = serving {
-            serving.active = serving.active.saturating_sub(1);
+        let Some(entry) = self.names.get_mut(name) else { return };
+        if let Some(active) = entry.active.get_mut(&provider) {
+            *active -= 1;
+            if *active == 0 {
+                entry.active.remove(&provider);
+            }
         }
     }
 
@@ -215,7 +233,7 @@ impl<S: Clone + Default> Routes<S> {
     fn peer_of(&self, provider: Provider) -> Option<&PeerId> {
         match provider {
             Provider::Local => None,
-            Provider::Link(link) => self.links.get(&link).map(|one| &one.peer),
+            Provider::Link(link) => self.links.get(&link).map(|one| one.owner.peer()),
         }
     }
 
@@ -227,9 +245,10 @@ impl<S: Clone + Default> Routes<S> {
         let entry = self.names.entry(name).or_insert_with(|| Entry {
             stats: S::default(),
             providers: Vec::new(),
+            active: BTreeMap::new(),
             unserved_since: None,
         });
-        entry.providers.push(Serving { provider, active: 0, last_turn: 0 });
+        entry.providers.push(Serving { provider, last_turn: 0 });
         entry.unserved_since = None;
     }
 
@@ -245,16 +264,19 @@ impl<S: Clone + Default> Routes<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::auth::Identity;
 
     fn name(text: &str) -> Name {
         Name::registered(text).unwrap()
     }
 
-    fn peer(text: &str) -> PeerId {
-        text.parse().unwrap()
+    fn peer(text: &str) -> Owner {
+        Owner::new(text.parse().unwrap(), &Identity::Plaintext(Ipv4Addr::LOCALHOST.into()))
     }
 
     fn chosen(lookup: Lookup<()>) -> Option<Provider> {
@@ -277,13 +299,30 @@ mod tests {
     fn the_provider_with_fewest_active_requests_is_next() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first));
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
         routes.release(&name("app"), first);
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None)), Some(first), "equals take turns");
+        assert_eq!(
+            chosen(routes.assign(&name("app"), None, |_| true)),
+            Some(first),
+            "equals take turns"
+        );
+    }
+
+    #[test]
+    fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
+        let mut routes = two_providers();
+        let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.unregister(LinkId(1), &[name("app")], Instant::now());
+        routes.register(LinkId(1), &[name("app")]).unwrap();
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.release(&name("app"), first);
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second), "one each");
     }
 
     #[test]
@@ -291,9 +330,17 @@ mod tests {
         let mut routes = two_providers();
         let first = Provider::Link(LinkId(1));
         let second = Provider::Link(LinkId(2));
-        assert_eq!(chosen(routes.assign(&name("app"), Some(first))), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_| true)), Some(second));
         routes.close_link(LinkId(2), Instant::now());
-        assert_eq!(routes.assign(&name("app"), Some(first)), Lookup::NoProvider(()));
+        assert_eq!(routes.assign(&name("app"), Some(first), |_| true), Lookup::NoProvider(()));
+    }
+
+    #[test]
+    fn a_provider_without_room_is_passed_over() {
+        let mut routes = two_providers();
+        let second = Provider::Link(LinkId(2));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |one| one == second)), Some(second));
+        assert_eq!(routes.assign(&name("app"), None, |_| false), Lookup::Full);
     }
 
     #[test]
@@ -301,15 +348,16 @@ mod tests {
         let mut routes = Routes::<()>::default();
         routes.open_link(LinkId(1), peer("a"));
         routes.register(LinkId(1), &[name("*.example"), name("app.example")]).unwrap();
-        let matched = |routes: &mut Routes<()>, text| match routes.assign(&name(text), None) {
-            Lookup::Provided(assigned) => Some(assigned.name.to_string()),
-            _ => None,
-        };
+        let matched =
+            |routes: &mut Routes<()>, text| match routes.assign(&name(text), None, |_| true) {
+                Lookup::Provided(assigned) => Some(assigned.name.to_string()),
+                _ => None,
+            };
         assert_eq!(matched(&mut routes, "app.example").as_deref(), Some("app.example"));
         assert_eq!(matched(&mut routes, "web.example").as_deref(), Some("*.example"));
-        assert_eq!(routes.assign(&name("a.b.example"), None), Lookup::Unknown);
+        assert_eq!(routes.assign(&name("a.b.example"), None, |_| true), Lookup::Unknown);
         routes.unregister(LinkId(1), &[name("app.example")], Instant::now());
-        assert_eq!(routes.assign(&name("app.example"), None), Lookup::NoProvider(()));
+        assert_eq!(routes.assign(&name("app.example"), None, |_| true), Lookup::NoProvider(()));
     }
 
     #[test]
@@ -320,6 +368,23 @@ mod tests {
         assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 0, "only once");
         routes.register(LinkId(3), &[name("app")]).unwrap();
         assert_eq!(routes.open_link(LinkId(4), peer("a")), Some(LinkId(3)));
+    }
+
+    #[test]
+    fn a_peer_id_alone_replaces_nobody_who_proved_his() {
+        let mut routes = two_providers();
+        let id: PeerId = "a".parse().unwrap();
+        let owner = |identity| Owner::new(id.clone(), &identity);
+        let certificate = |domain: &str| {
+            owner(Identity::Certificate { trust_domain: domain.to_owned(), peer: id.clone() })
+        };
+        assert_eq!(routes.open_link(LinkId(3), certificate("one")), None);
+        assert_eq!(routes.open_link(LinkId(4), certificate("two")), None);
+        assert_eq!(routes.open_link(LinkId(5), owner(Identity::Token(id.clone()))), None);
+        assert_eq!(routes.open_link(LinkId(6), certificate("one")), Some(LinkId(3)));
+        // In plaintext a peer may come back from elsewhere.
+        let moved = owner(Identity::Plaintext("10.0.0.9".parse().unwrap()));
+        assert_eq!(routes.open_link(LinkId(7), moved), Some(LinkId(1)));
     }
 
     #[test]
@@ -334,7 +399,7 @@ mod tests {
         routes.forget(start + 2 * minute, minute, |()| true);
         assert_eq!(routes.rows().count(), 1);
         routes.forget(start + 2 * minute, minute, |()| false);
-        assert_eq!(routes.assign(&name("app"), None), Lookup::Unknown);
+        assert_eq!(routes.assign(&name("app"), None, |_| true), Lookup::Unknown);
     }
 
     #[test]
@@ -409,7 +474,7 @@ mod tests {
                         live.retain(|(one, _)| *one != link);
                     }
                     Op::Assign(n) => {
-                        let served = chosen(routes.assign(&label(n), None));
+                        let served = chosen(routes.assign(&label(n), None, |_| true));
                         match served {
                             Some(Provider::Link(link)) => prop_assert!(live.contains(&(link.0, n))),
                             _ => prop_assert!(!live.iter().any(|(_, one)| *one == n)),

@@ -1,13 +1,17 @@
 //! What the tasks of one peer share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::PeerConfig;
+use crate::admission::Admission;
+use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::Mesh;
 use crate::metrics::Metrics;
 use crate::names::ProxyId;
 use crate::net::Net;
 use crate::tasks::{Phase, Tasks};
+use crate::tls::Tls;
+use crate::transport::Transport;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {
@@ -18,22 +22,48 @@ pub struct Shared<N: Net> {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who serves what, and who waits.
-    pub mesh: Mesh<N::Stream>,
+    pub mesh: Mesh<Transport<N::Stream>>,
+    /// How peers prove who they are; `None`, they speak plaintext.
+    pub tls: Option<Tls>,
+    /// How many connections are in.
+    pub admission: Admission,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
 
 impl<N: Net> Shared<N> {
     /// A peer that runs nothing yet.
-    pub fn new(config: PeerConfig, net: N) -> Self {
+    ///
+    /// # Errors
+    /// The key of a TLS file that is missing or of no use.
+    pub fn new(config: PeerConfig, net: N) -> Result<Self, ConfigError> {
         let metrics = Arc::new(Metrics::new(&config));
-        Self {
+        let tls = match config.tls.is_set() {
+            true => Some(Tls::open(&net, &config, &metrics)?),
+            false => None,
+        };
+        Ok(Self {
+            tls,
+            admission: Admission::new(config.capacity),
             mesh: Mesh::new(metrics.clone(), config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
             metrics,
             config,
             net,
-        }
+        })
+    }
+
+    /// Whether `source` is a proxy that tells whom it speaks for.
+    pub fn trusts(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.config.trusted_proxies.iter().any(|net| net.contains(&source))
+    }
+
+    /// Whether a peer from `source` may speak plaintext: not where TLS is set up,
+    /// for there somebody on loopback may be a proxy of strangers.
+    pub fn lets_in_plaintext(&self, source: IpAddr) -> bool {
+        let secure = self.tls.as_ref().is_some_and(|tls| tls.current().server.is_some());
+        self.config.insecure_plaintext || (!secure && source.to_canonical().is_loopback())
     }
 
     /// Whether traffic may be sent here: not draining, and listening or
@@ -41,6 +71,11 @@ impl<N: Net> Shared<N> {
     pub fn is_ready(&self) -> bool {
         let registered = || self.config.connect.iter().any(|one| self.metrics.is_link_up(one));
         self.tasks.phase() == Phase::Serving && (self.config.is_listening() || registered())
+    }
+
+    /// Closes `stream` so that the other end takes it for no clean end.
+    pub fn abort(&self, stream: Transport<N::Stream>) {
+        self.net.abort(stream.into_inner());
     }
 
     /// A proxy id that was never used.

@@ -5,7 +5,6 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -54,10 +53,12 @@ impl Tasks {
     /// Runs a task until it ends or the peer does.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let metrics = self.metrics.clone();
+        // Boxed, or the wrapper below would hold the task twice over: as captured
+        // and as pinned. Idle connections are many.
+        let mut task = Box::pin(task);
         let mut set = self.set.lock().expect("spawning does not panic");
         while set.try_join_next().is_some() {}
         set.spawn(async move {
-            let mut task = pin!(task);
             let ended = poll_fn(|cx| {
                 // The task is not polled again after a panic, so nobody sees what
                 // it left half done; what it shares is behind locks of its own.

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -19,8 +20,14 @@ pub const VERSION: &str = "1";
 /// One line of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// `HELLO:1:<peer_id>`, the first line of a link, from the connecting peer.
-    Hello(PeerId),
+    /// `HELLO:1:<peer_id>[:<proof>]`, the first line of a link, from the
+    /// connecting peer.
+    Hello {
+        /// Who says so.
+        peer: PeerId,
+        /// Shows that it knows a token.
+        proof: Option<TokenProof>,
+    },
     /// `REGISTER:<name>[,<name>…]`: adds or refreshes names; the heartbeat.
     Register(Vec<Name>),
     /// `UNREGISTER:<name>[,<name>…]`: withdraws names; running requests go on.
@@ -40,8 +47,14 @@ pub enum Line {
     },
     /// `FAIL:<proxy_id>:<reason>`: no DATA connection will come.
     Fail(ProxyId, FailReason),
-    /// `DATA:<proxy_id>`: from the byte after LF on, the request's bytes.
-    Data(ProxyId),
+    /// `DATA:<proxy_id>[:<peer_id>:<proof>]`: from the byte after LF on, the
+    /// request's bytes.
+    Data {
+        /// The id of the FORWARD that this answers.
+        id: ProxyId,
+        /// Who dials, where a token and not a certificate tells.
+        token: Option<(PeerId, TokenProof)>,
+    },
 }
 
 macro_rules! words {
@@ -112,6 +125,48 @@ words! {
     }
 }
 
+/// An HMAC-SHA256 tag that shows knowledge of a token, as 64 lower-case hex digits
+/// on the wire. Worth nothing outside the TLS session that it was made for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenProof([u8; 32]);
+
+impl TokenProof {
+    /// The proof of this tag.
+    pub fn new(tag: [u8; 32]) -> Self {
+        Self(tag)
+    }
+
+    /// The tag. To be compared in constant time only.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for TokenProof {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (high, low) = text.split_at_checked(32).ok_or(())?;
+        let half = |text: &str| text.parse::<ProxyId>().map(|half| half.to_bytes());
+        let mut tag = [0; 32];
+        tag[..16].copy_from_slice(&half(high).map_err(drop)?);
+        tag[16..].copy_from_slice(&half(low).map_err(drop)?);
+        Ok(Self(tag))
+    }
+}
+
+impl fmt::Display for TokenProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenProof(…)")
+    }
+}
+
 /// A line that is none of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {text}")]
@@ -149,7 +204,7 @@ impl Line {
                     .ok_or(refuse(ErrorCode::BadLine, "unknown FAIL reason"))?;
                 Ok(Self::Fail(parse_id(id)?, reason))
             }
-            b"DATA" => Ok(Self::Data(parse_id(text(fields)?)?)),
+            b"DATA" => parse_data(text(fields)?),
             _ => Err(refuse(ErrorCode::BadLine, "unknown verb")),
         }
     }
@@ -158,7 +213,7 @@ impl Line {
     pub fn is_from_connecting(&self) -> bool {
         matches!(
             self,
-            Self::Hello(_)
+            Self::Hello { .. }
                 | Self::Register(_)
                 | Self::Unregister(_)
                 | Self::Fail(..)
@@ -181,8 +236,27 @@ fn parse_hello(fields: &str) -> Result<Line, WireError> {
     if version != VERSION {
         return Err(refuse(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
     }
-    let bad = |_| refuse(ErrorCode::BadLine, "malformed peer id");
-    Ok(Line::Hello(peer_id.parse().map_err(bad)?))
+    let (peer, proof) = match peer_id.split_once(':') {
+        Some((peer, proof)) => (peer, Some(parse_proof(proof)?)),
+        None => (peer_id, None),
+    };
+    Ok(Line::Hello { peer: parse_peer(peer)?, proof })
+}
+
+fn parse_data(fields: &str) -> Result<Line, WireError> {
+    let Some((id, token)) = fields.split_once(':') else {
+        return Ok(Line::Data { id: parse_id(fields)?, token: None });
+    };
+    let (peer, proof) = token.split_once(':').ok_or(BAD_LINE)?;
+    Ok(Line::Data { id: parse_id(id)?, token: Some((parse_peer(peer)?, parse_proof(proof)?)) })
+}
+
+fn parse_peer(text: &str) -> Result<PeerId, WireError> {
+    text.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed peer id"))
+}
+
+fn parse_proof(text: &str) -> Result<TokenProof, WireError> {
+    text.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed proof"))
 }
 
 fn parse_names(list: &[u8]) -> Result<Vec<Name>, WireError> {
@@ -232,14 +306,18 @@ impl fmt::Display for Line {
     /// The line as it stands on the wire, without its LF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello(peer_id) => write!(f, "HELLO:{VERSION}:{peer_id}"),
+            Self::Hello { peer, proof: None } => write!(f, "HELLO:{VERSION}:{peer}"),
+            Self::Hello { peer, proof: Some(proof) } => {
+                write!(f, "HELLO:{VERSION}:{peer}:{proof}")
+            }
             Self::Register(names) => write_names(f, "REGISTER", names),
             Self::Unregister(names) => write_names(f, "UNREGISTER", names),
             Self::Ok(count) => write!(f, "OK:{count}"),
             Self::Error(code, text) => write!(f, "ERROR:{code}:{text}"),
             Self::Forward { id, name, source } => write!(f, "FORWARD:{id}:{name}:{source}"),
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
-            Self::Data(id) => write!(f, "DATA:{id}"),
+            Self::Data { id, token: None } => write!(f, "DATA:{id}"),
+            Self::Data { id, token: Some((peer, proof)) } => write!(f, "DATA:{id}:{peer}:{proof}"),
         }
     }
 }
@@ -387,6 +465,14 @@ mod tests {
         prop::collection::vec(name.prop_map(|text| Name::registered(&text).unwrap()), 1..5)
     }
 
+    fn peers() -> impl Strategy<Value = PeerId> {
+        "[A-Za-z0-9._-]{1,20}".prop_map(|id| id.parse().unwrap())
+    }
+
+    fn proofs() -> impl Strategy<Value = TokenProof> {
+        any::<[u8; 32]>().prop_map(TokenProof::new)
+    }
+
     fn ids() -> impl Strategy<Value = ProxyId> {
         any::<[u8; 16]>().prop_map(ProxyId::from_random)
     }
@@ -395,7 +481,8 @@ mod tests {
         let code = prop::sample::select(ErrorCode::ALL);
         let reason = prop::sample::select(FailReason::ALL);
         prop_oneof![
-            "[A-Za-z0-9._-]{1,20}".prop_map(|id| Line::Hello(id.parse().unwrap())),
+            (peers(), prop::option::of(proofs()))
+                .prop_map(|(peer, proof)| Line::Hello { peer, proof }),
             names().prop_map(Line::Register),
             names().prop_map(Line::Unregister),
             any::<usize>().prop_map(Line::Ok),
@@ -406,7 +493,8 @@ mod tests {
                 Line::Forward { id, name: names[0].clone(), source }
             }),
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),
-            ids().prop_map(Line::Data),
+            (ids(), prop::option::of((peers(), proofs())))
+                .prop_map(|(id, token)| Line::Data { id, token }),
         ]
     }
 

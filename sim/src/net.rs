@@ -4,6 +4,7 @@ use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
@@ -160,6 +161,15 @@ impl Net for SimNet {
 
     fn abort(&self, stream: SimStream) {
         self.fabric.state().closed(stream.pair, stream.end, true);
+    }
+
+    fn unix_time(&self) -> Duration {
+        turmoil::since_epoch().expect("peers run on hosts of the simulation")
+    }
+
+    /// Simulated hosts have no disks: peers speak plaintext here.
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::NotFound, path.display().to_string()))
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

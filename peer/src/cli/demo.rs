@@ -44,7 +44,7 @@ async fn show(once: bool) -> Result<(), Failure> {
     let mesh = Mesh::start().await?;
     let went_wrong = tokio::select! {
         biased;
-        () = signals.next() => return Err(Failure::Interrupted),
+        () = signals.next(|| ()) => return Err(Failure::Interrupted),
         went_wrong = show_requests(&mesh) => went_wrong?,
     };
     if went_wrong > 0 {
@@ -54,7 +54,7 @@ async fn show(once: bool) -> Result<(), Failure> {
         return Ok(());
     }
     say(&what_to_try(&mesh))?;
-    signals.next().await;
+    signals.next(|| ()).await;
     Ok(())
 }
 

@@ -19,11 +19,19 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let (format, level) = (settings.log_format, settings.log_level);
     let config = configure(settings)?;
     log_to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
+    raise_file_limit();
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(run_until_drained(config));
     // A resolver that hangs must not hold up the exit.
     runtime.shutdown_background();
     outcome
+}
+
+/// Each connection is a file; the usual soft limit of 1024 is for other programs.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
 }
 
 async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
@@ -36,13 +44,13 @@ async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = &mut running => return Ok(()),
-        () = signals.next() => info!("draining; a second signal ends the peer at once"),
+        () = signals.next(|| handle.reload()) => info!("draining; a second signal ends the peer at once"),
     }
     handle.drain();
     tokio::select! {
         biased;
         () = &mut running => Ok(()),
-        () = signals.next() => Err(Failure::Interrupted),
+        () = signals.next(|| handle.reload()) => Err(Failure::Interrupted),
     }
 }
 

@@ -10,17 +10,23 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 use tracing::level_filters::LevelFilter;
 
+use crate::admission::Capacity;
+use crate::auth::Token;
 use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timing};
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE};
 use crate::names::PeerId;
+use crate::tls::{TlsConfig, TokenSource};
 
 /// Where the admin pages are served unless told otherwise.
 pub(super) const DEFAULT_ADMIN: SocketAddr =
@@ -98,6 +104,38 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
 
+    /// This peer's certificate chain, PEM; with it, peers speak TLS 1.3
+    #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CA certificates that verify the other side, PEM; with it, listening peers are dialled with TLS
+    #[arg(long, env = "OPS_PROXY_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Certificate revocation lists of that CA, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
+    pub tls_crl: Option<PathBuf>,
+
+    /// A file with the token shown to listening peers; or the token itself in OPS_PROXY_TOKEN
+    #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// A TOML file of [[token]] tables (secret, peer, names) that connecting peers may show
+    #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
+    pub accept_tokens: Option<PathBuf>,
+
+    /// Public connections served at a time; one more is answered with 503 [default: 50000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+
+    /// Connections from one source (an IPv4 address, an IPv6 /64) at a time; one more is closed [default: 20000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
+    pub max_connections_per_source: Option<usize>,
+
     /// Let links between peers leave this machine although they are not encrypted [default: false]
     #[arg(
         long,
@@ -122,7 +160,7 @@ pub struct Settings {
 }
 
 /// What the machine says about itself, where the operator said nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Surroundings {
     /// The host name; may be empty.
     pub host: String,
@@ -130,6 +168,8 @@ pub struct Surroundings {
     pub node: Option<String>,
     /// `POD_NAME`.
     pub pod: Option<String>,
+    /// `OPS_PROXY_TOKEN`.
+    pub token: Option<String>,
     /// Tells apart the peers of one host.
     pub random: [u8; 4],
 }
@@ -162,15 +202,15 @@ impl Settings {
             let problem = format!("unknown key (line {line}){}", nearest(name, &known));
             return Err(ConfigError::new(name, problem));
         }
-        let entries: Vec<_> = table
-            .get_ref()
-            .iter()
-            .map(|(key, value)| (key.span().start..value.span().end, key.get_ref().to_string()))
-            .collect();
-        Self::deserialize(toml::Deserializer::from(table)).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let entry = entries.iter().find(|(span, _)| span.contains(&start));
-            let key = entry.map_or("config", |(_, key)| key);
+        Self::deserialize(toml::Deserializer::from(table.clone())).map_err(|error| {
+            // Spans do not tell whose error it is: that of a table is its header.
+            let fails_alone = |(key, value): &(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                let alone = DeTable::from_iter([((*key).clone(), (*value).clone())]);
+                let alone = Spanned::new(table.span(), alone);
+                Self::deserialize(toml::Deserializer::from(alone)).is_err()
+            };
+            let entry = table.get_ref().iter().find(fails_alone);
+            let key = entry.map_or("config", |(key, _)| key.get_ref());
             ConfigError::new(key, format!("{}{}", error.message(), at_line(error.span())))
         })
     }
@@ -195,6 +235,16 @@ impl Settings {
             drain_grace: self.drain_grace.or(file.drain_grace),
             drain_limit: self.drain_limit.or(file.drain_limit),
             name_retention: self.name_retention.or(file.name_retention),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            tls_ca: self.tls_ca.or(file.tls_ca),
+            tls_crl: self.tls_crl.or(file.tls_crl),
+            token_file: self.token_file.or(file.token_file),
+            accept_tokens: self.accept_tokens.or(file.accept_tokens),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_connections_per_source: self
+                .max_connections_per_source
+                .or(file.max_connections_per_source),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
@@ -208,6 +258,7 @@ impl Settings {
     /// The first key at fault, and what is wrong with it.
     pub fn into_config(self, surroundings: Surroundings) -> Result<PeerConfig, ConfigError> {
         let timing = self.timing();
+        let token = token(self.token_file, surroundings.token.as_deref())?;
         let mut services = BTreeMap::new();
         for Service { name, backend } in self.service {
             if services.insert(name.clone(), backend).is_some() {
@@ -230,6 +281,20 @@ impl Settings {
             admin: self.admin.map_or(Some(DEFAULT_ADMIN), |Admin(addr)| addr),
             trusted_proxies: self.trusted_proxies.into_iter().map(|Source(net)| net).collect(),
             insecure_plaintext: self.insecure_plaintext.unwrap_or(false),
+            tls: TlsConfig {
+                cert: self.tls_cert,
+                key: self.tls_key,
+                ca: self.tls_ca,
+                crl: self.tls_crl,
+                token,
+                accept_tokens: self.accept_tokens,
+            },
+            capacity: Capacity {
+                connections: self.max_connections.unwrap_or(CONNECTIONS),
+                connections_per_source: self
+                    .max_connections_per_source
+                    .unwrap_or(CONNECTIONS_PER_SOURCE),
+            },
             timing,
         };
         config.check()?;
@@ -260,6 +325,20 @@ impl Surroundings {
         let host = if host.is_empty() { "peer" } else { &host };
         let suffix = u32::from_be_bytes(self.random);
         format!("{host}-{suffix:08x}").parse().expect("made of the bytes of a peer id only")
+    }
+}
+
+/// The token of this peer: from its file, or from the environment.
+fn token(file: Option<PathBuf>, given: Option<&str>) -> Result<Option<TokenSource>, ConfigError> {
+    match (file, given.filter(|text| !text.is_empty())) {
+        (Some(_), Some(_)) => {
+            Err(ConfigError::new("token_file", "the token is in OPS_PROXY_TOKEN already"))
+        }
+        (Some(path), None) => Ok(Some(TokenSource::File(path))),
+        (None, Some(text)) => Token::new(text.as_bytes())
+            .map(|token| Some(TokenSource::Given(token)))
+            .map_err(|error| ConfigError::new("OPS_PROXY_TOKEN", error)),
+        (None, None) => Ok(None),
     }
 }
 

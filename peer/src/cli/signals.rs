@@ -1,4 +1,4 @@
-//! How the system asks the process to end.
+//! How the system asks the process to end, or to read its files again.
 
 use std::io;
 
@@ -7,6 +7,7 @@ use std::io;
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -17,15 +18,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next one. Cancel safe.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// The next one to end; `reload` is called for each SIGHUP until then.
+    /// Cancel safe.
+    pub(super) async fn next(&mut self, reload: impl Fn()) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(),
+            }
         }
     }
 }
@@ -40,8 +46,8 @@ impl Signals {
         Ok(Self)
     }
 
-    /// The next one. Cancel safe.
-    pub(super) async fn next(&mut self) {
+    /// The next one; nothing here asks for a reload. Cancel safe.
+    pub(super) async fn next(&mut self, _reload: impl Fn()) {
         // Without a handler the system's own ends the process, which is as good.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

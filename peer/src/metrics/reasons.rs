@@ -115,6 +115,8 @@ words! {
         PlaintextPeer = "plaintext_peer",
         /// A TLS peer, while no peer certificates are configured.
         TlsPeer = "tls_peer",
+        /// A peer's TLS handshake failed.
+        TlsHandshake = "tls_handshake",
         /// No whole first line before the deadline.
         HandshakeTimeout = "handshake_timeout",
         /// HELLO of another version.
@@ -135,6 +137,10 @@ words! {
         UnexpectedCommand = "unexpected_command",
         /// More names than one link may register.
         TooManyNames = "too_many_names",
+        /// As many connections as are let in, in all or from this source.
+        ConnectionLimit = "connection_limit",
+        /// As many requests as may wait for DATA connections.
+        PendingLimit = "pending_limit",
         /// A request that came while this peer was finishing its last ones.
         Draining = "draining",
         /// No file descriptor was left to accept with.

@@ -1,4 +1,5 @@
-//! The real network: tokio's sockets, the system's resolver and entropy.
+//! The real network: tokio's sockets, the system's resolver, entropy, clock and
+//! files.
 //!
 //! The only file that names a real socket.
 #![allow(
@@ -7,14 +8,17 @@
     reason = "this file is the seam to the real network"
 )]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::{Listener, Net};
+use crate::limits::TLS_FILE_BYTES;
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -64,6 +68,20 @@ impl Net for TokioNet {
     fn abort(&self, stream: TcpStream) {
         // Failure leaves the ordinary close, which is all that could still be done.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn unix_time(&self) -> Duration {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.expect("the clock of a machine that speaks TLS is past 1970")
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        File::open(path)?.take(TLS_FILE_BYTES + 1).read_to_end(&mut contents)?;
+        if contents.len() as u64 > TLS_FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
+        }
+        Ok(contents)
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

@@ -127,7 +127,7 @@ async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
     config.tcp.push(crate::config::TcpMapping { addr: ANY_PORT, name: name(ECHO) });
     config.admin = Some(DEFAULT_ADMIN);
     match Peer::start(config.clone(), TokioNet).await {
-        Err(error) if error.key == "admin" => {
+        Err(StartError::Bind { key: "admin", .. }) => {
             config.admin = Some(ANY_PORT);
             Peer::start(config, TokioNet).await
         }

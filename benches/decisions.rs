@@ -1,0 +1,97 @@
+//! The decisions that every line, connection and request waits for.
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ops_proxy::auth::{Identity, Owner};
+use ops_proxy::classify::{Verdict, classify};
+use ops_proxy::limits::NAMES_PER_LINK;
+use ops_proxy::names::{Name, ProxyId};
+use ops_proxy::routes::{LinkId, Lookup, Routes};
+use ops_proxy::wire::{Line, LineBuffer};
+use ops_proxy_tests::hello;
+
+fn name(text: &str) -> Name {
+    Name::registered(text).unwrap()
+}
+
+fn lines(c: &mut Criterion) {
+    let mut group = c.benchmark_group("line");
+    let id = ProxyId::from_random([0xa5; 16]);
+    let source = "[2001:db8::7]:54321".parse().unwrap();
+    let forward = Line::Forward { id, name: name("app.example.org"), source };
+    let register = Line::Register((0..100).map(|n| name(&format!("app-{n}.example"))).collect());
+    for (what, line) in [("FORWARD", forward), ("REGISTER of 100 names", register)] {
+        let text = line.to_string();
+        group.bench_function(BenchmarkId::new("parse", what), |b| {
+            b.iter(|| Line::parse(black_box(text.as_bytes())));
+        });
+        group.bench_function(BenchmarkId::new("format", what), |b| {
+            b.iter(|| black_box(&line).to_string());
+        });
+        group.bench_function(BenchmarkId::new("cut", what), |b| {
+            let text = format!("{text}\n");
+            b.iter(|| LineBuffer::starting_with(black_box(text.as_bytes())).next_line());
+        });
+    }
+    group.finish();
+}
+
+fn first_bytes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("classify");
+    let fields = "Accept: text/html\r\nUser-Agent: a browser of some length/1.0\r\n\
+        Accept-Language: en\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n";
+    let get = format!("GET /a/path?with=a&query HTTP/1.1\r\nHost: app.example\r\n{fields}\r\n");
+    let connect = "CONNECT app.example:443 HTTP/1.1\r\nHost: app.example:443\r\n\r\n";
+    let peer = "HELLO:1:a-peer\n";
+    for (what, bytes) in [
+        ("GET", get.into_bytes()),
+        ("CONNECT", connect.as_bytes().to_vec()),
+        ("ClientHello", hello::first_bytes("app.example")),
+        ("peer", peer.as_bytes().to_vec()),
+    ] {
+        let verdict = classify(&bytes);
+        assert!(verdict.is_some_and(|found| !matches!(found, Verdict::Refused(_))), "{what}");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(what, |b| b.iter(|| classify(black_box(&bytes))));
+    }
+    group.finish();
+}
+
+/// `count` names, each served by one link.
+fn table(count: usize) -> Routes<()> {
+    let mut routes = Routes::default();
+    let names: Vec<Name> = (0..count).map(|n| name(&format!("app-{n}.example"))).collect();
+    for (link, names) in names.chunks(NAMES_PER_LINK).enumerate() {
+        let id = LinkId(link as u64);
+        let peer = format!("peer-{link}").parse().unwrap();
+        routes.open_link(id, Owner::new(peer, &Identity::Plaintext(Ipv4Addr::LOCALHOST.into())));
+        routes.register(id, names).unwrap();
+    }
+    routes
+}
+
+fn routes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("route");
+    for count in [10, 10_000, 100_000] {
+        let mut routes = table(count);
+        let known = Name::requested(&format!("app-{}.example", count / 2)).unwrap();
+        group.bench_function(BenchmarkId::new("known", count), |b| {
+            b.iter(|| match routes.assign(black_box(&known), None, |_| true) {
+                Lookup::Provided(assigned) => routes.release(&assigned.name, assigned.provider),
+                _ => panic!("the name is served"),
+            });
+        });
+        let unknown = Name::requested("nobody.example").unwrap();
+        group.bench_function(BenchmarkId::new("unknown", count), |b| {
+            b.iter(|| routes.assign(black_box(&unknown), None, |_| true));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lines, first_bytes, routes);
+criterion_main!(benches);

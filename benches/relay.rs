@@ -1,0 +1,97 @@
+//! How many bytes a second one relay carries.
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ops_proxy::net::tokio::TokioNet;
+use ops_proxy::net::{Listener, Net};
+use ops_proxy::relay::{Meter, Side, copy_both};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::runtime::Builder;
+
+/// What one iteration carries, in bytes.
+const LENGTH: usize = 16 * 1024 * 1024;
+
+/// What a pipe in memory holds, in bytes: about a socket buffer.
+const PIPE: usize = 256 * 1024;
+
+struct Uncounted;
+
+impl Meter for Uncounted {
+    fn sent(&self, _bytes: usize) {}
+    fn received(&self, _bytes: usize) {}
+}
+
+fn side<S>(stream: S) -> Side<S> {
+    Side { stream, read_ahead: Bytes::new() }
+}
+
+/// Sends all bytes from the client to the backend while `relay` runs.
+async fn upload<S, R>(mut client: S, mut backend: S, relay: R)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Future<Output = ()>,
+{
+    let send = async {
+        let chunk = [0x5a; 64 * 1024];
+        for _ in 0..LENGTH / chunk.len() {
+            client.write_all(&chunk).await.unwrap();
+        }
+        client.shutdown().await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    let take = async {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut taken = 0;
+        loop {
+            match backend.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => taken += read,
+            }
+        }
+        assert_eq!(taken, LENGTH);
+        backend.shutdown().await.unwrap();
+    };
+    tokio::join!(biased; relay, send, take);
+}
+
+async fn in_memory() {
+    let (client, public) = duplex(PIPE);
+    let (inner, backend) = duplex(PIPE);
+    let relay = async {
+        copy_both(side(public), side(inner), &Uncounted).await.unwrap();
+    };
+    upload(client, backend, relay).await;
+}
+
+/// Two ends of one connection of this machine.
+async fn connection() -> (<TokioNet as Net>::Stream, <TokioNet as Net>::Stream) {
+    let listener = TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = Listener::local_addr(&listener).unwrap();
+    let near = TokioNet.connect(addr).await.unwrap();
+    let (far, _) = Listener::accept(&listener).await.unwrap();
+    (near, far)
+}
+
+async fn over_loopback() {
+    let (client, public) = connection().await;
+    let (inner, backend) = connection().await;
+    let relay = async {
+        let (mut public, mut inner) = (public, inner);
+        TokioNet.relay(side(&mut public), side(&mut inner), &Uncounted).await.unwrap();
+    };
+    upload(client, backend, relay).await;
+}
+
+fn relay(c: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = c.benchmark_group("relay");
+    group.sample_size(10).throughput(Throughput::Bytes(LENGTH as u64));
+    group.bench_function("in memory", |b| b.to_async(&runtime).iter(in_memory));
+    group.bench_function("over loopback", |b| b.to_async(&runtime).iter(over_loopback));
+    group.finish();
+}
+
+criterion_group!(benches, relay);
+criterion_main!(benches);

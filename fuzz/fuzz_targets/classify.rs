@@ -1,0 +1,3 @@
+//! First bytes of a public connection.
+#![cfg_attr(fuzzing, no_main)]
+ops_proxy_fuzz::target!(classify);

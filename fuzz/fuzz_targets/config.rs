@@ -1,0 +1,3 @@
+//! The configuration file.
+#![cfg_attr(fuzzing, no_main)]
+ops_proxy_fuzz::target!(config);

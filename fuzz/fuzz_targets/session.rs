@@ -1,0 +1,3 @@
+//! Sessions of several peers, against a model.
+#![cfg_attr(fuzzing, no_main)]
+ops_proxy_fuzz::target!(session);

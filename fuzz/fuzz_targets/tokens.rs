@@ -1,0 +1,3 @@
+//! The file of accepted tokens.
+#![cfg_attr(fuzzing, no_main)]
+ops_proxy_fuzz::target!(tokens);

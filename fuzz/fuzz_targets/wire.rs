@@ -1,0 +1,3 @@
+//! Lines of the wire protocol.
+#![cfg_attr(fuzzing, no_main)]
+ops_proxy_fuzz::target!(wire);

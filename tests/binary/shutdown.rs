@@ -1,0 +1,133 @@
+//! SIGTERM: a peer says that it goes, and goes without cutting anybody.
+
+use std::net::SocketAddr;
+
+use ops_proxy_tests::backend::{self, Backend};
+use ops_proxy_tests::client::{self, connect};
+use ops_proxy_tests::process::Peer;
+use ops_proxy_tests::wait::until;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::{NAME, connecting, launch, listening};
+
+/// A running stream to an echoing backend, shown to carry bytes.
+async fn stream_through(to: SocketAddr) -> TcpStream {
+    let mut stream = connect(to).await;
+    stream.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
+    assert_eq!(client::head(&mut stream).await.status, 200);
+    assert_carries(&mut stream).await;
+    stream
+}
+
+async fn assert_carries(stream: &mut TcpStream) {
+    stream.write_all(b"ping").await.unwrap();
+    let mut echo = [0; 4];
+    stream.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+}
+
+async fn assert_ends_cleanly(mut stream: TcpStream) {
+    stream.shutdown().await.unwrap();
+    assert_eq!(client::to_end(&mut stream).await.unwrap(), b"");
+}
+
+async fn not_ready(peer: &Peer) {
+    until("/readyz to be 503", async || (peer.page("/readyz").await.status == 503).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_connecting_peer_withdraws_its_names_and_lets_its_streams_end() {
+    let echo = Backend::echo().await;
+    let public = listening("").await;
+    let service = format!("--service {NAME}={} --drain-grace 10ms", echo.addr());
+    let mut behind = connecting(public.listen(), &service).await;
+    public.serves(&[NAME]).await;
+    let mut stream = stream_through(public.listen()).await;
+
+    behind.terminate();
+    not_ready(&behind).await;
+    public.serves(&[]).await;
+    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 503);
+    assert_carries(&mut stream).await;
+    assert_ends_cleanly(stream).await;
+    assert_eq!(behind.exit_code().await, 0);
+
+    let metrics = public.quiet().await;
+    let of_name = |family: &str| metrics.value(family, &[("client_name", NAME)]);
+    assert_eq!(of_name("ops_proxy_requests_success_total"), 1.0);
+    assert_eq!(of_name("ops_proxy_requests_failed_total"), 0.0);
+    assert_eq!(of_name("ops_proxy_client_disconnects_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_listening_peer_serves_on_through_the_grace_and_refuses_afterwards() {
+    let (echo, http) = (Backend::echo().await, Backend::http().await);
+    let services =
+        format!("--service {NAME}={} --service web.example={}", echo.addr(), http.addr());
+    let mut public = listening(&format!("{services} --drain-grace 500ms")).await;
+    let mut running = stream_through(public.listen()).await;
+    public.terminate();
+    not_ready(&public).await;
+    until("new requests to be refused", async || {
+        let answer = client::get(public.listen(), "/", "web.example").await;
+        // Within the grace all is as ever.
+        assert!(answer.status == 200 || answer.status == 503, "{}", answer.status);
+        (answer.status == 503).then_some(())
+    })
+    .await;
+    assert_carries(&mut running).await;
+    assert_ends_cleanly(running).await;
+    assert_eq!(public.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn while_draining_new_requests_are_served_until_a_second_signal_ends_it() {
+    let echo = Backend::echo().await;
+    let service = format!("--service {NAME}={}", echo.addr());
+    let mut public = listening(&format!("{service} --drain-grace 1h")).await;
+    public.terminate();
+    not_ready(&public).await;
+    assert_ends_cleanly(stream_through(public.listen()).await).await;
+    public.terminate();
+    assert_ne!(public.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn a_stream_cut_at_the_drain_limit_ends_with_an_error() {
+    let (listener, addr) = backend::listener().await;
+    let service = format!("--service {NAME}={addr}");
+    let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 10ms")).await;
+    let mut client = connect(public.listen()).await;
+    client.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
+    assert_eq!(client::head(&mut client).await.status, 200);
+    let mut backend = backend::accept(&listener).await;
+    public.terminate();
+    assert!(client::to_end(&mut client).await.is_err(), "the client took a cut for an end");
+    assert!(client::to_end(&mut backend).await.is_err(), "the backend took a cut for an end");
+    assert_eq!(public.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn an_idle_peer_ends_with_its_links() {
+    let mut public = listening("--drain-grace 10ms").await;
+    let service = format!("--service {NAME}=127.0.0.1:1");
+    let behind = connecting(public.listen(), &service).await;
+    public.serves(&[NAME]).await;
+    public.terminate();
+    assert_eq!(public.exit_code().await, 0);
+    not_ready(&behind).await;
+    // The listening peer comes back, and so do the names.
+    let again = launch().args(&format!("run --listen {}", public.listen())).peer().await;
+    again.serves(&[NAME]).await;
+}
+
+#[tokio::test]
+async fn an_interrupt_drains_as_well() {
+    let mut public = listening("--drain-grace 1h").await;
+    public.interrupt();
+    not_ready(&public).await;
+    public.interrupt();
+    assert_ne!(public.exit_code().await, 0);
+}

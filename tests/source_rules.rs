@@ -1,0 +1,172 @@
+//! Rules for the sources that neither the compiler nor clippy knows.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Crates whose sources are held to the rules for all.
+const CRATES: [&str; 4] = ["peer/src", "sim/src", "tests", "benches"];
+
+/// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
+const PURE: [&str; 7] = ["names", "limits", "wire", "classify", "routes", "pending", "backoff"];
+
+/// The one file that names real sockets.
+const SEAM: &str = "peer/src/net/tokio.rs";
+
+/// Where a bound or a default may stand; the demo's are its own affair.
+const BOUNDS: [&str; 4] = ["peer/src/limits.rs", "peer/src/config.rs", "peer/src/cli/demo/", SEAM];
+
+/// One source file.
+struct Source {
+    /// From the root of the workspace, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The code without comments and without the unit tests at its end.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let code = self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let lines = code.lines().enumerate();
+        lines.map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+    }
+
+    fn is_test_only(&self) -> bool {
+        self.path.ends_with("/tests.rs")
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn sources(directory: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    // A crate that is not there yet breaks no rule.
+    if root().join(directory).is_dir() {
+        collect(&root().join(directory), &mut found);
+    }
+    found
+}
+
+fn collect(directory: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let from_root = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            found.push(Source { path: from_root.replace('\\', "/"), text });
+        }
+    }
+}
+
+fn peer() -> Vec<Source> {
+    let sources = sources("peer/src");
+    assert!(sources.len() > 10, "the peer's sources are not where this test looks");
+    sources
+}
+
+fn all() -> impl Iterator<Item = Source> {
+    CRATES.into_iter().flat_map(sources)
+}
+
+/// `file:line: why` for each line of code that `breaks` the rule.
+fn broken_lines(source: &Source, breaks: impl Fn(&str) -> bool) -> Vec<String> {
+    let lines = source.code().filter(|(_, line)| breaks(line));
+    lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())).collect()
+}
+
+fn assert_none(broken: Vec<String>, rule: &str) {
+    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
+}
+
+/// An unbiased `select!` draws from a random number generator, and two runs of
+/// one seed differ.
+#[test]
+fn every_select_is_biased() {
+    let macro_call = concat!("select", "! {");
+    let broken = all().flat_map(|source| {
+        let lines: Vec<(usize, &str)> = source.code().collect();
+        let unbiased = lines.iter().enumerate().filter(|(index, (_, line))| {
+            let next = lines[index + 1..].iter().map(|(_, line)| line.trim());
+            let first = next.clone().find(|line| !line.is_empty());
+            line.contains(macro_call) && first != Some("biased;")
+        });
+        unbiased.map(|(_, (number, _))| format!("{}:{number}", source.path)).collect::<Vec<_>>()
+    });
+    assert_none(broken.collect(), "`biased;` is the first line of a select");
+}
+
+#[test]
+fn only_the_seam_names_real_sockets() {
+    let names_sockets = |line: &str| {
+        ["tokio::net", "net::TcpStream", "net::TcpListener", "net::UdpSocket"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let sources = peer().into_iter().filter(|source| source.path != SEAM);
+    let broken = sources.flat_map(|source| broken_lines(&source, names_sockets));
+    assert_none(broken.collect(), "sockets come through the Net trait");
+}
+
+#[test]
+fn every_bound_stands_in_limits() {
+    let is_bound = |line: &str| {
+        ["from_secs(", "from_millis(", "from_micros(", "from_nanos(", "from_mins("]
+            .iter()
+            .any(|call| line.contains(&format!("Duration::{call}")))
+    };
+    let bounded = |source: &Source| {
+        !BOUNDS.iter().any(|path| source.path.starts_with(path)) && !source.is_test_only()
+    };
+    let broken = peer().into_iter().filter(bounded);
+    let broken = broken.flat_map(|source| broken_lines(&source, is_bound));
+    assert_none(broken.collect(), "a duration is a limit or a setting");
+}
+
+#[test]
+fn pure_modules_do_not_wait_and_read_no_clock() {
+    let impure = |line: &str| {
+        ["async ", ".await", "Instant::now", "thread_rng", "tokio::time::sleep", "std::io::"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let is_pure = |source: &Source| {
+        let module = source.path.strip_prefix("peer/src/").unwrap_or_default();
+        let module = module.split(['/', '.']).next().unwrap_or_default();
+        PURE.contains(&module)
+    };
+    let pure: Vec<Source> = peer().into_iter().filter(is_pure).collect();
+    assert!(pure.len() >= PURE.len(), "a pure module has been renamed");
+    let broken = pure.iter().flat_map(|source| broken_lines(source, impure));
+    assert_none(broken.collect(), "a pure module decides only");
+}
+
+#[test]
+fn every_file_begins_with_what_it_is_for() {
+    let broken = all().filter(|source| !source.is_test_only() && !source.text.starts_with("//!"));
+    assert_none(broken.map(|source| source.path).collect(), "a file begins with //!");
+}
+
+#[test]
+fn nothing_is_left_undone_or_skipped() {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore")];
+    let broken = all().flat_map(|source| {
+        let lines = source.text.lines().enumerate();
+        let broken = lines.filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+        broken.map(|(index, _)| format!("{}:{}", source.path, index + 1)).collect::<Vec<_>>()
+    });
+    assert_none(broken.collect(), "no work left over, no test skipped");
+}
+
+#[test]
+fn files_are_named_for_what_they_hold() {
+    let vague = ["mod", "util", "utils", "helper", "helpers", "manager", "common", "misc"];
+    let broken = all().filter(|source| {
+        let file = source.path.rsplit('/').next().unwrap_or_default();
+        vague.contains(&file.trim_end_matches(".rs"))
+    });
+    assert_none(broken.map(|source| source.path).collect(), "a name of the vocabulary");
+}

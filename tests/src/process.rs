@@ -1,0 +1,371 @@
+//! The command under test as a process of its own: started, its log read, asked
+//! for its metrics, and ended with the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::Value;
+
+use crate::client::{self, Answer};
+use crate::metrics::Metrics;
+use crate::wait::until;
+
+/// The `node` label of every peer started here.
+pub const NODE: &str = "node-under-test";
+/// The `pod` label of every peer started here.
+pub const POD: &str = "pod-under-test";
+
+/// A command line and an environment, about to be started. Nothing is inherited
+/// from the environment of the tests.
+#[derive(Debug)]
+pub struct Launch {
+    command: Command,
+    command_line: String,
+}
+
+impl Launch {
+    /// The command at `binary`, without arguments.
+    pub fn new(binary: &str) -> Self {
+        let mut command = Command::new(binary);
+        command.env_clear().env("NODE_NAME", NODE).env("POD_NAME", POD);
+        Self { command, command_line: String::new() }
+    }
+
+    /// Adds arguments, separated by white space.
+    pub fn args(mut self, args: &str) -> Self {
+        self.command.args(args.split_whitespace());
+        self.command_line.push_str(args);
+        self.command_line.push(' ');
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary under test starts");
+        let stdout = gather(child.stdout.take().expect("stdout is piped"));
+        let stderr = gather(child.stderr.take().expect("stderr is piped"));
+        Process { child, command_line: self.command_line, stdout, stderr }
+    }
+
+    /// Starts it as a peer and waits until it is ready. The arguments given
+    /// before are those of `run`.
+    pub async fn peer(self) -> Peer {
+        let launch = self.args("--admin 127.0.0.1:0 --log-format json");
+        let process = launch.start().logged("ready").await;
+        let process = process.logged("ready").await;
+        let events = process.events();
+        let bound = |what: &str| -> Vec<SocketAddr> {
+            let listening = events
+                .iter()
+                .filter(|event| event.message() == "listening" && event.field("what") == what);
+            listening.map(|event| event.field("addr").parse().expect("addr is IP:PORT")).collect()
+        };
+        Peer {
+            listen: bound("listen").first().copied(),
+            tcp: bound("tcp"),
+            admin: *bound("admin").first().expect("the admin address is logged"),
+            process,
+        }
+    }
+}
+
+/// A running command; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    command_line: String,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Process {
+    /// What it wrote to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lines().join("\n")
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lines().join("\n")
+    }
+
+    /// The log events so far, of a process that logs JSON.
+    pub fn events(&self) -> Vec<Event> {
+        self.stderr.lines().iter().filter_map(|line| Event::parse(line)).collect()
+    }
+
+    /// Waits for an event with this message.
+    ///
+    /// # Panics
+    /// When the process ends without one.
+    pub async fn logged(mut self, message: &str) -> Self {
+        until(&format!("the log to say {message:?}"), async || {
+            if self.events().iter().any(|event| event.message() == message) {
+                return Some(());
+            }
+            if let Some(status) = self.child.try_wait().expect("own child") {
+                panic!("{:?} ended, {status}", self.command_line);
+            }
+            None
+        })
+        .await;
+        self
+    }
+
+    /// Its resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("own child, not waited for yet");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("own child, not waited for yet");
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::HUP).expect("own child, not waited for yet");
+    }
+
+    /// Waits for its end and for all of its output.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let what = format!("{:?} to end", self.command_line);
+        let status = until(&what, async || self.child.try_wait().expect("own child")).await;
+        self.stdout.join();
+        self.stderr.join();
+        status
+    }
+
+    /// Waits for its end; the exit code, stdout and stderr.
+    pub async fn output(mut self) -> (Option<i32>, String, String) {
+        let status = self.ended().await;
+        (status.code(), self.stdout(), self.stderr())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a child that has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.stdout.join();
+        self.stderr.join();
+        if std::thread::panicking() {
+            println!("--- stderr of {:?}\n{}\n---", self.command_line, self.stderr());
+        }
+    }
+}
+
+/// Lines that a thread reads from a pipe until it closes.
+#[derive(Debug)]
+struct Output {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+fn gather(pipe: impl Read + Send + 'static) -> Output {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let gathered = Arc::clone(&lines);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            gathered.lock().unwrap().push(line);
+        }
+    });
+    Output { lines, reader: Some(reader) }
+}
+
+impl Output {
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// All of it, of a process that has ended.
+    fn join(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("reading lines does not panic");
+        }
+    }
+}
+
+/// One event of a JSON log.
+#[derive(Debug, Clone)]
+pub struct Event(Value);
+
+impl Event {
+    fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok().filter(Value::is_object).map(Self)
+    }
+
+    /// What happened.
+    pub fn message(&self) -> &str {
+        self.field("message")
+    }
+
+    /// `INFO`, `WARN` and so on.
+    pub fn level(&self) -> &str {
+        self.0["level"].as_str().unwrap_or_default()
+    }
+
+    /// A field of the event as text; empty when it has none of that name.
+    pub fn field(&self, name: &str) -> &str {
+        self.0["fields"][name].as_str().unwrap_or_default()
+    }
+}
+
+/// A running peer that was ready. When dropped it is killed, and its log must
+/// hold no ERROR event and no panic.
+#[derive(Debug)]
+pub struct Peer {
+    process: Process,
+    listen: Option<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Peer {
+    /// Where it takes public traffic and connecting peers.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.expect("started with --listen")
+    }
+
+    /// Its raw TCP listeners, in the order of the arguments.
+    pub fn tcp(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// Where its admin pages are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its log events so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.process.events()
+    }
+
+    /// Its log so far, as it was written.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.signal(Signal::INT);
+    }
+
+    /// Lets it open no more than so many files in all.
+    pub fn limit_files(&self, files: u64) {
+        let pid = Pid::from_child(&self.process.child);
+        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a process of our own");
+    }
+
+    /// The memory that it has in use, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("VmRSS in kB") * 1024
+    }
+
+    /// Waits for its end; the exit code.
+    ///
+    /// # Panics
+    /// When a signal ended it.
+    pub async fn exit_code(&mut self) -> i32 {
+        let status = self.process.ended().await;
+        status.code().unwrap_or_else(|| panic!("ended by signal {:?}", status.signal()))
+    }
+
+    /// An admin page.
+    pub async fn page(&self, path: &str) -> Answer {
+        client::get(self.admin, path, "admin").await
+    }
+
+    /// Its metrics now, read strictly.
+    pub async fn metrics(&self) -> Metrics {
+        let answer = self.page("/metrics").await;
+        assert_eq!(answer.status, 200);
+        Metrics::parse(&answer.text()).expect("valid text format")
+    }
+
+    /// Waits until `holds` of its metrics.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Metrics) -> bool) -> Metrics {
+        until(what, async || Some(self.metrics().await).filter(&holds)).await
+    }
+
+    /// Waits until these names, and no others, have a live provider.
+    pub async fn serves(&self, names: &[&str]) {
+        self.until(&format!("providers of {names:?}"), |metrics| {
+            let up = |name: &str| metrics.value("ops_proxy_client_up", &[("client_name", name)]);
+            metrics.value("ops_proxy_clients_connected", &[]) == names.len() as f64
+                && names.iter().all(|name| up(name) == 1.0)
+        })
+        .await;
+    }
+
+    /// Waits until no request runs and no DATA connection is waited for.
+    pub async fn quiet(&self) -> Metrics {
+        self.until("no request", |metrics| {
+            metrics.value("ops_proxy_connections_active", &[]) == 0.0
+                && metrics.value("ops_proxy_pending_data_connections", &[]) == 0.0
+        })
+        .await
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+        self.process.stderr.join();
+        let log = self.log();
+        let errors = self.events().iter().filter(|event| event.level() == "ERROR").count();
+        assert!(errors == 0 && !log.contains("panicked at"), "errors in the log:\n{log}");
+    }
+}
