@@ -117,6 +117,7 @@ impl Connection {
             BackendKind::Mute => self.swallow().await,
             BackendKind::Resetting => self.disappoint().await,
             BackendKind::Endless => self.pour().await,
+            BackendKind::Scripted => self.recite().await,
             BackendKind::Refusing | BackendKind::Hanging => Ok(()),
         };
         // A client that went away is not the backend's business.
@@ -216,12 +217,10 @@ impl Connection {
     /// Sends back at most `limit` bytes, then says no more.
     async fn echo(&mut self, limit: u64) -> io::Result<()> {
         let mut left = limit;
+        self.pause().await;
         loop {
             let ahead = std::mem::take(&mut self.ahead);
             let now = usize::try_from(left).unwrap_or(usize::MAX).min(ahead.len());
-            if now > 0 {
-                self.pause().await;
-            }
             self.write(&ahead[..now]).await?;
             left -= now as u64;
             if left == 0 {
@@ -234,7 +233,6 @@ impl Connection {
     }
 
     async fn greet(&mut self) -> io::Result<()> {
-        self.pause().await;
         self.write(GREETING).await?;
         self.echo(u64::MAX).await
     }
@@ -244,6 +242,16 @@ impl Connection {
             self.ahead.clear();
         }
         self.stream.shutdown().await
+    }
+
+    /// Answers the first bytes with its text, whatever they are.
+    async fn recite(&mut self) -> io::Result<()> {
+        if self.more().await? > 0 {
+            self.pause().await;
+            let text = std::mem::take(&mut self.spec.says);
+            self.write(text.as_bytes()).await?;
+        }
+        self.swallow().await
     }
 
     /// Begins an answer and does not end it.

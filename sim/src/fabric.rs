@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use turmoil::net::TcpStream;
 
 use crate::fate::{Farewell, Ledger, Pair};
 use crate::tap::{Role, Tap};
@@ -23,13 +24,13 @@ pub enum HostState {
     Dark,
 }
 
-/// Why a host's streams are being dropped, when it is not their own doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dying {
-    /// The system says RST for every one of them.
-    Resetting,
-    /// Nobody says anything.
-    Silent,
+/// A host whose software is being torn down.
+#[derive(Debug)]
+pub struct Dying {
+    /// What the other ends are told.
+    farewell: Farewell,
+    /// The streams that were dropped so far.
+    buried: Vec<(u64, Pair, End, TcpStream)>,
 }
 
 /// One host.
@@ -40,7 +41,7 @@ pub struct Host {
     /// Whether it runs.
     pub state: HostState,
     /// Set while its software is being torn down.
-    pub dying: Option<Dying>,
+    dying: Option<Dying>,
 }
 
 /// Counters by which a step's effect is recognised.
@@ -127,6 +128,35 @@ fn now(tick_start: Duration) -> Duration {
     }
 }
 
+/// Held by a host's software: dropped after the host's tasks, it tells the other
+/// ends of their streams.
+#[derive(Debug)]
+pub struct Undertaker {
+    /// What all hosts share.
+    pub fabric: Fabric,
+    /// The host.
+    pub ip: IpAddr,
+}
+
+impl Drop for Undertaker {
+    fn drop(&mut self) {
+        let dying = self.fabric.state().hosts.get_mut(&self.ip).and_then(|host| host.dying.take());
+        let Some(Dying { farewell, mut buried }) = dying else { return };
+        buried.sort_by_key(|(conn, _, end, _)| (*conn, *end));
+        for (conn, pair, end, stream) in buried {
+            self.fabric.state().parted(pair, end, conn, farewell);
+            drop(stream);
+        }
+    }
+}
+
+impl Host {
+    /// A host that runs.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), state: HostState::Up, dying: None }
+    }
+}
+
 impl State {
     /// Whether the way between two hosts is cut for good.
     pub fn is_cut(&self, a: IpAddr, b: IpAddr) -> bool {
@@ -192,20 +222,41 @@ impl State {
             return;
         }
         let Some(conn) = self.ledger.id(pair) else { return };
+        let farewell = if reset { Farewell::Reset } else { Farewell::Clean };
+        self.parted(pair, end, conn, farewell);
+    }
+
+    fn parted(&mut self, pair: Pair, end: End, conn: u64, farewell: Farewell) {
         let ip = pair.addr(end).ip();
-        let dying = self.hosts.get(&ip).and_then(|host| host.dying);
-        let farewell = match dying {
-            Some(Dying::Silent) => Farewell::Nothing,
-            Some(Dying::Resetting) => Farewell::Reset,
-            None if reset => Farewell::Reset,
-            None => Farewell::Clean,
-        };
         if self.ledger.close(pair, end, farewell) {
             let what = match farewell {
                 Farewell::Reset => What::Aborted { conn, end },
                 Farewell::Clean | Farewell::Nothing => What::Closed { conn, end },
             };
             self.event(ip, what);
+        }
+    }
+
+    /// The software of a host is about to be torn down.
+    pub fn tear_down(&mut self, ip: IpAddr, farewell: Farewell) {
+        if let Some(host) = self.hosts.get_mut(&ip) {
+            host.dying = Some(Dying { farewell, buried: Vec::new() });
+        }
+    }
+
+    /// Whether streams dropped now go down with their host.
+    pub fn is_torn_down(&self, ip: IpAddr) -> bool {
+        self.hosts.get(&ip).is_some_and(|host| host.dying.is_some())
+    }
+
+    /// A stream goes down with its host. In which order tokio drops the tasks of
+    /// a runtime depends on how many there were in this process before, so the
+    /// others are told by [`Undertaker`], in an order of its own.
+    pub fn bury(&mut self, pair: Pair, end: End, stream: TcpStream) {
+        let conn = self.ledger.id(pair).unwrap_or(0);
+        let ip = pair.addr(end).ip();
+        if let Some(dying) = self.hosts.get_mut(&ip).and_then(|host| host.dying.as_mut()) {
+            dying.buried.push((conn, pair, end, stream));
         }
     }
 

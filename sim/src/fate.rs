@@ -58,6 +58,8 @@ struct Half {
     gone: bool,
     /// The other end reset the connection; its FIN, when it arrives, says so.
     reset_on_end: bool,
+    /// The other end is known to have gone: what is written now is refused.
+    deserted: bool,
     /// Nothing can be written, or not even read, any more.
     broken: Option<Broken>,
     /// What this end wrote and the other has not read, write by write.
@@ -150,6 +152,10 @@ impl Ledger {
             return Err(kind.into());
         }
         if half.unread.len() >= WINDOW_SEGMENTS || half.unread_bytes >= WINDOW_BYTES {
+            // A kernel would have sent RST for the first byte of it by now.
+            if half.deserted {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             half.writer = Some(waker.clone());
             return Ok(0);
         }
@@ -223,6 +229,7 @@ impl Ledger {
                 };
                 // A clean close only shows once something is written to it,
                 // which turmoil does by itself, unless the window is full.
+                half.deserted = true;
                 if half.reset_on_end || half.unread_bytes > 0 {
                     half.broken.get_or_insert(Broken::Writing(kind));
                     half.wake();

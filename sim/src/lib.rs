@@ -12,20 +12,26 @@
 //! | [`mesh`] | all hosts of a run, and what can be done to them |
 //! | [`client`], [`backend`] | the two ends of a request |
 //! | [`run`], [`invariants`], [`model`], [`metrics`] | playing a scenario, and what must hold meanwhile |
-//! | [`trace`], [`log`] | what happened |
+//! | [`trace`], [`log`], [`report`] | what happened |
+//! | [`explore`], [`generate`], [`shrink`], [`reached`] | random scenarios by the thousand, those that fail made small, and what was reached at all |
 
 pub mod backend;
 pub mod client;
+pub mod explore;
 pub mod fabric;
 pub mod fate;
+pub mod generate;
 pub mod invariants;
 pub mod log;
 pub mod mesh;
 pub mod metrics;
 pub mod model;
 pub mod net;
+pub mod reached;
+pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod steps;
 mod story;
 pub mod tap;

@@ -1,11 +1,15 @@
 //! The `ops-proxy-sim` command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use ops_proxy_sim::explore::{Found, Plan, explore};
 use ops_proxy_sim::run::{Options, Played, run};
 use ops_proxy_sim::scenario::Scenario;
+use ops_proxy_sim::{generate, report};
 
 /// Plays peers on a simulated network that breaks on purpose.
 #[derive(Debug, Parser)]
@@ -17,60 +21,155 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Plays scenario files and says what came of each.
+    /// Plays scenario files and says what came of each
     Run {
-        /// The scenario files.
+        /// The scenario files
         #[arg(required = true)]
         scenarios: Vec<PathBuf>,
-        /// Another seed than the scenario's own.
+        /// Another seed than the scenario's own
         #[arg(long)]
         seed: Option<u64>,
-        /// Print every event, in the order of simulated time.
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Plays random meshes, loads and faults; what fails is made small and kept
+    Explore {
+        /// So many seeds
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// At a time
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Stop after so many minutes
         #[arg(long)]
-        trace: bool,
-        /// Print the metrics and what the clients saw.
-        #[arg(long)]
-        story: bool,
+        minutes: Option<u64>,
+        /// Where failing scenarios are written
+        #[arg(long, default_value = "failures")]
+        failures: PathBuf,
+    },
+    /// Plays one scenario and shows every event
+    Replay {
+        /// The scenario file
+        scenario: PathBuf,
+    },
+    /// Prints the scenario that `explore` plays for a seed
+    Draw {
+        /// The seed
+        seed: u64,
     },
 }
 
+#[derive(Debug, Args)]
+struct Show {
+    /// Print every event, in the order of simulated time
+    #[arg(long)]
+    trace: bool,
+    /// Print the metrics and what the clients saw
+    #[arg(long)]
+    story: bool,
+    /// Write a page with a sequence diagram and plots
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+/// A scenario file that cannot be run, as a wrong configuration of the peer.
+const BAD_SCENARIO: u8 = 2;
+
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { scenarios, seed, trace, story } => {
-            let mut worst = ExitCode::SUCCESS;
-            for path in scenarios {
-                match Scenario::load(&path) {
-                    Ok(scenario) => {
-                        let played = run(&scenario, &Options { seed, record: trace });
-                        tell(&path, &played, story);
-                        if played.failure.is_some() {
-                            worst = ExitCode::FAILURE;
-                        }
-                    }
-                    Err(error) => {
-                        eprintln!("{error}");
-                        return ExitCode::from(2);
-                    }
-                }
-            }
-            worst
+        Command::Run { scenarios, seed, show } => play_all(&scenarios, seed, &show),
+        Command::Replay { scenario } => {
+            play_all(&[scenario], None, &Show { trace: true, story: false, report: None })
+        }
+        Command::Explore { seeds, from, jobs, minutes, failures } => {
+            let at_most = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+            search(&Plan { from, seeds, jobs, at_most, failures: Some(failures) })
+        }
+        Command::Draw { seed } => {
+            print!("{}", generate::scenario(seed).to_toml());
+            ExitCode::SUCCESS
         }
     }
 }
 
-fn tell(path: &std::path::Path, played: &Played, story: bool) {
-    for event in &played.events {
+fn play_all(scenarios: &[PathBuf], seed: Option<u64>, show: &Show) -> ExitCode {
+    let mut worst = ExitCode::SUCCESS;
+    for path in scenarios {
+        let scenario = match Scenario::load(path) {
+            Ok(scenario) => scenario,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(BAD_SCENARIO);
+            }
+        };
+        let record = show.trace || show.report.is_some();
+        let played = run(&scenario, &Options { seed, record });
+        tell(path, &played, show);
+        if let Some(file) = &show.report
+            && let Err(error) = std::fs::write(file, report::page(&scenario, &played))
+        {
+            eprintln!("{}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+        if played.failure.is_some() {
+            worst = ExitCode::FAILURE;
+        }
+    }
+    worst
+}
+
+fn tell(path: &Path, played: &Played, show: &Show) {
+    for event in played.events.iter().filter(|_| show.trace) {
         println!("{event}");
     }
-    if story {
+    if show.story {
         print!("{}", played.story());
     }
     let verdict = played.failure.as_deref().unwrap_or("ok");
     let lasted = humantime::format_duration(played.lasted);
-    println!(
-        "{}: seed {}, {lasted}, hash {:016x}: {verdict}",
-        path.display(),
-        played.seed,
-        played.hash
-    );
+    let Played { seed, hash, .. } = played;
+    println!("{}: seed {seed}, {lasted}, hash {hash:016x}: {verdict}", path.display());
+}
+
+fn search(plan: &Plan) -> ExitCode {
+    let told = AtomicU64::new(0);
+    let found = explore(plan, |found, elapsed| {
+        let second = elapsed.as_secs();
+        if told.fetch_max(second, Relaxed) < second {
+            eprint!("\r{}", summary(found, elapsed));
+        }
+        told.fetch_max(second, Relaxed);
+    });
+    eprintln!();
+    for (what, count) in found.reached.iter() {
+        println!("{count:>9}  {what}");
+    }
+    for what in found.reached.missing() {
+        println!("    never  {what}");
+    }
+    for failure in &found.failures {
+        println!("\nseed {}: {}", failure.seed, failure.what);
+        match &failure.file {
+            Some(file) => println!("replay: ops-proxy-sim replay {}", file.display()),
+            None => print!("{}", failure.scenario.to_toml()),
+        }
+    }
+    if !found.more_failures.is_empty() {
+        println!("\nalso failing: {:?}", found.more_failures);
+    }
+    if found.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn summary(found: &Found, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    format!(
+        "{} runs, {:.1}/s, {:.0} simulated seconds a second, {} failing ",
+        found.runs,
+        found.runs as f64 / seconds,
+        found.simulated.as_secs_f64() / seconds,
+        found.failures.len() + found.more_failures.len(),
+    )
 }

@@ -13,7 +13,8 @@ use turmoil::{Protocol, Segment, Sim};
 use crate::backend::{Backend, Temper};
 use crate::client::raw::{self, Heard, Say};
 use crate::client::{Client, Order, Orders, Outcomes};
-use crate::fabric::{Dying, Fabric, Host, HostState, way};
+use crate::fabric::{Fabric, Host, HostState, Undertaker, way};
+use crate::fate::Farewell;
 use crate::metrics::Exported;
 use crate::net::SimNet;
 use crate::scenario::{BackendSpec, Scenario};
@@ -135,8 +136,7 @@ impl Mesh {
         self.ips.insert(name.to_owned(), ip);
         let mut state = self.fabric.state();
         state.names.insert(name.to_owned(), ip);
-        let host = Host { name: name.to_owned(), state: HostState::Up, dying: None };
-        state.hosts.insert(ip, host);
+        state.hosts.insert(ip, Host::new(name));
     }
 
     fn net(&self, name: &str, seed: u64) -> impl Fn(u64) -> SimNet + use<> {
@@ -155,7 +155,9 @@ impl Mesh {
             slot.leaving.set(false);
             let (net, config) = (net(slot.starts.get()), config.clone());
             let (slot, fabric) = (slot.clone(), fabric.clone());
+            let undertaker = Undertaker { fabric: fabric.clone(), ip };
             async move {
+                let _undertaker = undertaker;
                 let peer = Peer::start(config, net).await?;
                 *slot.handle.borrow_mut() = Some(peer.handle());
                 peer.run().await;
@@ -169,18 +171,24 @@ impl Mesh {
     fn add_backend(&mut self, name: &str, spec: BackendSpec, seed: u64) {
         let temper = Rc::new(Temper::new(spec));
         self.tempers.insert(name.to_owned(), temper.clone());
-        let (net, fabric) = (self.net(name, seed), self.fabric.clone());
+        let (net, fabric, ip) = (self.net(name, seed), self.fabric.clone(), self.ips[name]);
         self.sim.host(name, move || {
-            Backend { temper: temper.clone(), net: net(0), fabric: fabric.clone() }.run()
+            let undertaker = Undertaker { fabric: fabric.clone(), ip };
+            let backend = Backend { temper: temper.clone(), net: net(0), fabric: fabric.clone() };
+            async move {
+                let _undertaker = undertaker;
+                backend.run().await
+            }
         });
     }
 
     fn add_client(&mut self, name: &str, seed: u64) {
         let orders = Rc::new(Orders::default());
         self.clients.insert(name.to_owned(), orders.clone());
-        let (net, fabric) = (self.net(name, seed), self.fabric.clone());
+        let (net, fabric, ip) = (self.net(name, seed), self.fabric.clone(), self.ips[name]);
         let (outcomes, name) = (self.outcomes.clone(), Rc::<str>::from(name));
         self.sim.host(&*name.clone(), move || {
+            let undertaker = Undertaker { fabric: fabric.clone(), ip };
             let client = Client {
                 name: name.clone(),
                 net: net(0),
@@ -188,7 +196,10 @@ impl Mesh {
                 orders: orders.clone(),
                 outcomes: outcomes.clone(),
             };
-            client.run()
+            async move {
+                let _undertaker = undertaker;
+                client.run().await
+            }
         });
     }
 
@@ -329,6 +340,19 @@ impl Mesh {
         self.sim.set_link_latency(self.ip(a), self.ip(b), latency);
     }
 
+    /// Every way takes as long as at the start.
+    pub fn reset_latencies(&mut self) {
+        let network = &self.scenario.network;
+        let most = network.latency_max.unwrap_or(network.latency).0;
+        let ips: Vec<IpAddr> = self.ips.values().copied().collect();
+        for (index, a) in ips.iter().enumerate() {
+            for b in &ips[index + 1..] {
+                self.sim.set_link_latency(*a, *b, network.latency.0);
+                self.sim.set_link_max_message_latency(*a, *b, most);
+            }
+        }
+    }
+
     /// Whether everything between `a` and `b` waits.
     pub fn is_held(&self, a: &str, b: &str) -> bool {
         self.ways.get(&way(self.ip(a), self.ip(b))) == Some(&Way::Held)
@@ -383,22 +407,21 @@ impl Mesh {
         }
         let ip = self.ip(host);
         let others: Vec<IpAddr> = self.ips.values().copied().filter(|other| *other != ip).collect();
-        let dying = match how {
-            How::Reset => Some(Dying::Resetting),
-            How::Silent => Some(Dying::Silent),
-            How::End => None,
+        let farewell = match how {
+            How::Reset => Farewell::Reset,
+            How::Silent => Farewell::Nothing,
+            How::End => Farewell::Clean,
         };
         if how == How::Silent {
             others.iter().for_each(|other| self.sim.partition(ip, *other));
             let noticed = self.now() + self.scenario.network.notices_cut_after.0;
             self.fabric.state().ledger.doom(noticed, |a, b| a == ip || b == ip);
         }
-        self.fabric.state().hosts.get_mut(&ip).expect("it is a host").dying = dying;
+        self.fabric.state().tear_down(ip, farewell);
         if let Some(slot) = self.peers.get(host) {
             slot.handle.take();
         }
         self.sim.crash(ip);
-        self.fabric.state().hosts.get_mut(&ip).expect("it is a host").dying = None;
         self.set_state(host, if how == How::Silent { HostState::Dark } else { HostState::Down });
         if how == How::Silent {
             for other in others {

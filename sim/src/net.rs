@@ -55,13 +55,10 @@ impl SimNet {
         }
         loop {
             self.wait_for_way(addr.ip()).await?;
-            let dialled = Dialling(Some(Box::pin(TcpStream::connect(addr)))).await;
-            match dialled {
-                Ok(inner) => {
-                    let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
-                    let fabric = self.fabric.clone();
-                    return Ok(SimStream { inner, fabric, pair, end: End::Dialler, ended: false });
-                }
+            let connecting: Connecting = Box::pin(TcpStream::connect(addr));
+            let dialled = Dialling { connecting: Some(connecting), fabric: self.fabric.clone() };
+            match dialled.await {
+                Ok(stream) => return Ok(stream),
                 // A SYN lost to a cut is sent again, by a kernel.
                 Err(_) if self.fabric.state().is_cut(self.ip, addr.ip()) => {}
                 Err(error) => return Err(error),
@@ -99,25 +96,34 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// A dial that may be abandoned: if it was accepted in the meantime, the stream
 /// is closed, where turmoil would leave the other side with it for ever.
-struct Dialling(Option<Connecting>);
+struct Dialling {
+    connecting: Option<Connecting>,
+    fabric: Fabric,
+}
+
+impl Dialling {
+    fn poll_dialled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<SimStream>> {
+        let connecting = self.connecting.as_mut().expect("not polled again after it was ready");
+        let result = ready!(connecting.as_mut().poll(cx));
+        self.connecting = None;
+        let inner = result?;
+        let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
+        Poll::Ready(Ok(SimStream::new(inner, &self.fabric, pair, End::Dialler)))
+    }
+}
 
 impl Future for Dialling {
-    type Output = io::Result<TcpStream>;
+    type Output = io::Result<SimStream>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let connecting = self.0.as_mut().expect("not polled again after it was ready");
-        let result = ready!(connecting.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(result)
+        self.poll_dialled(cx)
     }
 }
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        if let Some(mut connecting) = self.0.take()
-            && turmoil::in_simulation()
-        {
-            let _ = connecting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if self.connecting.is_some() && turmoil::in_simulation() {
+            let _ = self.poll_dialled(&mut Context::from_waker(Waker::noop()));
         }
     }
 }
@@ -185,8 +191,7 @@ impl Listener for SimListener {
         let (inner, source) = self.inner.accept().await?;
         let pair = Pair { dialler: source, acceptor: inner.local_addr()? };
         self.fabric.state().accepted(pair);
-        let fabric = self.fabric.clone();
-        Ok((SimStream { inner, fabric, pair, end: End::Acceptor, ended: false }, source))
+        Ok((SimStream::new(inner, &self.fabric, pair, End::Acceptor), source))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -197,7 +202,8 @@ impl Listener for SimListener {
 /// One end of a connection on the simulated network.
 #[derive(Debug)]
 pub struct SimStream {
-    inner: TcpStream,
+    /// Taken when this is dropped, and never before.
+    inner: Option<TcpStream>,
     fabric: Fabric,
     pair: Pair,
     end: End,
@@ -206,6 +212,14 @@ pub struct SimStream {
 }
 
 impl SimStream {
+    fn new(inner: TcpStream, fabric: &Fabric, pair: Pair, end: End) -> Self {
+        Self { inner: Some(inner), fabric: fabric.clone(), pair, end, ended: false }
+    }
+
+    fn inner(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.inner.as_mut().expect("it is taken when this is dropped"))
+    }
+
     fn failed(&self, error: io::Error) -> io::Error {
         let mut state = self.fabric.state();
         if let Some(conn) = state.ledger.id(self.pair) {
@@ -250,8 +264,7 @@ impl AsyncRead for SimStream {
         let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
         alive.map_err(|error| self.failed(error))?;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))
-            .map_err(|error| self.failed(error))?;
+        ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
     }
@@ -269,8 +282,8 @@ impl AsyncWrite for SimStream {
             return Poll::Pending;
         }
         let bytes = &bytes[..bytes.len().min(room)];
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))
-            .map_err(|error| self.failed(error))?;
+        let written =
+            ready!(self.inner().poll_write(cx, bytes)).map_err(|error| self.failed(error))?;
         self.fabric.state().wrote(self.pair, self.end, &bytes[..written]);
         Poll::Ready(Ok(written))
     }
@@ -280,7 +293,7 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.inner).poll_shutdown(cx)) {
+        match ready!(self.inner().poll_shutdown(cx)) {
             // Shutting down twice is fine on real sockets.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
             Err(error) => return Poll::Ready(Err(self.failed(error))),
@@ -297,6 +310,13 @@ impl AsyncWrite for SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.fabric.state().closed(self.pair, self.end, false);
+        let Some(inner) = self.inner.take() else { return };
+        let mut state = self.fabric.state();
+        if state.is_torn_down(self.ip()) {
+            return state.bury(self.pair, self.end, inner);
+        }
+        state.closed(self.pair, self.end, false);
+        drop(state);
+        drop(inner);
     }
 }

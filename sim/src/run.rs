@@ -5,15 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ops_proxy::metrics::{NameRow, Snapshot};
 use tracing::Dispatch;
 
 use crate::client::Outcome;
 use crate::client::raw::Heard;
 use crate::fabric::Fabric;
-use crate::invariants::{Invariants, check_outcome, is_quiet};
+use crate::invariants::{Invariants, check_bytes, check_outcome, is_quiet};
 use crate::log::Log;
 use crate::mesh::{Kept, Mesh};
-use crate::model::{Truth, names_at};
+use crate::model::names_to_come;
+use crate::reached::Reached;
 use crate::scenario::{BackendKind, Scenario};
 use crate::steps::{Effect, How, Request, Via};
 use crate::trace::{Event, What};
@@ -24,6 +26,12 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// After all peers have ended, every connection must be closed within this time.
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the last steps do must show within this time.
+const EFFECTS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Time between two samples of a recorded run.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// How to run.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +61,46 @@ pub struct Played {
     pub raws: Vec<(String, Heard)>,
     /// What happened, if recorded.
     pub events: Vec<Event>,
+    /// Some metrics over time, if recorded.
+    pub samples: Vec<Sample>,
+    /// How often each kind of state was reached.
+    pub reached: Reached,
+}
+
+/// Some metrics of one listening peer at one moment, all names together.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// When.
+    pub at: Duration,
+    /// The peer.
+    pub peer: String,
+    /// What [`Sample::METRICS`] names, in that order.
+    pub values: [u64; Sample::METRICS.len()],
+}
+
+impl Sample {
+    /// What is sampled.
+    pub const METRICS: [&str; 6] = [
+        "clients_connected",
+        "connections_active",
+        "pending_data_connections",
+        "requests_total",
+        "requests_failed_total",
+        "connections_bytes_rx_total",
+    ];
+
+    fn take(at: Duration, peer: &str, snapshot: &Snapshot) -> Self {
+        let sum = |of: fn(&NameRow) -> u64| snapshot.names.iter().map(of).sum();
+        let values = [
+            sum(|row| u64::from(!row.providers.is_empty())),
+            sum(|row| row.counts.active),
+            snapshot.pending,
+            sum(|row| row.counts.requests_in_all().0),
+            sum(|row| row.counts.requests_in_all().2),
+            sum(|row| row.counts.bytes_rx),
+        ];
+        Self { at, peer: peer.to_owned(), values }
+    }
 }
 
 /// Plays a scenario that was [loaded](Scenario::load), and so checked.
@@ -69,6 +117,9 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         kept: Vec::new(),
         outcomes: Vec::new(),
         raws: Vec::new(),
+        samples: Vec::new(),
+        reached: Reached::default(),
+        record: options.record,
     };
     let played = tracing::dispatcher::with_default(&Dispatch::new(log), || {
         catch_unwind(AssertUnwindSafe(|| player.play()))
@@ -87,6 +138,8 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         outcomes: player.outcomes,
         raws: player.raws,
         events: state.trace.take_events(),
+        samples: player.samples,
+        reached: player.reached,
     }
 }
 
@@ -104,6 +157,9 @@ struct Player {
     kept: Vec<Kept>,
     outcomes: Vec<Outcome>,
     raws: Vec<(String, Heard)>,
+    samples: Vec<Sample>,
+    reached: Reached,
+    record: bool,
 }
 
 /// One run's mesh and its watchers.
@@ -111,8 +167,10 @@ struct Stage {
     mesh: Mesh,
     invariants: Invariants,
     /// Effects that were not seen yet, each with its step.
-    effects: Vec<(String, Watch)>,
+    effects: Vec<(String, String, Watch)>,
     log: Arc<Log>,
+    /// Metrics over time, if this run is recorded.
+    samples: Option<Vec<Sample>>,
 }
 
 type Watch = Box<dyn FnMut(&Mesh) -> bool>;
@@ -121,9 +179,24 @@ impl Stage {
     fn tick(&mut self) -> Result<(), String> {
         self.mesh.step()?;
         let mesh = &self.mesh;
-        self.effects.retain_mut(|(_, seen)| !seen(mesh));
-        self.invariants.check(mesh)?;
+        self.effects.retain_mut(|(_, _, seen)| !seen(mesh));
+        self.sample();
+        self.invariants.check(&self.mesh)?;
         self.log.take_errors().into_iter().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn sample(&mut self) {
+        let now = self.mesh.now();
+        let Some(samples) = &mut self.samples else { return };
+        if samples.last().is_some_and(|last| now < last.at + SAMPLE_EVERY) {
+            return;
+        }
+        let listening = self.mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some());
+        for (host, _) in listening {
+            if let Some(handle) = self.mesh.peer(host) {
+                samples.push(Sample::take(now, host, &handle.snapshot()));
+            }
+        }
     }
 
     /// Ticks until `done`, for at most `within`.
@@ -150,8 +223,10 @@ impl Player {
     fn play(&mut self) -> Result<(), String> {
         let mesh = Mesh::new(self.scenario.clone(), self.seed, self.fabric.clone());
         let (invariants, log) = (Invariants::default(), self.log.clone());
-        let mut stage = Stage { mesh, invariants, effects: Vec::new(), log };
+        let samples = self.record.then(Vec::new);
+        let mut stage = Stage { mesh, invariants, effects: Vec::new(), log, samples };
         let result = self.perform(&mut stage);
+        self.samples = stage.samples.take().unwrap_or_default();
         self.lasted = stage.mesh.now();
         if self.kept.is_empty() {
             self.keep(&stage);
@@ -169,14 +244,23 @@ impl Player {
     fn perform(&mut self, stage: &mut Stage) -> Result<(), String> {
         self.timeline(stage)?;
         let quiet_within = self.scenario.network.quiet_within.0;
+        let began = stage.mesh.now();
         stage.until(quiet_within, "all requests over and all gauges 0", |stage| {
-            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+            let effects_may_come =
+                !stage.effects.is_empty() && stage.mesh.now() - began < EFFECTS_WITHIN;
+            stage.mesh.all_asked() && is_quiet(&stage.mesh) && !effects_may_come
         })?;
         stage.mesh.keep_metrics("end");
         self.keep(stage);
+        self.reached.outcomes(&self.outcomes);
+        self.reached.metrics(&stage.mesh);
         self.check_outcomes()?;
-        if let Some((step, _)) = stage.effects.first() {
-            return Err(format!("without effect: {step}"));
+        check_bytes(&stage.mesh, &self.outcomes)?;
+        for (kind, step, _) in &stage.effects {
+            if self.scenario.faults_must_bite {
+                return Err(format!("without effect: {step}"));
+            }
+            self.reached.add("toothless step", kind);
         }
         self.close_raws(stage)?;
         if self.scenario.network.heals {
@@ -202,10 +286,15 @@ impl Player {
             let action = step.kind();
             let title = format!("step {number}, {}", action.title());
             self.fabric.state().note(What::Step { number, title: action.title() });
-            let begun = action.begin(&mut stage.mesh, number);
-            match begun.map_err(|error| format!("{title}: {error}"))? {
-                Effect::Had => {}
-                Effect::Watch(seen) => stage.effects.push((title.clone(), seen)),
+            let kind = step.action().map_or("", |(kind, _)| kind);
+            self.reached.add("step", kind);
+            match action.begin(&mut stage.mesh, number) {
+                Ok(Effect::Had) => {}
+                Ok(Effect::Watch(seen)) => {
+                    stage.effects.push((kind.to_owned(), title.clone(), seen))
+                }
+                Err(_) if !scenario.faults_must_bite => self.reached.add("impossible step", kind),
+                Err(error) => return Err(format!("{title}: {error}")),
             }
             let done = |stage: &Stage| {
                 let waited = stage.mesh.now() - began;
@@ -235,7 +324,7 @@ impl Player {
     /// Raw connections go, and then nothing may be open but links.
     fn close_raws(&self, stage: &mut Stage) -> Result<(), String> {
         for (conn, heard) in stage.mesh.raws() {
-            if heard.open {
+            if heard.ended.is_none() {
                 let close = crate::client::raw::Say::Close(crate::steps::Close::End);
                 stage.mesh.say_raw(&conn, close)?;
             }
@@ -272,7 +361,9 @@ impl Player {
         let Some(client) = self.scenario.clients.first() else { return probes };
         for (host, peer) in &self.scenario.peers {
             let Some(port) = peer.listen else { continue };
-            for name in names_at(&stage.mesh, host).into_iter().filter(|name| !name.contains('*')) {
+            for name in
+                names_to_come(&stage.mesh, host).into_iter().filter(|name| !name.contains('*'))
+            {
                 if let Some(via) = stage.mesh.answers_by(&name) {
                     probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
                 }
@@ -299,10 +390,9 @@ fn all_up(stage: &Stage) -> bool {
     mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some()).all(|(host, _)| {
         let Some(handle) = mesh.peer(host) else { return false };
         let snapshot = handle.snapshot();
-        names_at(mesh, host).iter().all(|name| {
+        names_to_come(mesh, host).iter().all(|name| {
             let row = snapshot.names.iter().find(|row| row.name == *name);
             row.is_some_and(|row| !row.providers.is_empty())
-                || stage.invariants.model().truth(mesh, host, name) == Truth::Down
         })
     })
 }
@@ -321,7 +411,11 @@ impl Mesh {
             if !self.is_running(&host) {
                 self.restart(&host);
             }
+            if self.host_of(&host).is_none() {
+                self.set_name(&host, Some(&host));
+            }
         }
+        self.reset_latencies();
     }
 
     /// How a request for this name can succeed at every one of its providers;

@@ -33,6 +33,9 @@ pub struct Scenario {
     /// Where all randomness of the run comes from.
     #[serde(default)]
     pub seed: u64,
+    /// A fault without any effect fails the run.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub faults_must_bite: bool,
     /// What holds for the whole network.
     #[serde(default)]
     pub network: Network,
@@ -48,6 +51,10 @@ pub struct Scenario {
     /// What happens, in order.
     #[serde(default)]
     pub steps: Vec<Spanned<Step>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What holds for the whole network.

@@ -82,7 +82,8 @@ impl<'a> Hand<'a> {
             Via::Tls => {
                 let mut random = [0; 32];
                 Pattern(self.seed).fill(0, &mut random);
-                self.talk(client_hello(&self.request.name, &random)).await
+                let padding = self.request.padding.map_or(0, |padding| padding.0 as usize);
+                self.talk(client_hello(&self.request.name, &random, padding)).await
             }
             Via::Tcp => self.talk(Vec::new()).await,
         }
@@ -154,21 +155,17 @@ impl<'a> Hand<'a> {
             if half_close { self.writer.finish().await } else { Ok(()) }
         };
         let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);
-        let hearing = hear(&mut self.reader, progress, &opening, pattern, expected, abort_after);
-        let end = both(sending, hearing).await?;
-        if half_close && end == Ending::Whole {
-            return self.expect_end().await;
-        }
-        Ok(end)
-    }
-
-    /// After everything came, nothing more may.
-    async fn expect_end(&mut self) -> Result<Ending, Ending> {
-        let mut byte = [0];
-        match self.reader.read(&mut byte).await.map_err(failed)? {
-            0 => Ok(Ending::Whole),
-            _ => Err(Ending::Corrupt("bytes after the end".to_owned())),
-        }
+        let reader = &mut self.reader;
+        let hearing = async {
+            let end = hear(reader, progress, &opening, pattern, expected, abort_after).await?;
+            // After everything came, nothing more may.
+            let mut byte = [0];
+            if half_close && reader.read(&mut byte).await.map_err(failed)? > 0 {
+                return Err(Ending::Corrupt("bytes after the end".to_owned()));
+            }
+            Ok(end)
+        };
+        both(sending, hearing).await
     }
 
     async fn head(&mut self) -> Result<(u16, u64), Ending> {
