@@ -49,21 +49,12 @@ pub struct Forwards {
     tallies: BTreeMap<Key, Tally>,
     /// The link and the public client of every FORWARD.
     asked_for: BTreeSet<(u64, SocketAddr)>,
+    twice: Option<String>,
 }
 
 impl Forwards {
     /// One end of connection `conn` wrote `bytes`, which ended these lines.
-    ///
-    /// # Errors
-    /// A listening peer asked one peer twice for the same request.
-    pub fn wrote(
-        &mut self,
-        conn: u64,
-        pair: Pair,
-        end: End,
-        bytes: usize,
-        lines: &[String],
-    ) -> Result<(), String> {
+    pub fn wrote(&mut self, conn: u64, pair: Pair, end: End, bytes: usize, lines: &[String]) {
         if end == End::Dialler {
             self.links.entry(conn).or_default().written += bytes as u64;
         }
@@ -74,7 +65,7 @@ impl Forwards {
                     let asked = pair.dialler.ip();
                     self.by_id.insert(id, Forward { key, conn, asked, answered: false });
                     if !self.asked_for.insert((conn, source)) {
-                        return Err(format!("one peer was asked twice for one request: {line}"));
+                        self.twice.get_or_insert_with(|| line.clone());
                     }
                 }
                 (Ok(Line::Data(id)), End::Dialler) => self.answer(id, pair.dialler.ip()),
@@ -85,7 +76,12 @@ impl Forwards {
                 _ => {}
             }
         }
-        Ok(())
+    }
+
+    /// A FORWARD by which a peer was asked a second time for the same public
+    /// client, if there was one. That client may be whom a trusted proxy says.
+    pub fn twice(&self) -> Option<&str> {
+        self.twice.as_deref()
     }
 
     /// One end of a connection has read `bytes`.
