@@ -122,3 +122,62 @@ impl Forwards {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    /// Host `dialler` has dialled host 1.
+    fn pair(dialler: u8) -> Pair {
+        let addr = |host, port| SocketAddr::from(([10, 0, 0, host], port));
+        Pair { dialler: addr(dialler, 50_000), acceptor: addr(1, 8080) }
+    }
+
+    /// Host 1 has asked host 2, on connection 1.
+    fn one_asked() -> Forwards {
+        let mut forwards = Forwards::default();
+        let line = format!("FORWARD:{ID}:app:10.0.0.9:1");
+        forwards.wrote(1, pair(2), End::Acceptor, line.len() + 1, &[line]);
+        forwards
+    }
+
+    fn tally(forwards: &Forwards) -> (u64, u64) {
+        let tally = forwards.tally(pair(2).acceptor.ip(), "app");
+        (tally.answered, tally.refused)
+    }
+
+    #[test]
+    fn only_the_peer_that_was_asked_answers_and_once() {
+        let mut forwards = one_asked();
+        let data = [format!("DATA:{ID}")];
+        forwards.wrote(2, pair(3), End::Dialler, 38, &data);
+        assert_eq!(tally(&forwards), (0, 0), "a foreign one");
+        forwards.wrote(3, pair(2), End::Dialler, 38, &data);
+        forwards.wrote(4, pair(2), End::Dialler, 38, &data);
+        assert_eq!(tally(&forwards), (1, 0));
+    }
+
+    #[test]
+    fn a_fail_counts_once_it_was_read_whole() {
+        let mut forwards = one_asked();
+        let fail = [format!("FAIL:{ID}:backend_refused")];
+        forwards.wrote(1, pair(2), End::Dialler, 54, &fail);
+        forwards.read(1, End::Acceptor, 53);
+        assert_eq!(tally(&forwards), (0, 0));
+        forwards.read(1, End::Acceptor, 1);
+        assert_eq!(tally(&forwards), (0, 1));
+        forwards.forget(pair(2).acceptor.ip(), |_| false);
+        assert_eq!(tally(&forwards), (0, 0));
+    }
+
+    #[test]
+    fn asking_one_peer_twice_for_one_client_is_noticed() {
+        let mut forwards = one_asked();
+        assert_eq!(forwards.twice(), None);
+        let again = format!("FORWARD:{}:app:10.0.0.9:1", ID.replace('0', "f"));
+        forwards.wrote(1, pair(2), End::Acceptor, again.len() + 1, std::slice::from_ref(&again));
+        assert_eq!(forwards.twice(), Some(again.as_str()));
+    }
+}
