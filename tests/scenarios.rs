@@ -5,6 +5,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ops_proxy_sim::explore::{Failure, Plan, explore};
 use ops_proxy_sim::run::{Options, run};
 use ops_proxy_sim::scenario::Scenario;
 
@@ -72,6 +73,17 @@ fn every_scenario_reads_back_what_it_writes() {
         let again = Scenario::parse("written", &text).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(again.to_toml(), text, "{}", file.display());
     }
+}
+
+#[test]
+fn two_hundred_random_meshes_keep_every_promise() {
+    let plan = Plan { from: 1, seeds: 200, jobs: THREADS, at_most: None, failures: None };
+    let found = explore(&plan, |_, _| ());
+    for Failure { seed, what, scenario, .. } in &found.failures {
+        eprintln!("seed {seed}: {what}\nmade small:\n{}", scenario.to_toml());
+    }
+    assert!(found.failures.is_empty(), "see above, and `ops-proxy-sim explore --from SEED`");
+    assert_eq!(found.runs, 200);
 }
 
 /// What a mistake in a scenario file is answered with.

@@ -117,6 +117,7 @@ impl Connection {
             BackendKind::Mute => self.swallow().await,
             BackendKind::Resetting => self.disappoint().await,
             BackendKind::Endless => self.pour().await,
+            BackendKind::Scripted => self.recite().await,
             BackendKind::Refusing | BackendKind::Hanging => Ok(()),
         };
         // A client that went away is not the backend's business.
@@ -241,6 +242,16 @@ impl Connection {
             self.ahead.clear();
         }
         self.stream.shutdown().await
+    }
+
+    /// Answers the first bytes with its text, whatever they are.
+    async fn recite(&mut self) -> io::Result<()> {
+        if self.more().await? > 0 {
+            self.pause().await;
+            let text = std::mem::take(&mut self.spec.says);
+            self.write(text.as_bytes()).await?;
+        }
+        self.swallow().await
     }
 
     /// Begins an answer and does not end it.

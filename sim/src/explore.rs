@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 use crate::generate;
@@ -98,6 +98,7 @@ fn lock(found: &Mutex<Found>) -> std::sync::MutexGuard<'_, Found> {
 }
 
 fn play(seed: u64, plan: &Plan, found: &Mutex<Found>) {
+    LAST_PANIC.with(|last| *last.borrow_mut() = Some(String::new()));
     let scenario = generate::scenario(seed);
     let mut played = run(&scenario, &Options::default());
     if played.failure.is_none() && seed % TWICE_EVERY == 0 {
@@ -130,12 +131,7 @@ fn play(seed: u64, plan: &Plan, found: &Mutex<Found>) {
 }
 
 /// Writes a failing scenario with what its run did, and how to see it again.
-fn write_down(
-    folder: &Path,
-    seed: u64,
-    what: &str,
-    scenario: &Scenario,
-) -> io::Result<PathBuf> {
+fn write_down(folder: &Path, seed: u64, what: &str, scenario: &Scenario) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let file = folder.join(format!("seed-{seed}.toml"));
     let played: Played = run(scenario, &Options { seed: None, record: true });
@@ -166,18 +162,29 @@ impl Clock {
 }
 
 thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What the last panic of this thread said, while it plays seeds.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// A panic within a run is a finding, told with it, not printed at once.
 fn quiet_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        LAST_PANIC.with(|last| *last.borrow_mut() = info.to_string());
-    }));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let playing = LAST_PANIC.with(|last| {
+                let mut last = last.borrow_mut();
+                last.as_mut().map(|last| *last = info.to_string()).is_some()
+            });
+            if !playing {
+                others(info);
+            }
+        }));
+    });
 }
 
 /// turmoil only says that some task panicked; the hook knows how.
 fn with_panic(what: String) -> String {
-    let last = LAST_PANIC.with(|last| std::mem::take(&mut *last.borrow_mut()));
+    let last = LAST_PANIC.with(|last| last.borrow().clone().unwrap_or_default());
     if last.is_empty() || !what.contains("panic") { what } else { format!("{what}: {last}") }
 }

@@ -62,6 +62,7 @@ pub fn scenario(seed: u64) -> Scenario {
     mesh::draw(&mut draw, &mut scenario);
     let mut steps = work::draw(&mut draw, &scenario);
     steps.extend(faults::draw(&mut draw, &scenario));
+    work::grow_patient(&mut steps);
     steps.sort_by_key(|step: &Step| step.at);
     // Places in a file come with the file.
     scenario.steps = steps.into_iter().map(|step| toml::Spanned::new(0..0, step)).collect();

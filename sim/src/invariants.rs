@@ -325,7 +325,10 @@ pub fn check_bytes(mesh: &Mesh, outcomes: &[Outcome]) -> Result<(), String> {
         }
     }
     for ((host, name), received) in received {
-        let once = mesh.scenario().peers.contains_key(host) && mesh.starts(host) == 1;
+        // The counters of a name go when it is forgotten.
+        let spec = mesh.scenario().peers.get(host);
+        let keeps = spec.is_some_and(|peer| peer.name_retention.is_none());
+        let once = keeps && mesh.starts(host) == 1;
         let Some(handle) = mesh.peer(host).filter(|_| once) else { continue };
         let snapshot = handle.snapshot();
         let Some(row) = snapshot.names.iter().find(|row| row.name == name) else { continue };

@@ -16,8 +16,8 @@
 
 pub mod backend;
 pub mod client;
-pub mod fabric;
 pub mod explore;
+pub mod fabric;
 pub mod fate;
 pub mod forwards;
 pub mod generate;

@@ -341,6 +341,19 @@ impl Mesh {
         self.sim.set_link_latency(self.ip(a), self.ip(b), latency);
     }
 
+    /// Every way takes as long as at the start.
+    pub fn reset_latencies(&mut self) {
+        let network = &self.scenario.network;
+        let most = network.latency_max.unwrap_or(network.latency).0;
+        let ips: Vec<IpAddr> = self.ips.values().copied().collect();
+        for (index, a) in ips.iter().enumerate() {
+            for b in &ips[index + 1..] {
+                self.sim.set_link_latency(*a, *b, network.latency.0);
+                self.sim.set_link_max_message_latency(*a, *b, most);
+            }
+        }
+    }
+
     /// Whether everything between `a` and `b` waits.
     pub fn is_held(&self, a: &str, b: &str) -> bool {
         self.ways.get(&way(self.ip(a), self.ip(b))) == Some(&Way::Held)

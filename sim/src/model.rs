@@ -100,7 +100,8 @@ impl Model {
             return Truth::Up;
         }
         // A raw connection may have registered anything.
-        let strangers = mesh.scenario().steps().any(|step| step.raw.is_some());
+        let raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
+        let strangers = raws.into_iter().any(|raw| raw.send.contains("REGISTER"));
         let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
         if possible.next().is_none() && !strangers && impossible.all(|(_, s)| for_long(s, timeout))
@@ -111,9 +112,15 @@ impl Model {
     }
 }
 
-/// The names that a listening peer shall serve in the end.
-pub fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
+/// The names that a listening peer shall serve.
+fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
     wanted(mesh).into_iter().filter(|one| one.listening == host).map(|one| one.name).collect()
+}
+
+/// The names that nothing keeps from being up at a listening peer.
+pub fn names_to_come(mesh: &Mesh, host: &str) -> BTreeSet<String> {
+    let here = wanted(mesh).into_iter().filter(|one| one.listening == host);
+    here.filter(|one| is_possible(mesh, one)).map(|one| one.name).collect()
 }
 
 /// Every registration that the configurations ask for, by what names mean now.

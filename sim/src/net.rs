@@ -54,12 +54,10 @@ impl SimNet {
         }
         loop {
             self.wait_for_way(addr.ip()).await?;
-            let dialled = Dialling(Some(Box::pin(TcpStream::connect(addr)))).await;
-            match dialled {
-                Ok(inner) => {
-                    let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
-                    return Ok(SimStream::new(inner, &self.fabric, pair, End::Dialler));
-                }
+            let connecting: Connecting = Box::pin(TcpStream::connect(addr));
+            let dialled = Dialling { connecting: Some(connecting), fabric: self.fabric.clone() };
+            match dialled.await {
+                Ok(stream) => return Ok(stream),
                 // A SYN lost to a cut is sent again, by a kernel.
                 Err(_) if self.fabric.state().is_cut(self.ip, addr.ip()) => {}
                 Err(error) => return Err(error),
@@ -97,25 +95,34 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// A dial that may be abandoned: if it was accepted in the meantime, the stream
 /// is closed, where turmoil would leave the other side with it for ever.
-struct Dialling(Option<Connecting>);
+struct Dialling {
+    connecting: Option<Connecting>,
+    fabric: Fabric,
+}
+
+impl Dialling {
+    fn poll_dialled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<SimStream>> {
+        let connecting = self.connecting.as_mut().expect("not polled again after it was ready");
+        let result = ready!(connecting.as_mut().poll(cx));
+        self.connecting = None;
+        let inner = result?;
+        let pair = Pair { dialler: inner.local_addr()?, acceptor: inner.peer_addr()? };
+        Poll::Ready(Ok(SimStream::new(inner, &self.fabric, pair, End::Dialler)))
+    }
+}
 
 impl Future for Dialling {
-    type Output = io::Result<TcpStream>;
+    type Output = io::Result<SimStream>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let connecting = self.0.as_mut().expect("not polled again after it was ready");
-        let result = ready!(connecting.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(result)
+        self.poll_dialled(cx)
     }
 }
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        if let Some(mut connecting) = self.0.take()
-            && turmoil::in_simulation()
-        {
-            let _ = connecting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if self.connecting.is_some() && turmoil::in_simulation() {
+            let _ = self.poll_dialled(&mut Context::from_waker(Waker::noop()));
         }
     }
 }
@@ -262,8 +269,7 @@ impl AsyncRead for SimStream {
         let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
         alive.map_err(|error| self.failed(error))?;
         let before = buffer.filled().len();
-        ready!(self.inner().poll_read(cx, buffer))
-            .map_err(|error| self.failed(error))?;
+        ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
         self.gather(cx, buffer, before);
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
@@ -282,8 +288,8 @@ impl AsyncWrite for SimStream {
             return Poll::Pending;
         }
         let bytes = &bytes[..bytes.len().min(room)];
-        let written = ready!(self.inner().poll_write(cx, bytes))
-            .map_err(|error| self.failed(error))?;
+        let written =
+            ready!(self.inner().poll_write(cx, bytes)).map_err(|error| self.failed(error))?;
         self.fabric.state().wrote(self.pair, self.end, &bytes[..written]);
         Poll::Ready(Ok(written))
     }

@@ -13,7 +13,7 @@ use crate::fabric::Fabric;
 use crate::invariants::{Invariants, check_bytes, check_outcome, is_quiet};
 use crate::log::Log;
 use crate::mesh::{Kept, Mesh};
-use crate::model::{Truth, names_at};
+use crate::model::names_to_come;
 use crate::reached::Reached;
 use crate::scenario::{BackendKind, Scenario};
 use crate::steps::{Effect, How, Request, Via};
@@ -25,6 +25,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// After all peers have ended, every connection must be closed within this time.
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the last steps do must show within this time.
+const EFFECTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to run.
 #[derive(Debug, Clone, Default)]
@@ -175,8 +178,11 @@ impl Player {
     fn perform(&mut self, stage: &mut Stage) -> Result<(), String> {
         self.timeline(stage)?;
         let quiet_within = self.scenario.network.quiet_within.0;
+        let began = stage.mesh.now();
         stage.until(quiet_within, "all requests over and all gauges 0", |stage| {
-            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+            let effects_may_come =
+                !stage.effects.is_empty() && stage.mesh.now() - began < EFFECTS_WITHIN;
+            stage.mesh.all_asked() && is_quiet(&stage.mesh) && !effects_may_come
         })?;
         stage.mesh.keep_metrics("end");
         self.keep(stage);
@@ -218,7 +224,9 @@ impl Player {
             self.reached.add("step", kind);
             match action.begin(&mut stage.mesh, number) {
                 Ok(Effect::Had) => {}
-                Ok(Effect::Watch(seen)) => stage.effects.push((kind.to_owned(), title.clone(), seen)),
+                Ok(Effect::Watch(seen)) => {
+                    stage.effects.push((kind.to_owned(), title.clone(), seen))
+                }
                 Err(_) if !scenario.faults_must_bite => self.reached.add("impossible step", kind),
                 Err(error) => return Err(format!("{title}: {error}")),
             }
@@ -250,7 +258,7 @@ impl Player {
     /// Raw connections go, and then nothing may be open but links.
     fn close_raws(&self, stage: &mut Stage) -> Result<(), String> {
         for (conn, heard) in stage.mesh.raws() {
-            if heard.open {
+            if heard.ended.is_none() {
                 let close = crate::client::raw::Say::Close(crate::steps::Close::End);
                 stage.mesh.say_raw(&conn, close)?;
             }
@@ -287,7 +295,9 @@ impl Player {
         let Some(client) = self.scenario.clients.first() else { return probes };
         for (host, peer) in &self.scenario.peers {
             let Some(port) = peer.listen else { continue };
-            for name in names_at(&stage.mesh, host).into_iter().filter(|name| !name.contains('*')) {
+            for name in
+                names_to_come(&stage.mesh, host).into_iter().filter(|name| !name.contains('*'))
+            {
                 if let Some(via) = stage.mesh.answers_by(&name) {
                     probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
                 }
@@ -314,10 +324,9 @@ fn all_up(stage: &Stage) -> bool {
     mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some()).all(|(host, _)| {
         let Some(handle) = mesh.peer(host) else { return false };
         let snapshot = handle.snapshot();
-        names_at(mesh, host).iter().all(|name| {
+        names_to_come(mesh, host).iter().all(|name| {
             let row = snapshot.names.iter().find(|row| row.name == *name);
             row.is_some_and(|row| !row.providers.is_empty())
-                || stage.invariants.model().truth(mesh, host, name) == Truth::Down
         })
     })
 }
@@ -336,7 +345,11 @@ impl Mesh {
             if !self.is_running(&host) {
                 self.restart(&host);
             }
+            if self.host_of(&host).is_none() {
+                self.set_name(&host, Some(&host));
+            }
         }
+        self.reset_latencies();
     }
 
     /// How a request for this name can succeed at every one of its providers;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::client::Outcome;
 use crate::run::Played;
 
 impl Played {
@@ -22,8 +23,10 @@ impl Played {
             story.push('\n');
         }
         let _ = writeln!(story, "== clients");
-        for outcome in &self.outcomes {
-            let _ = writeln!(story, "{outcome}");
+        for same in self.outcomes.chunk_by(|a, b| alike(a) == alike(b)) {
+            let times =
+                if same.len() > 1 { format!(" ({} alike)", same.len()) } else { String::new() };
+            let _ = writeln!(story, "{}{times}", same[0]);
         }
         for (conn, heard) in &self.raws {
             let text = String::from_utf8_lossy(&heard.received);
@@ -33,6 +36,13 @@ impl Played {
         }
         story
     }
+}
+
+/// An outcome without the numbers that tell one of many from the next.
+fn alike(outcome: &Outcome) -> String {
+    let text = Outcome { number: 0, ..outcome.clone() }.to_string();
+    let (name, rest) = text.split_once(" at ").unwrap_or((&text, ""));
+    format!("{} at {rest}", name.replace(|c: char| c.is_ascii_digit(), ""))
 }
 
 fn tells(line: &str) -> bool {

@@ -82,7 +82,8 @@ impl<'a> Hand<'a> {
             Via::Tls => {
                 let mut random = [0; 32];
                 Pattern(self.seed).fill(0, &mut random);
-                self.talk(client_hello(&self.request.name, &random)).await
+                let padding = self.request.padding.map_or(0, |padding| padding.0 as usize);
+                self.talk(client_hello(&self.request.name, &random, padding)).await
             }
             Via::Tcp => self.talk(Vec::new()).await,
         }

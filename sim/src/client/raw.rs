@@ -71,7 +71,7 @@ pub async fn run(client: Client, order: Order) {
     let ended = tokio::select! {
         biased;
         ended = listen(&mut read, &heard), if !deaf => ended,
-        ended = speak(&mut write, &mut says, &heard) => ended,
+        ended = speak(&mut write, &mut says, &heard, deaf) => ended,
     };
     let stream = read.unsplit(write);
     if ended == "reset by us" {
@@ -103,6 +103,7 @@ async fn speak(
     write: &mut WriteHalf<SimStream>,
     says: &mut mpsc::UnboundedReceiver<Say>,
     heard: &RefCell<Heard>,
+    deaf: bool,
 ) -> String {
     loop {
         match says.recv().await {
@@ -112,9 +113,11 @@ async fn speak(
                     None => vec![&bytes],
                 };
                 for part in parts {
-                    if write.write_all(part).await.is_err() {
+                    match write.write_all(part).await {
+                        Ok(()) => {}
+                        Err(error) if deaf => return error.kind().to_string(),
                         // Whoever reads will say how it ended.
-                        return std::future::pending().await;
+                        Err(_) => return std::future::pending().await,
                     }
                     heard.borrow_mut().written += part.len() as u64;
                     if let Some(between) = between {

@@ -95,7 +95,8 @@ fn fault(
             vec![at(begins, first.into()), at(ends, last.into())]
         }),
         Kind::Dns => {
-            let hosts: Vec<&String> = scenario.peers.keys().chain(scenario.backends.keys()).collect();
+            let hosts: Vec<&String> =
+                scenario.peers.keys().chain(scenario.backends.keys()).collect();
             let name = draw.one(&hosts).to_string();
             let there = Dns { name: name.clone(), host: Some(name.clone()) };
             let gone = Dns { name, host: None };
@@ -114,8 +115,7 @@ fn two_hosts(draw: &mut Draw, scenario: &Scenario) -> [String; 2] {
     let peers: Vec<&String> = scenario.peers.keys().collect();
     let peer = draw.one(&peers).to_string();
     let spec = &scenario.peers[&peer];
-    let mut others: Vec<String> =
-        spec.references().map(|(_, endpoint)| endpoint.host).collect();
+    let mut others: Vec<String> = spec.references().map(|(_, endpoint)| endpoint.host).collect();
     if spec.listen.is_some() {
         others.extend(scenario.clients.iter().cloned());
     }
@@ -151,7 +151,7 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
     let worse = Backend {
         kind: *draw.one(&kinds),
         delay: draw.chance(0.3).then(|| draw.millis(1, 4_000)),
-        rate: draw.chance(0.3).then(|| Size(draw.between(500, 20_000))),
+        rate: draw.chance(0.3).then(|| Size(draw.between(20_000, 50_000))),
         after: Some(Size(draw.between(0, 30_000))),
         ..back.clone()
     };
@@ -186,6 +186,7 @@ fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
         conn: format!("raw{number}"),
         from: Some(draw.one(&scenario.clients).clone()),
         to: Some(format!("{host}:{PORT}")),
+        hex: String::new(),
         send: (*draw.one(&texts)).to_owned(),
         repeat: draw.chance(0.1).then(|| draw.between(2, 3_000) as u32),
         every: draw.chance(0.1).then(|| draw.millis(1, 300)),

@@ -9,7 +9,7 @@ use crate::scenario::{BackendKind, BackendSpec, PeerSpec, Scenario, Size};
 pub(super) const PORT: u16 = 8080;
 
 /// The first of their raw TCP ports.
-pub(super) const TCP_PORT: u16 = 7000;
+const TCP_PORT: u16 = 7000;
 
 const NAMES: [&str; 5] = ["a.example", "b.example", "c.example", "d.e.example", "*.wild.example"];
 
@@ -48,10 +48,11 @@ pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) {
 }
 
 fn timing(draw: &mut Draw) -> PeerSpec {
-    let heartbeat = draw.between(300, 2_000);
+    // Shorter than half of any peer timeout: refreshes must not come too late.
+    let heartbeat = draw.between(300, 1_000);
     PeerSpec {
         heartbeat: Some(crate::scenario::Time::from_millis(heartbeat)),
-        peer_timeout: Some(draw.millis(heartbeat * 2, heartbeat * 5)),
+        peer_timeout: Some(draw.millis(2_500, 5_000)),
         data_timeout: Some(draw.millis(500, 5_000)),
         drain_grace: Some(draw.millis(100, 2_000)),
         drain_limit: Some(draw.millis(500, 5_000)),
@@ -73,7 +74,13 @@ fn upstreams(draw: &mut Draw, listens: &[String], except: Option<&String>) -> Ve
 }
 
 /// Gives a peer some services, each with a backend of its own or of another.
-fn serve(draw: &mut Draw, scenario: &mut Scenario, peer: &mut PeerSpec, names: &[&str], host: &str) {
+fn serve(
+    draw: &mut Draw,
+    scenario: &mut Scenario,
+    peer: &mut PeerSpec,
+    names: &[&str],
+    host: &str,
+) {
     let mut services = BTreeMap::new();
     let first = draw.between(0, names.len() as u64 - 1) as usize;
     for (index, name) in names.iter().enumerate() {
@@ -109,7 +116,8 @@ fn backend_spec(draw: &mut Draw) -> BackendSpec {
         kind,
         port: 80,
         delay: draw.chance(0.3).then(|| draw.millis(1, 800)),
-        rate: draw.chance(0.15).then(|| Size(draw.between(1_000, 200_000))),
+        rate: draw.chance(0.15).then(|| Size(draw.between(20_000, 200_000))),
         after: None,
+        says: String::new(),
     }
 }

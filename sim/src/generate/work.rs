@@ -1,9 +1,12 @@
 //! What the public wants.
 
-use super::mesh::{PORT, TCP_PORT};
+use super::mesh::PORT;
 use super::{Draw, STEPS_WITHIN};
 use crate::scenario::{BackendKind, Scenario, Size, Time};
 use crate::steps::{Request, Step, Talk, Via};
+
+/// When the last client leaves a mute backend.
+const LONGEST_PATIENCE: Time = Time::from_millis(20_000);
 
 /// Most bytes of one payload.
 const MOST_BYTES: u64 = 300_000;
@@ -11,6 +14,17 @@ const MOST_BYTES: u64 = 300_000;
 pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
     let heat = *draw.one(&[3, 10, 25]);
     (0..draw.between(1, heat)).map(|_| step(draw, scenario)).collect()
+}
+
+/// A backend that never says anything keeps nobody waiting for ever: where there
+/// is one, everybody leaves in the end.
+pub(super) fn grow_patient(steps: &mut [Step]) {
+    let mute = |step: &Step| step.backend.as_ref().is_some_and(|to| to.kind == BackendKind::Mute);
+    if steps.iter().any(mute) {
+        for request in steps.iter_mut().filter_map(|step| step.request.as_mut()) {
+            request.patience = request.patience.or(Some(LONGEST_PATIENCE));
+        }
+    }
 }
 
 fn step(draw: &mut Draw, scenario: &Scenario) -> Step {
@@ -30,15 +44,16 @@ fn request(draw: &mut Draw, scenario: &Scenario) -> Request {
     let kind = kind.map_or(BackendKind::Http, |backend| backend.kind);
     let via = via(draw, kind);
     let mut request = Request::probe(&from, &format!("{host}:{PORT}"), &asked(draw, name), via);
-    let mapped = scenario.peers[&host].tcp.iter().find(|(_, mapped)| *mapped == name);
     if via == Via::Tcp {
-        match mapped {
-            Some((port, _)) => request.to = format!("{host}:{port}"),
-            None => request.to = format!("{host}:{TCP_PORT}"),
+        match scenario.peers[&host].tcp.iter().find(|(_, mapped)| *mapped == name) {
+            Some((port, _)) => {
+                request.to = format!("{host}:{port}");
+                request.name.clear();
+            }
+            None => request.via = Via::Connect,
         }
-        request.name.clear();
     }
-    if kind == BackendKind::Greeting && via != Via::Http {
+    if kind == BackendKind::Greeting {
         request.talk = Talk::Greeting;
     }
     sizes(draw, &mut request);
@@ -89,7 +104,7 @@ fn manner(draw: &mut Draw, request: &mut Request) {
     }
     request.split = request.upload.0 < 500 && draw.chance(0.1);
     if draw.chance(0.1) {
-        request.read_rate = Some(Size(draw.between(5_000, 100_000)));
+        request.read_rate = Some(Size(draw.between(20_000, 100_000)));
     }
     if draw.chance(0.1) {
         request.abort_after = Some(Size(draw.between(1, 20_000)));

@@ -136,6 +136,9 @@ pub struct BackendSpec {
     /// A `resetting` one resets after so many bytes sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Size>,
+    /// What a `scripted` one says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub says: String,
 }
 
 fn eighty() -> u16 {
@@ -162,6 +165,8 @@ pub enum BackendKind {
     Resetting,
     /// Never stops sending.
     Endless,
+    /// Says what it was told to say, once it has heard anything, and listens on.
+    Scripted,
 }
 
 impl BackendKind {

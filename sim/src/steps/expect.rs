@@ -29,6 +29,9 @@ pub struct Expect {
     /// It has at most this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_most: Option<f64>,
+    /// The peer is ready for traffic, or not, as `/readyz` would say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
     /// The raw connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conn: Option<String>,
@@ -47,8 +50,13 @@ impl Expect {
     /// What is not as said, if anything.
     fn amiss(&self, mesh: &Mesh) -> Result<(), String> {
         if let Some(peer) = &self.peer {
-            let exported = mesh.exported(peer)?;
-            self.metric_amiss(&exported)?;
+            if !self.metric.is_empty() {
+                self.metric_amiss(&mesh.exported(peer)?)?;
+            }
+            let ready = mesh.peer(peer).is_some_and(|handle| handle.is_ready());
+            if self.ready.is_some_and(|wanted| ready != wanted) {
+                return Err(format!("ready is {ready}"));
+            }
         }
         if let Some(conn) = &self.conn {
             let heard = mesh.heard_raw(conn).ok_or("it is not open yet")?;
@@ -76,6 +84,9 @@ impl Action for Expect {
     fn check(&self, scenario: &Scenario) -> Result<(), Problem> {
         if let Some(peer) = &self.peer {
             scenario.check_peer("peer", peer)?;
+            if self.ready.is_some() && self.metric.is_empty() {
+                return Ok(());
+            }
             Exported::default()
                 .select(&self.metric)
                 .map_err(|error| Problem::new("metric", &self.metric, error))?;
@@ -92,6 +103,7 @@ impl Action for Expect {
     fn title(&self) -> String {
         let mut wanted = Vec::new();
         wanted.extend(self.peer.as_ref().map(|peer| format!("{} of {peer}", self.metric)));
+        wanted.extend(self.ready.map(|ready| format!("ready is {ready}")));
         wanted.extend(self.is.map(|is| format!("is {is}")));
         wanted.extend(self.at_least.map(|least| format!("is at least {least}")));
         wanted.extend(self.at_most.map(|most| format!("is at most {most}")));

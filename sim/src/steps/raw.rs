@@ -20,10 +20,14 @@ pub struct Raw {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// What to write. `{forward:last}` and `{forward:1}` stand for the id of the
-    /// last and of the first FORWARD line that any peer has sent.
+    /// last and of the first FORWARD line that any peer has sent, `{n}` for the
+    /// number of the repetition.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub send: String,
-    /// `send` is written so often.
+    /// What to write instead of `send`, in hex digits; spaces are for the eye.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hex: String,
+    /// It is written so often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<u32>,
     /// Time between two bytes.
@@ -51,6 +55,9 @@ pub enum Close {
 
 impl Action for Raw {
     fn check(&self, scenario: &Scenario) -> Result<(), Problem> {
+        if unhex(&self.hex).is_none() || !(self.hex.is_empty() || self.send.is_empty()) {
+            return Err(Problem::new("hex", &self.hex, "pairs of hex digits, and no `send`"));
+        }
         match (&self.from, &self.to) {
             (Some(from), Some(to)) => {
                 scenario.check_client("from", from)?;
@@ -71,7 +78,13 @@ impl Action for Raw {
 
     fn title(&self) -> String {
         let opens = self.to.as_ref().map_or(String::new(), |to| format!(" opens {to},"));
-        let shown: String = self.send.chars().take(60).flat_map(char::escape_default).collect();
+        let shown: String = self
+            .send
+            .chars()
+            .chain(self.hex.chars())
+            .take(60)
+            .flat_map(char::escape_default)
+            .collect();
         let close = self.close.map_or(String::new(), |close| format!(", then {close:?}"));
         format!("raw {}:{opens} writes \"{shown}\"{close}", self.conn)
     }
@@ -80,16 +93,16 @@ impl Action for Raw {
         if let (Some(from), Some(to)) = (&self.from, &self.to) {
             mesh.open_raw(&self.conn, from, to, self.deaf);
         }
-        let bytes = fill_in(&self.send, mesh)?.repeat(self.repeat.unwrap_or(1) as usize);
-        if !bytes.is_empty() {
-            mesh.say_raw(&self.conn, Say::Write(bytes.into_bytes(), self.every.map(|t| t.0)))?;
+        let bytes = self.bytes(mesh)?;
+        let writes = !bytes.is_empty();
+        if writes {
+            mesh.say_raw(&self.conn, Say::Write(bytes, self.every.map(|time| time.0)))?;
         }
         if let Some(close) = self.close {
             mesh.say_raw(&self.conn, Say::Close(close))?;
         }
         let conn = self.conn.clone();
         let before = mesh.heard_raw(&conn).map_or(0, |heard| heard.written);
-        let writes = !self.send.is_empty();
         Ok(Effect::Watch(Box::new(move |mesh| {
             mesh.heard_raw(&conn).is_some_and(|heard| {
                 let stood = heard.open || heard.ended.is_some();
@@ -97,6 +110,25 @@ impl Action for Raw {
             })
         })))
     }
+}
+
+impl Raw {
+    /// All that is to be written.
+    fn bytes(&self, mesh: &Mesh) -> Result<Vec<u8>, String> {
+        let repeat = self.repeat.unwrap_or(1);
+        if !self.hex.is_empty() {
+            return Ok(unhex(&self.hex).unwrap_or_default().repeat(repeat as usize));
+        }
+        let text = fill_in(&self.send, mesh)?;
+        Ok((1..=repeat).map(|n| text.replace("{n}", &n.to_string())).collect::<String>().into())
+    }
+}
+
+/// The bytes of hex digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(pair).collect())?
 }
 
 /// Puts ids into their places.

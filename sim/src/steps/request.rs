@@ -20,7 +20,8 @@ pub struct Request {
     /// How it says what it wants.
     #[serde(default)]
     pub via: Via,
-    /// The name that it asks for; a raw TCP port has its own.
+    /// The name that it asks for; a raw TCP port has its own. `{n}` stands for
+    /// the number of the request, of `count`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The HTTP method.
@@ -32,6 +33,9 @@ pub struct Request {
     /// Bytes that an HTTP backend shall answer with.
     #[serde(default)]
     pub download: Size,
+    /// Bytes by which a ClientHello is longer than it need be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Size>,
     /// What is said over a stream.
     #[serde(default, skip_serializing_if = "Talk::is_echo")]
     pub talk: Talk,
@@ -142,6 +146,7 @@ impl Request {
             method: None,
             upload: Size(100),
             download: Size(100),
+            padding: None,
             talk: Talk::Echo,
             count: 1,
             every: None,
@@ -178,7 +183,8 @@ impl Action for Request {
     fn begin(&self, mesh: &mut Mesh, number: usize) -> Result<Effect, String> {
         for index in 0..self.count {
             let later = self.every.map_or(std::time::Duration::ZERO, |every| every.0 * index);
-            mesh.request_later(later, self.clone(), number);
+            let name = self.name.replace("{n}", &(index + 1).to_string());
+            mesh.request_later(later, Self { name, ..self.clone() }, number);
         }
         // That a client leaves midway must not come too late to matter.
         if self.abort_after.is_none() && self.patience.is_none() {
