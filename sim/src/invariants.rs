@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ops_proxy::metrics::{Counts, NameRow, ProxyError, Snapshot};
+use ops_proxy::metrics::{Counts, ForwardFailure, NameRow, ProxyError, Snapshot};
 
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
@@ -171,6 +171,14 @@ fn check_overheard(mesh: &Mesh, host: &str, now: &Snapshot) -> Result<(), String
             return Err(format!(
                 "{name}: {} DATA connections matched, but the peers that were asked sent {}",
                 counts.matched, heard.answered
+            ));
+        }
+        let lost = counts.forwards_failed[ForwardFailure::LinkLost as usize];
+        let refused = counts.forwards_failed.iter().sum::<u64>() - lost;
+        if refused > heard.refused {
+            return Err(format!(
+                "{name}: {refused} forwards failed, but the peers that were asked sent {} FAIL",
+                heard.refused
             ));
         }
         let failed: u64 = counts.timed_out + counts.forwards_failed.iter().sum::<u64>();
