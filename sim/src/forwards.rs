@@ -68,7 +68,7 @@ impl Forwards {
                         self.twice.get_or_insert_with(|| line.clone());
                     }
                 }
-                (Ok(Line::Data(id)), End::Dialler) => self.answer(id, pair.dialler.ip()),
+                (Ok(Line::Data { id, .. }), End::Dialler) => self.answer(id, pair.dialler.ip()),
                 (Ok(Line::Fail(id, _)), End::Dialler) => {
                     let link = self.links.entry(conn).or_default();
                     link.fails.push_back((link.written, id));
