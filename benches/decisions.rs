@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ops_proxy::auth::{Identity, Owner};
 use ops_proxy::classify::{Verdict, classify};
 use ops_proxy::limits::NAMES_PER_LINK;
 use ops_proxy::names::{Name, ProxyId};
@@ -65,7 +67,8 @@ fn table(count: usize) -> Routes<()> {
     let names: Vec<Name> = (0..count).map(|n| name(&format!("app-{n}.example"))).collect();
     for (link, names) in names.chunks(NAMES_PER_LINK).enumerate() {
         let id = LinkId(link as u64);
-        routes.open_link(id, format!("peer-{link}").parse().unwrap());
+        let peer = format!("peer-{link}").parse().unwrap();
+        routes.open_link(id, Owner::new(peer, &Identity::Plaintext(Ipv4Addr::LOCALHOST.into())));
         routes.register(id, names).unwrap();
     }
     routes

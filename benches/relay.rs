@@ -77,10 +77,9 @@ async fn connection() -> (<TokioNet as Net>::Stream, <TokioNet as Net>::Stream) 
 async fn over_loopback() {
     let (client, public) = connection().await;
     let (inner, backend) = connection().await;
-    let (mut public, mut inner) = (public, inner);
     let relay = async {
-        let (public, inner) = (side(&mut public), side(&mut inner));
-        TokioNet.relay(public, inner, &Uncounted).await.unwrap();
+        let (mut public, mut inner) = (public, inner);
+        TokioNet.relay(side(&mut public), side(&mut inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }

@@ -41,7 +41,7 @@ pub enum Proven {
 
 /// Who is at the other end of a peer connection. A DATA connection must show the
 /// identity of the link that got the FORWARD.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
     /// A plaintext peer proves nothing but where it comes from.
     Plaintext(IpAddr),
@@ -54,6 +54,31 @@ pub enum Identity {
     },
     /// The peer that a token was shown for.
     Token(PeerId),
+}
+
+/// Whose a link is. A new link replaces the old one of the same owner, and no
+/// other: a peer id alone, which anyone can say, cuts nobody off.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    peer: PeerId,
+    /// `None` in plaintext, where a peer may come back from another address.
+    proven: Option<Identity>,
+}
+
+impl Owner {
+    /// Who showed this identity and says that it is `peer`.
+    pub fn new(peer: PeerId, identity: &Identity) -> Self {
+        let proven = match identity {
+            Identity::Plaintext(_) => None,
+            Identity::Certificate { .. } | Identity::Token(_) => Some(identity.clone()),
+        };
+        Self { peer, proven }
+    }
+
+    /// What it calls itself.
+    pub fn peer(&self) -> &PeerId {
+        &self.peer
+    }
 }
 
 /// Which names a link may register.
@@ -127,7 +152,7 @@ pub fn identify_data(
 }
 
 /// The one SPIFFE URI of a certificate, if it names a peer.
-fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+pub fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
@@ -296,7 +321,8 @@ impl TokenRules {
         rules.collect::<Result<_, String>>().map(Self)
     }
 
-    /// The rule whose token made `proof`. Each comparison takes constant time.
+    /// The rule whose token made `proof`. Each comparison takes constant time. A
+    /// peer id that has a token of its own is out of reach for shared ones.
     fn matching(
         &self,
         exporter: &[u8; 32],
@@ -305,9 +331,14 @@ impl TokenRules {
         proof: &TokenProof,
     ) -> Option<&TokenRule> {
         let bound = bound(exporter, message);
+        let is_own = |rule: &TokenRule| rule.peer.as_ref() == Some(peer);
+        let reserved = self.0.iter().any(is_own);
         self.0.iter().find(|rule| {
-            hmac::verify(&rule.token.0, &bound, proof.as_bytes()).is_ok()
-                && rule.peer.as_ref().is_none_or(|only| only == peer)
+            let covers = is_own(rule) || (rule.peer.is_none() && !reserved);
+            covers && hmac::verify(&rule.token.0, &bound, proof.as_bytes()).is_ok()
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod pki;
 mod run;
 pub mod settings;
 mod signals;
@@ -35,6 +36,9 @@ enum Command {
     Check(Sources),
     /// Show a whole mesh on this machine, with backends of its own, and what to try on it
     Demo(demo::Options),
+    /// Make a CA and certificates for peers, for a mesh that has no other CA
+    #[command(subcommand)]
+    Pki(pki::Command),
 }
 
 /// Where settings come from; the environment is read with the flags.
@@ -61,6 +65,8 @@ enum Failure {
     #[error("{0}")]
     Demo(String),
     #[error("{0}")]
+    Pki(String),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -80,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Run(sources) => run::run(sources),
         Command::Check(sources) => check::check(sources),
         Command::Demo(options) => demo::demo(options),
+        Command::Pki(command) => pki::pki(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,8 +23,10 @@ pub struct Control<S> {
     stream: S,
     input: LineBuffer,
     output: BytesMut,
-    /// Bytes ever queued, and ever written.
+    /// Bytes ever queued, ever taken by the stream, and ever taken by the network
+    /// under it: TLS keeps a buffer in between.
     queued: u64,
+    taken: u64,
     written: u64,
     /// When the output last shrank, or began to wait.
     progress: Instant,
@@ -60,6 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             input,
             output: BytesMut::new(),
             queued: 0,
+            taken: 0,
             written: 0,
             progress: Instant::now(),
         }
@@ -68,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     /// Queues a line and returns the position at which it ends. It is written by
     /// [`event`](Self::event).
     pub fn queue(&mut self, line: &Line) -> u64 {
-        if self.output.is_empty() {
+        if self.is_written() {
             self.progress = Instant::now();
         }
         let before = self.output.len();
@@ -84,7 +87,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     /// When the other end will have taken nothing for too long.
     pub fn stalled_at(&self) -> Option<Instant> {
-        (!self.output.is_empty()).then(|| self.progress + WRITE_TIMEOUT)
+        (!self.is_written()).then(|| self.progress + WRITE_TIMEOUT)
+    }
+
+    fn is_written(&self) -> bool {
+        self.written == self.queued
     }
 
     /// The next event. Cancel safe: nothing is lost when the future is dropped.
@@ -111,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             {
                 return Poll::Ready(Ok(Event::Line(Line::parse(&line)?)));
             }
-            if !self.output.is_empty()
+            if !self.is_written()
                 && let Poll::Ready(written) = self.poll_write(cx)
             {
                 return Poll::Ready(Ok(Event::Written(written?)));
@@ -125,19 +132,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         }
     }
 
+    /// Ready once all that the stream took has reached the network, too.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
-        if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        while !self.output.is_empty() {
+            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, &self.output)?
+            else {
+                break;
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(count);
+            self.taken += count as u64;
+            self.progress = Instant::now();
         }
-        self.output.advance(count);
-        self.written += count as u64;
-        self.progress = Instant::now();
         if self.output.is_empty() {
             // An empty buffer is given back: idle links hold none.
             self.output = BytesMut::new();
         }
-        let _ = Pin::new(&mut self.stream).poll_flush(cx)?;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.written == self.taken {
+            return Poll::Pending;
+        }
+        self.written = self.taken;
+        self.progress = Instant::now();
         Poll::Ready(Ok(self.written))
     }
 
@@ -195,5 +213,44 @@ where
         if count == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A buffer before the network, as TLS has one.
+    fn buffered(pipe_bytes: usize) -> (Control<BufWriter<DuplexStream>>, DuplexStream) {
+        let (near, far) = duplex(pipe_bytes);
+        (Control::new(BufWriter::new(near), LineBuffer::default()), far)
+    }
+
+    #[tokio::test]
+    async fn what_a_buffer_took_is_not_written_until_the_network_took_it() {
+        let (mut control, mut far) = buffered(2);
+        let end = control.queue(&Line::Ok(12));
+        tokio::select! {
+            biased;
+            event = control.event() => panic!("{event:?} although nobody read"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(control.stalled_at().is_some(), "it waits for who does not read");
+        let mut line = [0; 6];
+        let (event, read) = tokio::join!(control.event(), far.read_exact(&mut line));
+        assert_eq!(event.unwrap(), Event::Written(end));
+        read.unwrap();
+        assert_eq!(&line, b"OK:12\n");
+        assert!(control.stalled_at().is_none());
+    }
+
+    #[tokio::test]
+    async fn lines_come_while_the_other_end_does_not_read() {
+        let (mut control, mut far) = buffered(8);
+        control.queue(&Line::Ok(1_000_000_000));
+        tokio::io::AsyncWriteExt::write_all(&mut far, b"OK:1\n").await.unwrap();
+        assert_eq!(control.event().await.unwrap(), Event::Line(Line::Ok(1)));
     }
 }

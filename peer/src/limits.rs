@@ -96,6 +96,10 @@ pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// guessing is hopeless even without a limit on tries.
 pub const TOKEN_BYTES_MIN: usize = 32;
 
+/// Encrypted bytes of one session that may wait for the socket: one record. What a
+/// slow reader makes us hold stays small, and a full link is noticed soon.
+pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
+
 /// How often the files of certificates, keys and tokens are looked at.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -123,3 +127,19 @@ pub const PENDING_PER_LINK: usize = 1024;
 
 /// Requests that may wait for DATA connections in all.
 pub const PENDING: usize = 16_384;
+
+/// A day, which certificates are counted in.
+pub const DAY: Duration = Duration::from_hours(24);
+
+/// Days that a CA of `ops-proxy pki` lasts: longer than whoever made it remembers
+/// how, so renewing it is rare; revocation does not need it to be short.
+pub const CA_DAYS: u64 = 3650;
+
+/// Days that a peer's certificate of `ops-proxy pki` lasts: what other CAs give.
+pub const CERTIFICATE_DAYS: u64 = 90;
+
+/// Most days that may be asked for: a hundred years fit every date format used.
+pub const CERTIFICATE_DAYS_MAX: u64 = 36_500;
+
+/// A new certificate is valid for so long already: clocks differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);

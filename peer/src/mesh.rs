@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Owner};
 use crate::limits::FORWARDS_QUEUED_PER_LINK;
 use crate::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::names::{Name, PeerId, ProxyId};
@@ -91,7 +91,7 @@ impl<S> Mesh<S> {
         Self { tables: Mutex::new(tables), metrics }
     }
 
-    /// Takes in a link; an older one of the same peer id is replaced at once. The
+    /// Takes in a link; an older one of the same owner is replaced at once. The
     /// FORWARD lines for the link come through the receiver; it closes when the
     /// link was replaced.
     pub fn open_link(&self, peer: PeerId, identity: Identity) -> (LinkId, mpsc::Receiver<Forward>) {
@@ -99,7 +99,7 @@ impl<S> Mesh<S> {
         let mut tables = self.lock();
         tables.links_opened += 1;
         let link = LinkId(tables.links_opened);
-        let replaced = tables.routes.open_link(link, peer);
+        let replaced = tables.routes.open_link(link, Owner::new(peer, &identity));
         tables.links.insert(link, LinkHandle { identity, forwards });
         if let Some(old) = replaced {
             tables.close_link(old);
@@ -183,8 +183,9 @@ impl<S> Mesh<S> {
         }
     }
 
-    /// A DATA connection of `identity`, if it has one, names this id. On success it belongs to the request
-    /// that waited; otherwise it is counted as unexpected and closed.
+    /// A DATA connection of `identity`, if it has one, names this id. On success it
+    /// belongs to the request that waited; otherwise it is counted as unexpected
+    /// and closed.
     pub fn claim(&self, id: ProxyId, identity: Option<&Identity>, data: Side<S>) -> bool {
         let claimed = identity.and_then(|identity| {
             self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok())

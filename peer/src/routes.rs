@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::auth::Owner;
 use crate::limits::NAMES_PER_LINK;
 use crate::names::{Name, PeerId};
 
@@ -60,7 +61,7 @@ pub struct TooManyNames;
 pub struct Routes<S> {
     names: BTreeMap<Name, Entry<S>>,
     links: BTreeMap<LinkId, Registrations>,
-    by_peer: BTreeMap<PeerId, LinkId>,
+    by_owner: BTreeMap<Owner, LinkId>,
     /// Counts assignments, to take turns between equals.
     turn: u64,
 }
@@ -84,7 +85,7 @@ struct Serving {
 
 #[derive(Debug)]
 struct Registrations {
-    peer: PeerId,
+    owner: Owner,
     names: BTreeSet<Name>,
 }
 
@@ -101,7 +102,7 @@ pub struct Row<'a, S> {
 
 impl<S> Default for Routes<S> {
     fn default() -> Self {
-        Self { names: BTreeMap::new(), links: BTreeMap::new(), by_peer: BTreeMap::new(), turn: 0 }
+        Self { names: BTreeMap::new(), links: BTreeMap::new(), by_owner: BTreeMap::new(), turn: 0 }
     }
 }
 
@@ -111,11 +112,11 @@ impl<S: Clone + Default> Routes<S> {
         self.add_provider(name, Provider::Local);
     }
 
-    /// Takes in a link of `peer` and returns the link that it replaces, which is
+    /// Takes in a link of `owner` and returns the link that it replaces, which is
     /// then to be closed with [`close_link`](Self::close_link).
-    pub fn open_link(&mut self, link: LinkId, peer: PeerId) -> Option<LinkId> {
-        self.links.insert(link, Registrations { peer: peer.clone(), names: BTreeSet::new() });
-        self.by_peer.insert(peer, link)
+    pub fn open_link(&mut self, link: LinkId, owner: Owner) -> Option<LinkId> {
+        self.links.insert(link, Registrations { owner: owner.clone(), names: BTreeSet::new() });
+        self.by_owner.insert(owner, link)
     }
 
     /// Adds or refreshes names of a link; returns what is kept for each distinct
@@ -151,8 +152,8 @@ impl<S: Clone + Default> Routes<S> {
     /// Forgets a link and withdraws its names; returns what is kept for each.
     pub fn close_link(&mut self, link: LinkId, now: Instant) -> Vec<S> {
         let Some(registrations) = self.links.remove(&link) else { return Vec::new() };
-        if self.by_peer.get(&registrations.peer) == Some(&link) {
-            self.by_peer.remove(&registrations.peer);
+        if self.by_owner.get(&registrations.owner) == Some(&link) {
+            self.by_owner.remove(&registrations.owner);
         }
         registrations
             .names
@@ -232,7 +233,7 @@ impl<S: Clone + Default> Routes<S> {
     fn peer_of(&self, provider: Provider) -> Option<&PeerId> {
         match provider {
             Provider::Local => None,
-            Provider::Link(link) => self.links.get(&link).map(|one| &one.peer),
+            Provider::Link(link) => self.links.get(&link).map(|one| one.owner.peer()),
         }
     }
 
@@ -263,16 +264,19 @@ impl<S: Clone + Default> Routes<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::auth::Identity;
 
     fn name(text: &str) -> Name {
         Name::registered(text).unwrap()
     }
 
-    fn peer(text: &str) -> PeerId {
-        text.parse().unwrap()
+    fn peer(text: &str) -> Owner {
+        Owner::new(text.parse().unwrap(), &Identity::Plaintext(Ipv4Addr::LOCALHOST.into()))
     }
 
     fn chosen(lookup: Lookup<()>) -> Option<Provider> {
@@ -364,6 +368,23 @@ mod tests {
         assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 0, "only once");
         routes.register(LinkId(3), &[name("app")]).unwrap();
         assert_eq!(routes.open_link(LinkId(4), peer("a")), Some(LinkId(3)));
+    }
+
+    #[test]
+    fn a_peer_id_alone_replaces_nobody_who_proved_his() {
+        let mut routes = two_providers();
+        let id: PeerId = "a".parse().unwrap();
+        let owner = |identity| Owner::new(id.clone(), &identity);
+        let certificate = |domain: &str| {
+            owner(Identity::Certificate { trust_domain: domain.to_owned(), peer: id.clone() })
+        };
+        assert_eq!(routes.open_link(LinkId(3), certificate("one")), None);
+        assert_eq!(routes.open_link(LinkId(4), certificate("two")), None);
+        assert_eq!(routes.open_link(LinkId(5), owner(Identity::Token(id.clone()))), None);
+        assert_eq!(routes.open_link(LinkId(6), certificate("one")), Some(LinkId(3)));
+        // In plaintext a peer may come back from elsewhere.
+        let moved = owner(Identity::Plaintext("10.0.0.9".parse().unwrap()));
+        assert_eq!(routes.open_link(LinkId(7), moved), Some(LinkId(1)));
     }
 
     #[test]

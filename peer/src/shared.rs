@@ -39,7 +39,7 @@ impl<N: Net> Shared<N> {
     pub fn new(config: PeerConfig, net: N) -> Result<Self, ConfigError> {
         let metrics = Arc::new(Metrics::new(&config));
         let tls = match config.tls.is_set() {
-            true => Some(Tls::open(&net, config.tls.clone(), &metrics)?),
+            true => Some(Tls::open(&net, &config, &metrics)?),
             false => None,
         };
         Ok(Self {

@@ -21,14 +21,13 @@ pub use load::Loaded;
 
 use crate::auth::{EXPORTER_LABEL, Proven, Token};
 use crate::classify::PEER_ALPN;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, PeerConfig};
+use crate::limits::TLS_BUFFER_BYTES;
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::transport::{Rewound, Transport};
 
 /// Where the files are. Which of them are needed, [`PeerConfig::check`] says.
-///
-/// [`PeerConfig::check`]: crate::config::PeerConfig::check
 #[derive(Debug, Clone, Default)]
 pub struct TlsConfig {
     /// Our certificate chain, PEM.
@@ -92,8 +91,9 @@ type Contents = BTreeMap<&'static str, Vec<u8>>;
 pub struct Tls {
     config: TlsConfig,
     current: RwLock<Arc<Loaded>>,
-    /// What was read last, good or bad, so that each change is tried once.
-    seen: Mutex<Contents>,
+    /// What was read last, good or bad, so that each change is tried and counted
+    /// once.
+    seen: Mutex<Result<Contents, ConfigError>>,
     reload: Notify,
 }
 
@@ -104,16 +104,16 @@ impl Tls {
     /// The key of the first file that is missing or of no use.
     pub fn open<N: Net>(
         net: &N,
-        config: TlsConfig,
+        config: &PeerConfig,
         metrics: &Metrics,
     ) -> Result<Self, ConfigError> {
-        let contents = read_all(net, &config)?;
-        let loaded = Loaded::build(net, &config, &contents)?;
+        let (contents, loaded) = load(net, config)?;
+        let config = config.tls.clone();
         loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
         Ok(Self {
             config,
             current: RwLock::new(Arc::new(loaded)),
-            seen: Mutex::new(contents),
+            seen: Mutex::new(Ok(contents)),
             reload: Notify::new(),
         })
     }
@@ -137,16 +137,12 @@ impl Tls {
     pub fn reload<N: Net>(&self, net: &N, metrics: &Metrics) {
         let read = read_all(net, &self.config);
         let mut seen = self.seen.lock().expect("comparing bytes does not panic");
-        let contents = match read {
-            Ok(contents) if contents == *seen => return,
-            Ok(contents) => contents,
-            Err(error) => {
-                // Half a rotation looks like this too; the next look may be better.
-                metrics.tls_reload_failed();
-                return tracing::warn!(%error, "TLS files cannot be read; the old ones stay");
-            }
-        };
-        match Loaded::build(net, &self.config, &contents) {
+        if read == *seen {
+            return;
+        }
+        // Half a rotation fails too; the next look may be better.
+        let built = read.as_ref().map_err(Clone::clone);
+        match built.and_then(|contents| Loaded::build(net, &self.config, contents)) {
             Ok(loaded) => {
                 loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
                 *self.current.write().expect("replacing a pointer does not panic") =
@@ -159,8 +155,27 @@ impl Tls {
                 tracing::warn!(%error, "TLS files are of no use; the old ones stay");
             }
         }
-        *seen = contents;
+        *seen = read;
     }
+}
+
+/// Whether the files that `config` names are there and of use, and its peer id is
+/// that of its certificate.
+///
+/// # Errors
+/// The key of the first file that is not, or `peer_id`.
+pub fn check_files<N: Net>(net: &N, config: &PeerConfig) -> Result<(), ConfigError> {
+    load(net, config).map(drop)
+}
+
+fn load<N: Net>(net: &N, config: &PeerConfig) -> Result<(Contents, Loaded), ConfigError> {
+    let contents = read_all(net, &config.tls)?;
+    let loaded = Loaded::build(net, &config.tls, &contents)?;
+    // With a token it is the token that says who a peer is.
+    if config.is_connecting() && config.tls.token.is_none() {
+        loaded.check_peer_id(&config.peer_id)?;
+    }
+    Ok((contents, loaded))
 }
 
 fn read_all<N: Net>(net: &N, config: &TlsConfig) -> Result<Contents, ConfigError> {
@@ -215,7 +230,11 @@ pub async fn connect<N: Net>(
     session(TlsStream::Client(tls))
 }
 
-fn session<S>(tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
+fn session<S>(mut tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
+    match &mut tls {
+        TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES)),
+        TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES)),
+    }
     let mut exporter = [0; 32];
     let (state, exported): (&CommonState, _) = match &tls {
         TlsStream::Client(tls) => {

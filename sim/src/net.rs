@@ -158,7 +158,7 @@ impl Net for SimNet {
     }
 
     fn unix_time(&self) -> Duration {
-        turmoil::since_epoch()
+        turmoil::since_epoch().expect("peers run on hosts of the simulation")
     }
 
     /// Simulated hosts have no disks: peers speak plaintext here.

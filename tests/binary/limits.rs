@@ -85,7 +85,7 @@ async fn at_the_limit_of_its_source_one_more_is_closed() {
     let held = [connect(public.listen()).await, connect(public.listen()).await];
     let mut refused = connect(public.listen()).await;
     let _ = to_end(&mut refused).await;
-    let mut other = client::connect_from("127.0.0.2", public.listen()).await;
+    let mut other = client::connect_from("127.0.0.2:0", public.listen()).await;
     other.write_all(get_request("/", NAME).as_bytes()).await.unwrap();
     assert_eq!(client::head(&mut other).await.status, 200, "another source is not concerned");
     drop((held, other));

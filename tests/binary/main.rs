@@ -19,6 +19,7 @@ mod limits;
 mod links;
 mod mesh;
 mod metrics_contract;
+mod peer_tls;
 mod proxy_protocol;
 mod refusals;
 mod shutdown;
@@ -26,6 +27,7 @@ mod startup;
 mod streams;
 mod tcp;
 mod tls;
+mod tokens;
 
 use std::net::SocketAddr;
 

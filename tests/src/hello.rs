@@ -41,8 +41,13 @@ pub async fn handshake(
 /// The first bytes of a client that asks for `name`; an IP address makes a hello
 /// without SNI.
 pub fn first_bytes(name: &str) -> Vec<u8> {
+    first_bytes_of(config(&[], &[]), name)
+}
+
+/// As [`first_bytes`], of a client of this configuration.
+pub fn first_bytes_of(config: Arc<ClientConfig>, name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
-    let mut client = ClientConnection::new(config(&[], &[]), name).expect("a sound configuration");
+    let mut client = ClientConnection::new(config, name).expect("a sound configuration");
     let mut bytes = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut bytes).expect("writing to memory");

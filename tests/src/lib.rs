@@ -9,6 +9,7 @@
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
 //! | [`hello`] | TLS clients and their first bytes |
 //! | [`link`] | a connecting peer by hand, to misbehave with |
+//! | [`pki`] | certificates, good and bad, and TLS by hand |
 //! | [`payload`] | bytes made as they are sent, and their SHA-256 |
 //! | [`wait`] | waiting for a condition, with a limit |
 //!
@@ -26,5 +27,6 @@ pub mod hello;
 pub mod link;
 pub mod metrics;
 pub mod payload;
+pub mod pki;
 pub mod process;
 pub mod wait;

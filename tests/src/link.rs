@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::client::connect;
@@ -11,8 +11,8 @@ use crate::wait::within;
 
 /// One link to a listening peer.
 #[derive(Debug)]
-pub struct Link {
-    stream: BufReader<TcpStream>,
+pub struct Link<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 /// A FORWARD line.
@@ -31,10 +31,17 @@ impl Link {
     pub async fn register(to: SocketAddr, peer_id: &str, names: &[&str]) -> Self {
         Self::register_on(connect(to).await, peer_id, names).await
     }
+}
 
-    /// As [`register`](Self::register), on a connection that exists.
-    pub async fn register_on(stream: TcpStream, peer_id: &str, names: &[&str]) -> Self {
-        let mut link = Self { stream: BufReader::new(stream) };
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    /// A connection on which nothing was said yet.
+    pub fn on(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// As [`register`](Link::register), on a connection that exists.
+    pub async fn register_on(stream: S, peer_id: &str, names: &[&str]) -> Self {
+        let mut link = Self::on(stream);
         link.send(&format!("HELLO:1:{peer_id}")).await;
         assert_eq!(link.line().await, "OK:0");
         link.send(&format!("REGISTER:{}", names.join(","))).await;
@@ -46,6 +53,31 @@ impl Link {
     pub async fn send(&mut self, line: &str) {
         let line = format!("{line}\n");
         self.stream.write_all(line.as_bytes()).await.expect("the link takes a line");
+        self.stream.flush().await.expect("the link takes a line");
+    }
+
+    /// Writes one line to who may have left.
+    pub async fn try_send(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        let _ = self.stream.write_all(line.as_bytes()).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Says HELLO with these fields and registers one name; the answer to the
+    /// last line that was answered.
+    pub async fn asks(mut self, hello: &str, name: &str) -> String {
+        self.send(&format!("HELLO:1:{hello}\nREGISTER:{name}")).await;
+        match self.line().await.as_str() {
+            "OK:0" => self.line().await,
+            other => other.to_owned(),
+        }
+    }
+
+    /// Whether the connection breaks before a line comes.
+    pub async fn breaks(mut self) -> bool {
+        let mut line = String::new();
+        let read = within("the end", self.stream.read_line(&mut line)).await;
+        read.is_err() || line.is_empty()
     }
 
     /// The next line, without its LF; empty at the link's end.
@@ -70,8 +102,9 @@ impl Link {
 }
 
 /// Opens a DATA connection for `proxy_id` on `stream`.
-pub async fn data(mut stream: TcpStream, proxy_id: &str) -> TcpStream {
+pub async fn data<S: AsyncWrite + Unpin>(mut stream: S, proxy_id: &str) -> S {
     let line = format!("DATA:{proxy_id}\n");
     stream.write_all(line.as_bytes()).await.expect("the DATA line is taken");
+    stream.flush().await.expect("the DATA line is sent");
     stream
 }

@@ -158,6 +158,12 @@ impl Process {
         kill_process(pid, Signal::TERM).expect("own child, not waited for yet");
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::HUP).expect("own child, not waited for yet");
+    }
+
     /// Waits for its end and for all of its output.
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("{:?} to end", self.command_line);

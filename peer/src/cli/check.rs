@@ -1,15 +1,54 @@
-//! `ops-proxy check`: what the peer would do, without doing it.
+//! `ops-proxy check`: what the peer would do, without doing it. The files of TLS
+//! are read, so that a key that does not fit is found before the restart.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use super::{Failure, Sources, configure};
 use crate::config::PeerConfig;
+use crate::net::tokio::TokioNet;
+use crate::tls::{TlsConfig, TokenSource, check_files};
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;
+    check_files(&TokioNet, &config)?;
     io::stdout().write_all(describe(&config).as_bytes())?;
     Ok(())
+}
+
+/// Which peers may connect.
+fn peers_taken(config: &PeerConfig) -> &'static str {
+    let tls = &config.tls;
+    match (tls.cert.is_some(), tls.ca.is_some(), tls.accept_tokens.is_some()) {
+        _ if config.insecure_plaintext => "peers from anywhere, unencrypted ones too",
+        (true, true, false) => "peers with a certificate of tls_ca",
+        (true, false, true) => "peers with a token",
+        (true, true, true) => "peers with a certificate of tls_ca or a token",
+        _ => "peers from loopback",
+    }
+}
+
+/// Each file of TLS, and what it is for.
+fn tls_files(tls: &TlsConfig) -> Vec<(&'static str, String)> {
+    let token = tls.token.as_ref().map(|source| match source {
+        TokenSource::File(path) => ("token_file", format!("{}: what we show", path.display())),
+        TokenSource::Given(_) => ("token_file", "none; OPS_PROXY_TOKEN is what we show".to_owned()),
+    });
+    let file = |key, path: &Option<PathBuf>, what: &str| {
+        path.as_ref().map(|path| (key, format!("{}: {what}", path.display())))
+    };
+    [
+        file("tls_cert", &tls.cert, "who we are"),
+        file("tls_key", &tls.key, "its key"),
+        file("tls_ca", &tls.ca, "what verifies other peers"),
+        file("tls_crl", &tls.crl, "what is revoked"),
+        token,
+        file("accept_tokens", &tls.accept_tokens, "what connecting peers may show"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// One line a fact, the key first.
@@ -17,22 +56,23 @@ fn describe(config: &PeerConfig) -> String {
     let mut lines =
         vec![("peer_id", format!("{} (node {}, pod {})", config.peer_id, config.node, config.pod))];
     if let Some(addr) = config.listen {
-        let beyond = if config.insecure_plaintext {
-            "peers from anywhere, unencrypted"
-        } else {
-            "peers from loopback"
-        };
-        lines.push(("listen", format!("{addr}: HTTP by Host, TLS by SNI, CONNECT, {beyond}")));
+        let peers = peers_taken(config);
+        lines.push(("listen", format!("{addr}: HTTP by Host, TLS by SNI, CONNECT, {peers}")));
     }
     for mapping in &config.tcp {
         lines.push(("tcp", format!("{} goes to {}", mapping.addr, mapping.name)));
     }
     for peer in &config.connect {
-        lines.push(("connect", format!("{peer}: registers the services below")));
+        let how = if config.tls.ca.is_some() { "inside TLS" } else { "unencrypted" };
+        lines.push(("connect", format!("{peer}: registers the services below, {how}")));
     }
+    lines.extend(tls_files(&config.tls));
     for (name, backend) in &config.services {
         lines.push(("service", format!("{name} is {backend}")));
     }
+    let capacity = config.capacity;
+    lines.push(("max_connections", capacity.connections.to_string()));
+    lines.push(("max_connections_per_source", capacity.connections_per_source.to_string()));
     for net in &config.trusted_proxies {
         lines.push(("trusted_proxies", format!("{net} must send a PROXY protocol header")));
     }
@@ -51,7 +91,7 @@ fn describe(config: &PeerConfig) -> String {
     }
     lines.into_iter().fold(String::new(), |mut text, (key, fact)| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{key:<16} {fact}");
+        let _ = writeln!(text, "{key:<27} {fact}");
         text
     })
 }

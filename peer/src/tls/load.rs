@@ -12,9 +12,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::rustls;
 
 use super::{Contents, TlsConfig, TokenSource};
-use crate::auth::{Token, TokenRules, not_after};
+use crate::auth::{Identity, Token, TokenRules, certificate_identity, not_after};
 use crate::classify::PEER_ALPN;
 use crate::config::ConfigError;
+use crate::names::PeerId;
 use crate::net::Net;
 
 /// Everything that one set of files gives.
@@ -29,6 +30,7 @@ pub struct Loaded {
     /// What connecting peers may show.
     pub rules: TokenRules,
     expiries: Vec<(&'static str, i64)>,
+    own: Option<CertificateDer<'static>>,
 }
 
 /// The wall clock of the network.
@@ -73,7 +75,26 @@ impl Loaded {
             token: token(config, contents)?,
             rules: rules(contents)?,
             expiries: expiries.into_iter().flatten().collect(),
+            own: material.chain.into_iter().next(),
         })
+    }
+
+    /// A listening peer lets a certificate speak for its own peer id only: better
+    /// to hear of it at the start than from each attempt.
+    pub(super) fn check_peer_id(&self, peer: &PeerId) -> Result<(), ConfigError> {
+        let Some(own) = &self.own else { return Ok(()) };
+        match certificate_identity(own) {
+            Some(Identity::Certificate { peer: id, .. }) if id == *peer => Ok(()),
+            Some(Identity::Certificate { peer: id, .. }) => {
+                let problem = format!("the certificate is that of {id}, and this peer is {peer}");
+                Err(ConfigError::new("peer_id", problem))
+            }
+            _ => {
+                let problem = "names no peer: it needs exactly one URI, \
+                               spiffe://TRUST-DOMAIN/peer/PEER-ID";
+                Err(ConfigError::new("tls_cert", problem))
+            }
+        }
     }
 
     /// When the first certificate of each file ends to be valid, in seconds since
@@ -219,3 +240,6 @@ fn rules(contents: &Contents) -> Result<TokenRules, ConfigError> {
         .map_err(|_| ConfigError::new("accept_tokens", "is not UTF-8"))?;
     TokenRules::from_toml(text).map_err(|problem| ConfigError::new("accept_tokens", problem))
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,9 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 \
     --service *.c=h:5 --admin none --peer-id p --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
-    --name-retention 1h30m --insecure-plaintext --log-format json --log-level debug";
+    --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
+    --token-file token --accept-tokens tokens.toml --max-connections 7 --max-connections-per-source 3 \
+    --insecure-plaintext --log-format json --log-level debug";
 const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
@@ -92,6 +94,14 @@ const FILE: &str = r#"
     drain_grace = "4s"
     drain_limit = "5m"
     name_retention = "1h 30m"
+    tls_cert = "c.pem"
+    tls_key = "k.pem"
+    tls_ca = "ca.pem"
+    tls_crl = "crl.pem"
+    token_file = "token"
+    accept_tokens = "tokens.toml"
+    max_connections = 7
+    max_connections_per_source = 3
     insecure_plaintext = true
     log_format = "json"
     log_level = "debug"
@@ -220,6 +230,50 @@ fn plaintext_peers_beyond_loopback_must_be_asked_for() {
     ] {
         config(line).unwrap();
     }
+}
+
+#[test]
+fn tls_settings_that_do_not_go_together_name_what_is_missing() {
+    const CERT: &str = "--tls-cert c --tls-key k";
+    let listen = |rest: &str| format!("--listen 0.0.0.0:1 {rest}");
+    let connect = |rest: &str| format!("--connect hub:1 --service a=h:1 {rest}");
+    for (line, key) in [
+        (listen("--tls-cert c --tls-ca a"), "tls_key"),
+        (listen("--tls-key k --tls-ca a"), "tls_cert"),
+        (listen(CERT), "tls_ca"),
+        (listen(&format!("{CERT} --tls-crl r --accept-tokens t")), "tls_crl"),
+        (listen("--accept-tokens t --tls-ca a"), "accept_tokens"),
+        (listen("--tls-ca a"), "listen"),
+        (connect(CERT), "tls_ca"),
+        (connect("--tls-ca a"), "tls_cert"),
+        (connect("--token-file t"), "token_file"),
+    ] {
+        assert_eq!(fault(&line), key, "{line}");
+    }
+    for line in [
+        listen(&format!("{CERT} --tls-ca a --tls-crl r")),
+        listen(&format!("{CERT} --accept-tokens t")),
+        connect(&format!("{CERT} --tls-ca a")),
+        connect("--tls-ca a --token-file t"),
+    ] {
+        assert!(config(&line).unwrap().tls.is_set(), "{line}");
+    }
+}
+
+#[test]
+fn a_token_comes_from_a_file_or_the_environment_and_not_from_both() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let of = |given: &str, line: &str| {
+        let token = Some(given.to_owned());
+        let settings = flags(&format!("--connect hub:1 --service a=h:1 --tls-ca a {line}"));
+        settings.into_config(Surroundings { token, ..surroundings() })
+    };
+    assert!(matches!(of(secret, "").unwrap().tls.token, Some(TokenSource::Given(_))));
+    assert!(matches!(of("", "--token-file t").unwrap().tls.token, Some(TokenSource::File(_))));
+    assert_eq!(of(secret, "--token-file t").unwrap_err().key, "token_file");
+    let short = of(&secret[1..], "").unwrap_err();
+    assert_eq!(short.key, "OPS_PROXY_TOKEN");
+    assert!(!short.to_string().contains(&secret[1..]), "{short}");
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! A CA and what it signs. Touches no file but those of the CA.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::files::Pair;
+use super::{Subject, TrustDomain};
+use crate::cli::Failure;
+use crate::config::ConfigError;
+use crate::limits::{CERTIFICATE_BACKDATE, DAY};
+use crate::names::PeerId;
+use crate::net::Net;
+use crate::net::tokio::TokioNet;
+
+/// Longest common name (RFC 5280 appendix A.1, `ub-common-name`).
+const COMMON_NAME_BYTES: usize = 64;
+
+/// A certificate and its key, both PEM.
+pub(super) struct Issued {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    /// The last day on which the certificate is valid.
+    pub(super) until: String,
+}
+
+/// A CA that can sign.
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    trust_domain: TrustDomain,
+    /// When it ends, in seconds since the Unix epoch.
+    not_after: i64,
+    /// The same day, for people.
+    until: String,
+}
+
+/// What a peer's certificate shall say.
+pub(super) struct PeerRequest<'a> {
+    pub(super) peer: &'a PeerId,
+    pub(super) names: &'a [Subject],
+    pub(super) days: u64,
+}
+
+impl Authority {
+    /// Makes a CA.
+    pub(super) fn create(trust_domain: &TrustDomain, days: u64) -> Result<Issued, Failure> {
+        let mut params = params(&format!("Ops Proxy CA of {}", trust_domain.0), days);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // The id of the trust domain itself (SPIFFE X.509-SVID §3.2).
+        params.subject_alt_names = vec![uri(format!("spiffe://{}", trust_domain.0))?];
+        let key = new_key()?;
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        Ok(issued(&params, certificate.pem(), &key))
+    }
+
+    /// Reads a CA that [`create`](Self::create) made.
+    pub(super) fn load(files: &Pair) -> Result<Self, Failure> {
+        let read = |path: &std::path::Path| {
+            let contents = TokioNet.read_file(path).map_err(|error| {
+                let path = path.display();
+                Failure::Pki(format!("{path}: {error}; `ops-proxy pki init` makes a CA"))
+            })?;
+            String::from_utf8(contents)
+                .map_err(|_| Failure::Pki(format!("{}: is not PEM", path.display())))
+        };
+        let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
+        let bad = |what: &str| Failure::Pki(format!("{}: {what}", files.certificate.display()));
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())
+            .map_err(|_| bad("holds no certificate"))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| bad("holds no certificate"))?;
+        let trust_domain = trust_domain(&parsed).ok_or_else(|| {
+            bad("names no trust domain (a URI spiffe://NAME), as a CA of `ops-proxy pki init` does")
+        })?;
+        let not_after = parsed.validity().not_after;
+        let until = not_after.to_datetime().date().to_string();
+        let not_after = not_after.timestamp();
+        // The error's own text could quote the file.
+        let key = KeyPair::from_pem(&key).map_err(|_| {
+            Failure::Pki(format!("{}: holds no private key in PEM", files.key.display()))
+        })?;
+        if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
+            return Err(bad(&format!("does not fit {}", files.key.display())));
+        }
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(failed)?;
+        Ok(Self { issuer, trust_domain, not_after, until })
+    }
+
+    /// Signs the certificate of a peer: for both ends of TLS, for its names, with
+    /// its identity.
+    pub(super) fn issue(&self, request: &PeerRequest<'_>) -> Result<Issued, Failure> {
+        let mut params = params(request.peer.as_str(), request.days);
+        if params.not_after.unix_timestamp() > self.not_after {
+            let problem = format!("the CA itself ends on {}: choose fewer", self.until);
+            return Err(ConfigError::new("days", problem).into());
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names =
+            vec![uri(format!("spiffe://{}/peer/{}", self.trust_domain.0, request.peer))?];
+        for name in request.names {
+            params.subject_alt_names.push(match name {
+                Subject::Name(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
+                Subject::Address(address) => SanType::IpAddress(*address),
+            });
+        }
+        let key = new_key()?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(issued(&params, certificate.pem(), &key))
+    }
+}
+
+/// What all certificates have: a subject, a random serial number, a validity that
+/// begins a little early.
+fn params(common_name: &str, days: u64) -> CertificateParams {
+    let now = date_time_ymd(1970, 1, 1) + TokioNet.unix_time();
+    let mut params = CertificateParams::default();
+    params.not_before = now - CERTIFICATE_BACKDATE;
+    params.not_after = now + DAY * u32::try_from(days).expect("the flag's range is smaller");
+    params.distinguished_name = DistinguishedName::new();
+    let common_name: String = common_name.chars().take(COMMON_NAME_BYTES).collect();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let mut serial = [0; 16];
+    TokioNet.fill_random(&mut serial);
+    // Positive, and of full length (RFC 5280 §4.1.2.2).
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params
+}
+
+fn issued(params: &CertificateParams, certificate: String, key: &KeyPair) -> Issued {
+    Issued { certificate, key: key.serialize_pem(), until: params.not_after.date().to_string() }
+}
+
+fn new_key() -> Result<KeyPair, Failure> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)
+}
+
+fn uri(text: String) -> Result<SanType, Failure> {
+    text.try_into().map(SanType::URI).map_err(failed)
+}
+
+fn failed(error: rcgen::Error) -> Failure {
+    Failure::Pki(error.to_string())
+}
+
+/// The trust domain that a CA says it is of.
+fn trust_domain(certificate: &X509Certificate<'_>) -> Option<TrustDomain> {
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix("spiffe://")?.parse().ok(),
+        _ => None,
+    })
+}

@@ -1,0 +1,166 @@
+//! A CA of the test's own, with certificates of every kind, also bad ones; and
+//! the TLS of a connecting peer by hand.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
+};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::hello;
+
+/// A CA, and the directory that all its files are in.
+pub struct Ca {
+    dir: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in files.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// A certificate to be made.
+#[derive(Debug)]
+pub struct Request(CertificateParams);
+
+impl Request {
+    /// The identity of a peer, valid for these names or addresses.
+    pub fn peer(id: &str, names: &[&str]) -> Self {
+        let mut request = Self::nobody(names);
+        let uri = format!("spiffe://test/peer/{id}").try_into().expect("ASCII");
+        request.0.subject_alt_names.push(SanType::URI(uri));
+        request
+    }
+
+    /// Valid for these names or addresses, without an identity.
+    pub fn nobody(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).expect("names for a certificate");
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Self(params)
+    }
+
+    /// For servers only.
+    pub fn server_only(mut self) -> Self {
+        self.0.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self
+    }
+
+    /// Valid until this year.
+    pub fn until(mut self, year: i32) -> Self {
+        self.0.not_before = date_time_ymd(2000, 1, 1);
+        self.0.not_after = date_time_ymd(year, 1, 1);
+        self
+    }
+
+    /// With this serial number.
+    pub fn serial(mut self, number: u8) -> Self {
+        self.0.serial_number = Some(SerialNumber::from_slice(&[number]));
+        self
+    }
+}
+
+impl Ca {
+    /// A CA that nobody trusts yet.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { dir, issuer }
+    }
+
+    /// A file in its directory.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    /// Writes a file of its directory, whole at once.
+    pub fn write(&self, file: &str, contents: &str) -> PathBuf {
+        let (path, new) = (self.path(file), self.path(&format!("{file}.new")));
+        fs::write(&new, contents).unwrap();
+        fs::rename(new, &path).unwrap();
+        path
+    }
+
+    /// Makes the certificate `stem`.pem and its key; both are replaced at once
+    /// where they exist.
+    pub fn issue(&self, stem: &str, request: Request) -> Files {
+        let key = KeyPair::generate().unwrap();
+        let certificate = request.0.signed_by(&key, &self.issuer).unwrap();
+        Files {
+            cert: self.write(&format!("{stem}.pem"), &certificate.pem()),
+            key: self.write(&format!("{stem}-key.pem"), &key.serialize_pem()),
+        }
+    }
+
+    /// Makes the list crl.pem, which revokes this serial number.
+    pub fn revoke(&self, serial: u8) -> PathBuf {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&[serial]),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2090, 1, 1),
+            crl_number: SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("crl.pem", &list.signed_by(&self.issuer).unwrap().pem().unwrap())
+    }
+
+    /// The flags of a peer with this certificate that trusts this CA.
+    pub fn flags(&self, files: &Files) -> String {
+        let Files { cert, key } = files;
+        let (cert, key, ca) = (cert.display(), key.display(), self.path("ca.pem"));
+        format!("--tls-cert {cert} --tls-key {key} --tls-ca {} ", ca.display())
+    }
+
+    /// The TLS of a connecting peer that trusts this CA.
+    pub fn client(&self, files: Option<&Files>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match files {
+            None => builder.with_no_client_auth(),
+            Some(Files { cert, key }) => {
+                let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![b"ops-proxy/1".to_vec()];
+        Arc::new(config)
+    }
+
+    /// A session with the listening peer at `to`, up to and with the handshake.
+    pub async fn session(&self, to: SocketAddr, files: Option<&Files>) -> TlsStream<TcpStream> {
+        let host = to.ip().to_string();
+        let handshake = hello::handshake(to, &host, self.client(files));
+        handshake.await.expect("the listening peer's certificate is good")
+    }
+}
