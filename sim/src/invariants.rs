@@ -45,6 +45,7 @@ impl Invariants {
             }
             if let Some((_, before)) = self.before.get(host) {
                 check_growth(before, &now).map_err(at)?;
+                self.model.check_change(mesh, host, before, &now)?;
                 if before.names.len() > now.names.len() {
                     let known = |name: &str| now.names.iter().any(|row| row.name == name);
                     mesh.fabric().state().forwards.forget(mesh.ip(host), known);
