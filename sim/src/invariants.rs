@@ -204,9 +204,14 @@ fn check_asked_once(mesh: &Mesh) -> Result<(), String> {
     }
 }
 
-/// Whether the peer on this host has counters for all that it ever did.
+/// Whether the peer on this host has counters for all that it ever did, and only
+/// clients asked it: no other peer has it for a backend.
 fn counts_everything(mesh: &Mesh, host: &str) -> bool {
-    mesh.starts(host) == 1 && mesh.scenario().peers[host].name_retention.is_none()
+    let peers = &mesh.scenario().peers;
+    let is_backend = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
+    mesh.starts(host) == 1
+        && peers[host].name_retention.is_none()
+        && !peers.values().any(|peer| peer.services.values().any(is_backend))
 }
 
 /// What clients have seen so far at one listening peer, whatever the name.
