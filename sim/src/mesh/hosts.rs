@@ -39,6 +39,7 @@ impl Mesh {
             slot.handle.take();
         }
         self.sim.crash(ip);
+        self.fabric.state().torn_down(ip);
         self.set_state(host, if how == How::Silent { HostState::Dark } else { HostState::Down });
         if how == How::Silent {
             for other in others {
