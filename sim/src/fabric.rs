@@ -30,8 +30,9 @@ pub enum HostState {
 pub struct Dying {
     /// What the other ends are told.
     farewell: Farewell,
-    /// The streams that were dropped so far.
-    buried: Vec<(u64, Pair, End, TcpStream)>,
+    /// The streams that were dropped so far; `None` once the others were told.
+    /// Who is dropped after that comes in an order that is always the same.
+    buried: Option<Vec<(u64, Pair, End, TcpStream)>>,
 }
 
 /// One host.
@@ -143,8 +144,12 @@ pub struct Undertaker {
 
 impl Drop for Undertaker {
     fn drop(&mut self) {
-        let dying = self.fabric.state().hosts.get_mut(&self.ip).and_then(|host| host.dying.take());
-        let Some(Dying { farewell, mut buried }) = dying else { return };
+        let (farewell, mut buried) = {
+            let mut state = self.fabric.state();
+            let dying = state.hosts.get_mut(&self.ip).and_then(|host| host.dying.as_mut());
+            let Some(dying) = dying else { return };
+            (dying.farewell, dying.buried.take().unwrap_or_default())
+        };
         buried.sort_by_key(|(conn, _, end, _)| (*conn, *end));
         for (conn, pair, end, stream) in buried {
             self.fabric.state().parted(pair, end, conn, farewell);
@@ -227,7 +232,12 @@ impl State {
             return;
         }
         let Some(conn) = self.ledger.id(pair) else { return };
-        let farewell = if reset { Farewell::Reset } else { Farewell::Clean };
+        let host = self.hosts.get(&pair.addr(end).ip());
+        let farewell = match host.and_then(|host| host.dying.as_ref()) {
+            Some(dying) => dying.farewell,
+            None if reset => Farewell::Reset,
+            None => Farewell::Clean,
+        };
         self.parted(pair, end, conn, farewell);
     }
 
@@ -245,13 +255,21 @@ impl State {
     /// The software of a host is about to be torn down.
     pub fn tear_down(&mut self, ip: IpAddr, farewell: Farewell) {
         if let Some(host) = self.hosts.get_mut(&ip) {
-            host.dying = Some(Dying { farewell, buried: Vec::new() });
+            host.dying = Some(Dying { farewell, buried: Some(Vec::new()) });
         }
     }
 
     /// Whether streams dropped now go down with their host.
     pub fn is_torn_down(&self, ip: IpAddr) -> bool {
-        self.hosts.get(&ip).is_some_and(|host| host.dying.is_some())
+        let dying = self.hosts.get(&ip).and_then(|host| host.dying.as_ref());
+        dying.is_some_and(|dying| dying.buried.is_some())
+    }
+
+    /// The software of a host has been torn down.
+    pub fn torn_down(&mut self, ip: IpAddr) {
+        if let Some(host) = self.hosts.get_mut(&ip) {
+            host.dying = None;
+        }
     }
 
     /// A stream goes down with its host. In which order tokio drops the tasks of
@@ -260,8 +278,9 @@ impl State {
     pub fn bury(&mut self, pair: Pair, end: End, stream: TcpStream) {
         let conn = self.ledger.id(pair).unwrap_or(0);
         let ip = pair.addr(end).ip();
-        if let Some(dying) = self.hosts.get_mut(&ip).and_then(|host| host.dying.as_mut()) {
-            dying.buried.push((conn, pair, end, stream));
+        let dying = self.hosts.get_mut(&ip).and_then(|host| host.dying.as_mut());
+        if let Some(buried) = dying.and_then(|dying| dying.buried.as_mut()) {
+            buried.push((conn, pair, end, stream));
         }
     }
 

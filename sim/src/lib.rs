@@ -12,7 +12,7 @@
 //! | [`mesh`] | all hosts of a run, and what can be done to them |
 //! | [`client`], [`backend`] | the two ends of a request |
 //! | [`run`], [`invariants`], [`model`], [`metrics`] | playing a scenario, and what must hold meanwhile |
-//! | [`trace`], [`log`], [`report`] | what happened |
+//! | [`trace`], [`log`], [`sample`], [`report`] | what happened |
 //! | [`explore`], [`generate`], [`shrink`], [`reached`] | random scenarios by the thousand, those that fail made small, and what was reached at all |
 
 pub mod backend;
@@ -31,6 +31,7 @@ pub mod net;
 pub mod reached;
 pub mod report;
 pub mod run;
+pub mod sample;
 pub mod scenario;
 pub mod shrink;
 pub mod steps;

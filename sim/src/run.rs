@@ -1,11 +1,12 @@
 //! Plays a scenario from its first step to the last closed connection.
 
+mod heal;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ops_proxy::metrics::{NameRow, Snapshot};
 use tracing::Dispatch;
 
 use crate::client::Outcome;
@@ -14,15 +15,11 @@ use crate::fabric::Fabric;
 use crate::invariants::{Invariants, check_bytes, check_outcome, is_quiet};
 use crate::log::Log;
 use crate::mesh::{Kept, Mesh};
-use crate::model::names_to_come;
 use crate::reached::Reached;
-use crate::scenario::{BackendKind, Scenario};
-use crate::steps::{Effect, How, Request, Via};
+use crate::sample::Sample;
+use crate::scenario::Scenario;
+use crate::steps::{Effect, How};
 use crate::trace::{Event, What};
-
-/// After everything was healed, every name must be up within this time: a full
-/// backoff, a dial, and a registration, with a second try.
-const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// After all peers have ended, every connection must be closed within this time.
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
@@ -65,42 +62,6 @@ pub struct Played {
     pub samples: Vec<Sample>,
     /// How often each kind of state was reached.
     pub reached: Reached,
-}
-
-/// Some metrics of one listening peer at one moment, all names together.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    /// When.
-    pub at: Duration,
-    /// The peer.
-    pub peer: String,
-    /// What [`Sample::METRICS`] names, in that order.
-    pub values: [u64; Sample::METRICS.len()],
-}
-
-impl Sample {
-    /// What is sampled.
-    pub const METRICS: [&str; 6] = [
-        "clients_connected",
-        "connections_active",
-        "pending_data_connections",
-        "requests_total",
-        "requests_failed_total",
-        "connections_bytes_rx_total",
-    ];
-
-    fn take(at: Duration, peer: &str, snapshot: &Snapshot) -> Self {
-        let sum = |of: fn(&NameRow) -> u64| snapshot.names.iter().map(of).sum();
-        let values = [
-            sum(|row| u64::from(!row.providers.is_empty())),
-            sum(|row| row.counts.active),
-            snapshot.pending,
-            sum(|row| row.counts.requests_in_all().0),
-            sum(|row| row.counts.requests_in_all().2),
-            sum(|row| row.counts.bytes_rx),
-        ];
-        Self { at, peer: peer.to_owned(), values }
-    }
 }
 
 /// Plays a scenario that was [loaded](Scenario::load), and so checked.
@@ -288,7 +249,7 @@ impl Player {
             self.fabric.state().note(What::Step { number, title: action.title() });
             let kind = step.action().map_or("", |(kind, _)| kind);
             self.reached.add("step", kind);
-            match action.begin(&mut stage.mesh, number) {
+            match action.begin(&mut stage.mesh) {
                 Ok(Effect::Had) => {}
                 Ok(Effect::Watch(seen)) => {
                     stage.effects.push((kind.to_owned(), title.clone(), seen))
@@ -335,45 +296,6 @@ impl Player {
         })
     }
 
-    /// All faults end, and every name must come up and be served again.
-    fn heal(&self, stage: &mut Stage) -> Result<(), String> {
-        stage.mesh.heal_all();
-        stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
-            !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage)
-        })?;
-        let before = stage.mesh.outcomes().all().len();
-        for probe in self.probes(stage) {
-            stage.mesh.request_later(Duration::ZERO, probe, 0);
-        }
-        let within = self.scenario.network.quiet_within.0;
-        stage.until(within, "every name served after all was healed", |stage| {
-            stage.mesh.all_asked() && is_quiet(&stage.mesh)
-        })?;
-        let probes = stage.mesh.outcomes().all();
-        match probes[before..].iter().find(|probe| !probe.is_whole()) {
-            Some(probe) => Err(format!("not served after all was healed: {probe}")),
-            None => Ok(()),
-        }
-    }
-
-    /// One request for every name at every listening peer whose backends can
-    /// all answer.
-    fn probes(&self, stage: &Stage) -> Vec<Request> {
-        let mut probes = Vec::new();
-        let Some(client) = self.scenario.clients.first() else { return probes };
-        for (host, peer) in &self.scenario.peers {
-            let Some(port) = peer.listen else { continue };
-            for name in
-                names_to_come(&stage.mesh, host).into_iter().filter(|name| !name.contains('*'))
-            {
-                if let Some(via) = stage.mesh.answers_by(&name) {
-                    probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
-                }
-            }
-        }
-        probes
-    }
-
     /// All peers stop, and every connection of the run must be closed.
     fn end(&self, stage: &mut Stage) -> Result<(), String> {
         let hosts: Vec<String> = self.scenario.peers.keys().cloned().collect();
@@ -384,60 +306,5 @@ impl Player {
         stage.until(CLOSED_WITHIN, "every connection closed after all peers ended", |stage| {
             stage.mesh.fabric().state().ledger.pairs().next().is_none()
         })
-    }
-}
-
-fn all_up(stage: &Stage) -> bool {
-    let mesh = &stage.mesh;
-    mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some()).all(|(host, _)| {
-        let Some(handle) = mesh.peer(host) else { return false };
-        let snapshot = handle.snapshot();
-        names_to_come(mesh, host).iter().all(|name| {
-            let row = snapshot.names.iter().find(|row| row.name == *name);
-            row.is_some_and(|row| !row.providers.is_empty())
-        })
-    })
-}
-
-impl Mesh {
-    /// Ends all holds and cuts, and starts what does not run.
-    fn heal_all(&mut self) {
-        let hosts: Vec<String> = self.scenario().hosts().map(str::to_owned).collect();
-        for (index, a) in hosts.iter().enumerate() {
-            for b in &hosts[index + 1..] {
-                // Exactly one of the two fits a way that is not open.
-                let _ = self.release(a, b).or_else(|_| self.heal(a, b));
-            }
-        }
-        for host in hosts {
-            if !self.is_running(&host) {
-                self.restart(&host);
-            }
-            if self.host_of(&host).is_none() {
-                self.set_name(&host, Some(&host));
-            }
-        }
-        self.reset_latencies();
-    }
-
-    /// How a request for this name can succeed at every one of its providers;
-    /// `None` if it cannot.
-    fn answers_by(&self, name: &str) -> Option<Via> {
-        let peers = self.scenario().peers.values();
-        let backends = peers.filter_map(|peer| peer.services.get(name));
-        let kinds: Option<Vec<BackendKind>> = backends
-            .map(|backend| {
-                let endpoint: ops_proxy::config::Endpoint = backend.parse().ok()?;
-                let backend = self.backend(&self.host_of(&endpoint.host)?)?;
-                (backend.port == endpoint.port).then_some(backend.kind)
-            })
-            .collect();
-        let kinds = kinds?;
-        let all = |kind| !kinds.is_empty() && kinds.iter().all(|one| *one == kind);
-        match () {
-            () if all(BackendKind::Http) => Some(Via::Http),
-            () if all(BackendKind::Echo) => Some(Via::Connect),
-            () => None,
-        }
     }
 }

@@ -52,7 +52,7 @@ pub trait Action {
     ///
     /// # Errors
     /// What made it impossible; the run has then failed.
-    fn begin(&self, mesh: &mut Mesh, number: usize) -> Result<Effect, String>;
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String>;
 
     /// Whether the next step may come, `waited` after this one began.
     ///

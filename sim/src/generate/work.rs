@@ -16,10 +16,11 @@ pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
     (0..draw.between(1, heat)).map(|_| step(draw, scenario)).collect()
 }
 
-/// A backend that never says anything keeps nobody waiting for ever: where there
-/// is one, everybody leaves in the end.
+/// A backend that never says anything keeps nobody waiting for ever, nor does one
+/// that no longer greets: where there is one, everybody leaves in the end.
 pub(super) fn grow_patient(steps: &mut [Step]) {
-    let mute = |step: &Step| step.backend.as_ref().is_some_and(|to| to.kind == BackendKind::Mute);
+    let silent = [BackendKind::Mute, BackendKind::Resetting];
+    let mute = |step: &Step| step.backend.as_ref().is_some_and(|to| silent.contains(&to.kind));
     if steps.iter().any(mute) {
         for request in steps.iter_mut().filter_map(|step| step.request.as_mut()) {
             request.patience = request.patience.or(Some(LONGEST_PATIENCE));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::escape;
-use crate::run::{Played, Sample};
+use crate::run::Played;
+use crate::sample::Sample;
 
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 90.0;

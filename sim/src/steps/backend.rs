@@ -40,7 +40,7 @@ impl Action for Backend {
         format!("{} becomes {:?}", self.host, self.kind)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.change_backend(&self.host, |spec| {
             spec.kind = self.kind;
             spec.delay = self.delay;

@@ -41,7 +41,7 @@ impl Action for Crash {
         format!("crash {} ({:?})", self.host, self.how)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.crash(&self.host, self.how)?;
         Ok(Effect::Had)
     }
@@ -65,7 +65,7 @@ impl Action for Restart {
         format!("restart {}", self.0)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.restart(&self.0);
         Ok(Effect::Had)
     }

@@ -114,7 +114,7 @@ impl Action for Expect {
         format!("expect {}", wanted.join(" "))
     }
 
-    fn begin(&self, _mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, _mesh: &mut Mesh) -> Result<Effect, String> {
         Ok(Effect::Had)
     }
 
@@ -140,7 +140,7 @@ impl Action for Checkpoint {
         format!("checkpoint: {}", self.0)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.keep_metrics(&self.0);
         Ok(Effect::Had)
     }

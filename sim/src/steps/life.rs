@@ -19,7 +19,7 @@ impl Action for Drain {
         format!("drain {}", self.0)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.drain(&self.0)?;
         Ok(Effect::Had)
     }
@@ -42,7 +42,7 @@ impl Action for Stop {
         format!("stop {}", self.0)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.stop(&self.0)?;
         Ok(Effect::Had)
     }

@@ -26,7 +26,7 @@ impl Action for Dns {
         format!("{} resolves to {}", self.name, self.host.as_deref().unwrap_or("nothing"))
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.set_name(&self.name, self.host.as_deref());
         let name = self.name.clone();
         let before = mesh.lookups(&name);

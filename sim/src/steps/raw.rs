@@ -89,7 +89,7 @@ impl Action for Raw {
         format!("raw {}:{opens} writes \"{shown}\"{close}", self.conn)
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         if let (Some(from), Some(to)) = (&self.from, &self.to) {
             mesh.open_raw(&self.conn, from, to, self.deaf);
         }

@@ -180,11 +180,11 @@ impl Action for Request {
         format!("{} asks {times}{self}", self.from)
     }
 
-    fn begin(&self, mesh: &mut Mesh, number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         for index in 0..self.count {
             let later = self.every.map_or(std::time::Duration::ZERO, |every| every.0 * index);
             let name = self.name.replace("{n}", &(index + 1).to_string());
-            mesh.request_later(later, Self { name, ..self.clone() }, number);
+            mesh.request_later(later, Self { name, ..self.clone() });
         }
         // That a client leaves midway must not come too late to matter.
         if self.abort_after.is_none() && self.patience.is_none() {

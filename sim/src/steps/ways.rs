@@ -25,7 +25,7 @@ impl Action for Hold {
         format!("hold {} and {}", self.0[0], self.0[1])
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         let [a, b] = self.0.clone();
         mesh.hold(&a, &b)?;
         Ok(Effect::Watch(Box::new(move |mesh| mesh.is_held(&a, &b) && mesh.in_flight(&a, &b) > 0)))
@@ -49,7 +49,7 @@ impl Action for Release {
         format!("release {} and {}", self.0[0], self.0[1])
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.release(&self.0[0], &self.0[1])?;
         Ok(Effect::Had)
     }
@@ -69,7 +69,7 @@ impl Action for Partition {
         format!("partition {} and {}", self.0[0], self.0[1])
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         let [a, b] = self.0.clone();
         if mesh.partition(&a, &b)? > 0 {
             return Ok(Effect::Had);
@@ -96,7 +96,7 @@ impl Action for Heal {
         format!("heal {} and {}", self.0[0], self.0[1])
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.heal(&self.0[0], &self.0[1])?;
         Ok(Effect::Had)
     }
@@ -121,7 +121,7 @@ impl Action for Latency {
         format!("{} between {} and {}", self.is, self.between[0], self.between[1])
     }
 
-    fn begin(&self, mesh: &mut Mesh, _number: usize) -> Result<Effect, String> {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         let [a, b] = self.between.clone();
         mesh.set_latency(&a, &b, self.is.0);
         let before = mesh.traffic(&a, &b);

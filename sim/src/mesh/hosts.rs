@@ -1,0 +1,111 @@
+//! Hosts that go and come, what names mean, how backends behave.
+
+use std::net::IpAddr;
+
+use super::{Mesh, Way};
+use crate::fabric::{HostState, way};
+use crate::fate::Farewell;
+use crate::scenario::BackendSpec;
+use crate::steps::How;
+
+impl Mesh {
+    /// Whether a host's software runs.
+    pub fn is_running(&self, host: &str) -> bool {
+        self.fabric.state().hosts[&self.ip(host)].state == HostState::Up
+    }
+
+    /// Ends a host's software without notice.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn crash(&mut self, host: &str, how: How) -> Result<(), String> {
+        if !self.is_running(host) {
+            return Err(format!("{host} does not run"));
+        }
+        let ip = self.ip(host);
+        let others: Vec<IpAddr> = self.ips.values().copied().filter(|other| *other != ip).collect();
+        let farewell = match how {
+            How::Reset => Farewell::Reset,
+            How::Silent => Farewell::Nothing,
+            How::End => Farewell::Clean,
+        };
+        if how == How::Silent {
+            others.iter().for_each(|other| self.sim.partition(ip, *other));
+            let noticed = self.now() + self.scenario.network.notices_cut_after.0;
+            self.fabric.state().ledger.doom(noticed, |a, b| a == ip || b == ip);
+        }
+        self.fabric.state().tear_down(ip, farewell);
+        if let Some(slot) = self.peers.get(host) {
+            slot.handle.take();
+        }
+        self.sim.crash(ip);
+        self.fabric.state().torn_down(ip);
+        self.set_state(host, if how == How::Silent { HostState::Dark } else { HostState::Down });
+        if how == How::Silent {
+            for other in others {
+                self.restore_way(ip, other);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes turmoil's view of a way what it should be.
+    fn restore_way(&mut self, a: IpAddr, b: IpAddr) {
+        match self.ways.get(&way(a, b)) {
+            None => self.sim.repair(a, b),
+            Some(Way::Held) => self.sim.hold(a, b),
+            Some(Way::Cut) => self.sim.partition(a, b),
+        }
+    }
+
+    /// Starts a host's software; one that runs is killed first.
+    pub fn restart(&mut self, host: &str) {
+        if self.is_running(host) {
+            // It runs: that was just asked.
+            let _ = self.crash(host, How::Reset);
+        }
+        if let Some(slot) = self.peers.get(host) {
+            slot.handle.take();
+        }
+        self.set_state(host, HostState::Up);
+        self.sim.bounce(self.ip(host));
+        self.fabric.ways_changed();
+    }
+
+    /// Changes what a name resolves to.
+    pub fn set_name(&mut self, name: &str, host: Option<&str>) {
+        let ip = host.map(|host| self.ip(host));
+        let mut state = self.fabric.state();
+        match ip {
+            Some(ip) => state.names.insert(name.to_owned(), ip),
+            None => state.names.remove(name),
+        };
+    }
+
+    /// The host that a name stands for now.
+    pub fn host_of(&self, name: &str) -> Option<String> {
+        let state = self.fabric.state();
+        let ip = state.names.get(name)?;
+        Some(state.host_name(*ip))
+    }
+
+    /// Lookups of a name so far.
+    pub fn lookups(&self, name: &str) -> u64 {
+        self.fabric.state().counters.lookups.get(name).copied().unwrap_or(0)
+    }
+
+    /// Changes how a backend treats connections to come.
+    pub fn change_backend(&mut self, host: &str, change: impl FnOnce(&mut BackendSpec)) {
+        self.tempers[host].change(change);
+    }
+
+    /// How a backend treats connections now.
+    pub fn backend(&self, host: &str) -> Option<BackendSpec> {
+        self.tempers.get(host).map(|temper| temper.now())
+    }
+
+    /// Dials to a host so far.
+    pub fn dials(&self, host: &str) -> u64 {
+        self.fabric.state().counters.dials.get(&self.ip(host)).copied().unwrap_or(0)
+    }
+}

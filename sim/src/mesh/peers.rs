@@ -1,0 +1,74 @@
+//! Looking into peers, and telling them to end.
+
+use ops_proxy::peer::PeerHandle;
+
+use super::{Kept, Mesh};
+use crate::metrics::Exported;
+use crate::net::SimNet;
+
+impl Mesh {
+    /// The peer on a host, if one was started and has not crashed.
+    pub fn peer(&self, host: &str) -> Option<PeerHandle<SimNet>> {
+        self.peers[host].handle.borrow().clone()
+    }
+
+    /// How often the peer on this host was started.
+    pub fn starts(&self, host: &str) -> u64 {
+        self.peers[host].starts.get()
+    }
+
+    /// Whether the peer on this host was told to end.
+    pub fn is_leaving(&self, host: &str) -> bool {
+        self.peers[host].leaving.get()
+    }
+
+    /// The peer drains.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn drain(&mut self, host: &str) -> Result<(), String> {
+        self.running(host)?.drain();
+        self.peers[host].leaving.set(true);
+        Ok(())
+    }
+
+    /// The peer stops now.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn stop(&mut self, host: &str) -> Result<(), String> {
+        self.running(host)?.stop();
+        self.peers[host].leaving.set(true);
+        Ok(())
+    }
+
+    fn running(&self, host: &str) -> Result<PeerHandle<SimNet>, String> {
+        let handle = self.peer(host).filter(|_| self.is_running(host));
+        handle.ok_or_else(|| format!("{host} does not run"))
+    }
+
+    /// What a peer exports now.
+    ///
+    /// # Errors
+    /// It does not run, or its text is malformed.
+    pub fn exported(&self, host: &str) -> Result<Exported, String> {
+        let handle = self.peer(host).ok_or_else(|| format!("{host} does not run"))?;
+        Exported::parse(&handle.metrics_text())
+    }
+
+    /// Keeps the metrics of all peers that listen, under a label.
+    pub fn keep_metrics(&mut self, label: &str) {
+        for (host, spec) in &self.scenario.peers {
+            let listens = spec.listen.is_some() || !spec.tcp.is_empty();
+            if let Some(handle) = self.peer(host).filter(|_| listens) {
+                let (label, peer) = (label.to_owned(), host.clone());
+                self.kept.push(Kept { label, peer, text: handle.metrics_text() });
+            }
+        }
+    }
+
+    /// The metrics that were kept.
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+}

@@ -1,0 +1,125 @@
+//! The ways between hosts: held, cut, slow.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Mesh, Way};
+use crate::fabric::way;
+
+impl Mesh {
+    /// From now on everything between `a` and `b` waits.
+    ///
+    /// # Errors
+    /// The way is held or cut already.
+    pub fn hold(&mut self, a: &str, b: &str) -> Result<(), String> {
+        let pair = way(self.ip(a), self.ip(b));
+        if self.ways.contains_key(&pair) {
+            return Err(format!("the way between {a} and {b} is held or cut already"));
+        }
+        self.ways.insert(pair, Way::Held);
+        self.sim.hold(pair.0, pair.1);
+        Ok(())
+    }
+
+    /// What was held goes on.
+    ///
+    /// # Errors
+    /// Nothing was held.
+    pub fn release(&mut self, a: &str, b: &str) -> Result<(), String> {
+        let pair = way(self.ip(a), self.ip(b));
+        if self.ways.get(&pair) != Some(&Way::Held) {
+            return Err(format!("the way between {a} and {b} is not held"));
+        }
+        self.ways.remove(&pair);
+        self.sim.release(pair.0, pair.1);
+        Ok(())
+    }
+
+    /// Cuts the way for good, and returns how many connections die of it.
+    ///
+    /// # Errors
+    /// The way is held or cut already.
+    pub fn partition(&mut self, a: &str, b: &str) -> Result<usize, String> {
+        let pair = way(self.ip(a), self.ip(b));
+        if self.ways.contains_key(&pair) {
+            return Err(format!("the way between {a} and {b} is held or cut already"));
+        }
+        self.ways.insert(pair, Way::Cut);
+        self.sim.partition(pair.0, pair.1);
+        let noticed = self.now() + self.scenario.network.notices_cut_after.0;
+        let mut state = self.fabric.state();
+        state.cut.push(pair);
+        Ok(state.ledger.doom(noticed, |a, b| way(a, b) == pair))
+    }
+
+    /// What is sent from now on arrives again.
+    ///
+    /// # Errors
+    /// The way is not cut.
+    pub fn heal(&mut self, a: &str, b: &str) -> Result<(), String> {
+        let pair = way(self.ip(a), self.ip(b));
+        if self.ways.get(&pair) != Some(&Way::Cut) {
+            return Err(format!("the way between {a} and {b} is not cut"));
+        }
+        self.ways.remove(&pair);
+        self.sim.repair(pair.0, pair.1);
+        self.fabric.state().cut.retain(|cut| *cut != pair);
+        self.fabric.ways_changed();
+        Ok(())
+    }
+
+    /// Sets the time from one host to the other.
+    pub fn set_latency(&mut self, a: &str, b: &str, latency: Duration) {
+        self.sim.set_link_latency(self.ip(a), self.ip(b), latency);
+    }
+
+    /// Every way takes as long as at the start.
+    pub fn reset_latencies(&mut self) {
+        let network = &self.scenario.network;
+        let most = network.latency_max.unwrap_or(network.latency).0;
+        let ips: Vec<IpAddr> = self.ips.values().copied().collect();
+        for (index, a) in ips.iter().enumerate() {
+            for b in &ips[index + 1..] {
+                self.sim.set_link_latency(*a, *b, network.latency.0);
+                self.sim.set_link_max_message_latency(*a, *b, most);
+            }
+        }
+    }
+
+    /// Whether everything between `a` and `b` waits.
+    pub fn is_held(&self, a: &str, b: &str) -> bool {
+        self.ways.get(&way(self.ip(a), self.ip(b))) == Some(&Way::Held)
+    }
+
+    /// Whether what `a` sends now reaches `b`, as far as the way is concerned.
+    pub fn is_open(&self, a: &str, b: &str) -> bool {
+        !self.ways.contains_key(&way(self.ip(a), self.ip(b)))
+    }
+
+    /// Segments on their way between `a` and `b`.
+    pub fn in_flight(&self, a: &str, b: &str) -> usize {
+        let pair = way(self.ip(a), self.ip(b));
+        let mut count = 0;
+        self.sim.links(|links| {
+            for link in links {
+                let (a, b) = link.pair();
+                if way(a, b) == pair {
+                    count += link.count();
+                }
+            }
+        });
+        count
+    }
+
+    /// Writes and dials between `a` and `b` so far.
+    pub fn traffic(&self, a: &str, b: &str) -> u64 {
+        let pair = way(self.ip(a), self.ip(b));
+        self.fabric.state().counters.traffic.get(&pair).copied().unwrap_or(0)
+    }
+
+    /// Dials between `a` and `b` that a cut has swallowed.
+    pub fn blocked(&self, a: &str, b: &str) -> u64 {
+        let pair = way(self.ip(a), self.ip(b));
+        self.fabric.state().counters.blocked.get(&pair).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,108 @@
+//! The end of a run: all faults are healed, and the mesh must be whole again.
+
+use std::time::Duration;
+
+use super::{Player, Stage};
+use crate::invariants::is_quiet;
+use crate::mesh::Mesh;
+use crate::model::names_to_come;
+use crate::scenario::{BackendKind, Scenario};
+use crate::steps::{Request, Via};
+
+/// After everything was healed, every name must be up within this time: a full
+/// backoff, a dial, and a registration, with a second try.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+
+impl Player {
+    /// All faults end, and every name must come up and be served again.
+    pub(super) fn heal(&self, stage: &mut Stage) -> Result<(), String> {
+        stage.mesh.heal_all();
+        stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
+            !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage)
+        })?;
+        let before = stage.mesh.outcomes().all().len();
+        for probe in probes(&self.scenario, &stage.mesh) {
+            stage.mesh.request_later(Duration::ZERO, probe);
+        }
+        let within = self.scenario.network.quiet_within.0;
+        stage.until(within, "every name served after all was healed", |stage| {
+            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+        })?;
+        let probes = stage.mesh.outcomes().all();
+        match probes[before..].iter().find(|probe| !probe.is_whole()) {
+            Some(probe) => Err(format!("not served after all was healed: {probe}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One request for every name at every listening peer whose backends can
+/// all answer.
+fn probes(scenario: &Scenario, mesh: &Mesh) -> Vec<Request> {
+    let mut probes = Vec::new();
+    let Some(client) = scenario.clients.first() else { return probes };
+    for (host, peer) in &scenario.peers {
+        let Some(port) = peer.listen else { continue };
+        for name in names_to_come(mesh, host).into_iter().filter(|name| !name.contains('*')) {
+            if let Some(via) = mesh.answers_by(&name) {
+                probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
+            }
+        }
+    }
+    probes
+}
+
+fn all_up(stage: &Stage) -> bool {
+    let mesh = &stage.mesh;
+    mesh.scenario().peers.iter().filter(|(_, peer)| peer.listen.is_some()).all(|(host, _)| {
+        let Some(handle) = mesh.peer(host) else { return false };
+        let snapshot = handle.snapshot();
+        names_to_come(mesh, host).iter().all(|name| {
+            let row = snapshot.names.iter().find(|row| row.name == *name);
+            row.is_some_and(|row| !row.providers.is_empty())
+        })
+    })
+}
+
+impl Mesh {
+    /// Ends all holds and cuts, and starts what does not run.
+    fn heal_all(&mut self) {
+        let hosts: Vec<String> = self.scenario().hosts().map(str::to_owned).collect();
+        for (index, a) in hosts.iter().enumerate() {
+            for b in &hosts[index + 1..] {
+                // Exactly one of the two fits a way that is not open.
+                let _ = self.release(a, b).or_else(|_| self.heal(a, b));
+            }
+        }
+        for host in hosts {
+            if !self.is_running(&host) {
+                self.restart(&host);
+            }
+            if self.host_of(&host).is_none() {
+                self.set_name(&host, Some(&host));
+            }
+        }
+        self.reset_latencies();
+    }
+
+    /// How a request for this name can succeed at every one of its providers;
+    /// `None` if it cannot.
+    fn answers_by(&self, name: &str) -> Option<Via> {
+        let peers = self.scenario().peers.values();
+        let backends = peers.filter_map(|peer| peer.services.get(name));
+        let kinds: Option<Vec<BackendKind>> = backends
+            .map(|backend| {
+                let endpoint: ops_proxy::config::Endpoint = backend.parse().ok()?;
+                let backend = self.backend(&self.host_of(&endpoint.host)?)?;
+                (backend.port == endpoint.port).then_some(backend.kind)
+            })
+            .collect();
+        let kinds = kinds?;
+        let all = |kind| !kinds.is_empty() && kinds.iter().all(|one| *one == kind);
+        match () {
+            () if all(BackendKind::Http) => Some(Via::Http),
+            () if all(BackendKind::Echo) => Some(Via::Connect),
+            () => None,
+        }
+    }
+}
