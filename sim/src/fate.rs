@@ -90,6 +90,8 @@ pub struct Connection {
     /// Numbered in the order of accepts.
     pub id: u64,
     halves: [Half; 2],
+    /// Cut for good: nothing that is written arrives any more.
+    severed: bool,
 }
 
 /// All connections that at least one end still holds.
@@ -107,7 +109,7 @@ impl Ledger {
     /// A connection was accepted; returns its number.
     pub fn open(&mut self, pair: Pair) -> u64 {
         self.opened += 1;
-        let connection = Connection { id: self.opened, halves: Default::default() };
+        let connection = Connection { id: self.opened, halves: Default::default(), severed: false };
         self.open.insert(pair, connection);
         self.opened
     }
@@ -241,10 +243,24 @@ impl Ledger {
     /// Every connection between these hosts is cut: both ends fail at `at`, as
     /// by keepalive or the user timeout. Returns how many there are.
     pub fn doom(&mut self, at: Duration, between: impl Fn(IpAddr, IpAddr) -> bool) -> usize {
-        let doomed = self.open.keys().filter(|p| between(p.dialler.ip(), p.acceptor.ip()));
         let before = self.doomed.len();
-        self.doomed.extend(doomed.map(|pair| (at, *pair)));
+        for (pair, connection) in &mut self.open {
+            if between(pair.dialler.ip(), pair.acceptor.ip()) {
+                connection.severed = true;
+                self.doomed.push((at, *pair));
+            }
+        }
         self.doomed.len() - before
+    }
+
+    /// Whether what is written here is lost.
+    pub fn is_severed(&self, pair: Pair) -> bool {
+        self.open.get(&pair).is_some_and(|connection| connection.severed)
+    }
+
+    /// Whether some connections were cut, and not all ends have noticed.
+    pub fn has_severed(&self) -> bool {
+        !self.doomed.is_empty()
     }
 
     /// Ends the connections whose time has come.

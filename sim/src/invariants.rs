@@ -37,6 +37,7 @@ impl Invariants {
             let start = mesh.starts(host);
             if let Some((_, before)) = self.before.get(host).filter(|(same, _)| *same == start) {
                 check_growth(before, &now).map_err(at)?;
+                self.model.check_change(mesh, host, before, &now)?;
             }
             if mesh.is_running(host) {
                 self.model.check(mesh, host, &now)?;

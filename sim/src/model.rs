@@ -82,9 +82,40 @@ impl Model {
         Ok(())
     }
 
+    /// Compares what a listening peer says with what it said a tick ago: a name
+    /// does not go down while a provider is there that nothing has troubled.
+    ///
+    /// # Errors
+    /// The first name that did.
+    pub fn check_change(
+        &self,
+        mesh: &Mesh,
+        host: &str,
+        before: &Snapshot,
+        now: &Snapshot,
+    ) -> Result<(), String> {
+        if has_strangers(mesh) || mesh.is_leaving(host) {
+            return Ok(());
+        }
+        let scenario = mesh.scenario();
+        let timeout = scenario.peers[host].timing().peer_timeout;
+        // What was broken before may only be noticed now.
+        let settled = timeout + scenario.network.notices_cut_after.0 + SLACK;
+        for old in before.names.iter().filter(|row| !row.providers.is_empty()) {
+            let up = now.names.iter().any(|row| row.name == old.name && !row.providers.is_empty());
+            let untroubled = |(one, since): (&Wanted, &Duration)| {
+                one.listening == host && one.name == old.name && mesh.now() > *since + settled
+            };
+            if !up && self.possible.iter().any(untroubled) {
+                return Err(format!("client_up of {} at {host} fell for no reason", old.name));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether `name` must be up at the listening peer on `host` now.
     pub fn truth(&self, mesh: &Mesh, host: &str, name: &str) -> Truth {
-        if mesh.is_leaving(host) {
+        if mesh.is_leaving(host) || has_strangers(mesh) {
             return Truth::Open;
         }
         let now = mesh.now();
@@ -99,17 +130,22 @@ impl Model {
         if possible.clone().any(|(one, since)| is_up(one, since)) {
             return Truth::Up;
         }
-        // A raw connection may have registered anything.
-        let raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
-        let strangers = raws.into_iter().any(|raw| raw.send.contains("REGISTER"));
         let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
-        if possible.next().is_none() && !strangers && impossible.all(|(_, s)| for_long(s, timeout))
+        if possible.next().is_none()
+            && !has_strangers(mesh)
+            && impossible.all(|(_, s)| for_long(s, timeout))
         {
             return Truth::Down;
         }
         Truth::Open
     }
+}
+
+/// Whether raw connections may have registered anything, under any peer id.
+fn has_strangers(mesh: &Mesh) -> bool {
+    let mut raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
+    raws.any(|raw| raw.send.contains("HELLO"))
 }
 
 /// The names that a listening peer shall serve.

@@ -338,7 +338,9 @@ impl Player {
     /// All faults end, and every name must come up and be served again.
     fn heal(&self, stage: &mut Stage) -> Result<(), String> {
         stage.mesh.heal_all();
-        stage.until(HEALED_WITHIN, "every name up after all was healed", all_up)?;
+        stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
+            !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage)
+        })?;
         let before = stage.mesh.outcomes().all().len();
         for probe in self.probes(stage) {
             stage.mesh.request_later(Duration::ZERO, probe, 0);

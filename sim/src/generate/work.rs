@@ -73,6 +73,8 @@ fn asked(draw: &mut Draw, name: &str) -> String {
     let name = name.replace('*', "any");
     match draw.between(0, 19) {
         0 => "nobody.example".to_owned(),
+        // Registered now and then by a raw peer that never answers.
+        3 => "raw.example".to_owned(),
         1 => name.to_uppercase(),
         2 => format!("{name}."),
         _ => name,
