@@ -20,6 +20,10 @@ test *args:
 sim *args:
     cargo run --release -p ops-proxy-sim -- {{ args }}
 
+# Does the simulator find bugs? Seeds them one by one: just mutants [NAME...]
+mutants *args:
+    tests/mutants/run {{ args }}
+
 # A whole mesh on this machine
 demo *args:
     cargo run --release -- demo {{ args }}

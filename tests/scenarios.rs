@@ -77,7 +77,14 @@ fn every_scenario_reads_back_what_it_writes() {
 
 #[test]
 fn two_hundred_random_meshes_keep_every_promise() {
-    let plan = Plan { from: 1, seeds: 200, jobs: THREADS, at_most: None, failures: None };
+    let plan = Plan {
+        from: 1,
+        seeds: 200,
+        jobs: THREADS,
+        at_most: None,
+        failures: None,
+        only_first: false,
+    };
     let found = explore(&plan, |_, _| ());
     for Failure { seed, what, scenario, .. } in &found.failures {
         eprintln!("seed {seed}: {what}\nmade small:\n{}", scenario.to_toml());

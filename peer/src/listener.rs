@@ -72,6 +72,9 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
 }
 
 /// A connection whose purpose is not known yet.
+///
+/// What it turns into is boxed, apart from the relay: a task is as large as the
+/// largest thing that it awaits, and most of its life it relays.
 struct Connection<N: Net> {
     shared: Arc<Shared<N>>,
     stream: N::Stream,
@@ -164,7 +167,7 @@ impl<N: Net> Connection<N> {
             if let Err(unclear) = self.read().await {
                 self.unclear(&unclear);
                 if matches!(unclear, Unclear::Late) && self.head.first().is_some_and(u8::is_ascii) {
-                    self.time_out().await;
+                    Box::pin(self.time_out()).await;
                 }
                 return;
             }
@@ -182,9 +185,9 @@ impl<N: Net> Connection<N> {
                 self.serve_public(name, Public::Connect).await;
             }
             Verdict::Tls { name } => self.serve_public(name, Public::Tls).await,
-            Verdict::Peer => self.into_peer().serve_plaintext().await,
-            Verdict::PeerTls => self.into_peer().serve_tls().await,
-            Verdict::Refused(refusal) => self.refuse_head(refusal).await,
+            Verdict::Peer => Box::pin(self.into_peer().serve_plaintext()).await,
+            Verdict::PeerTls => Box::pin(self.into_peer().serve_tls()).await,
+            Verdict::Refused(refusal) => Box::pin(self.refuse_head(refusal)).await,
         }
     }
 
@@ -198,7 +201,7 @@ impl<N: Net> Connection<N> {
         let Self { shared, stream, source, head, busy: _busy, ticket, .. } = self;
         let Ok(_ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
-            return refuse_public(&shared, stream, Cause::Full, public).await;
+            return Box::pin(refuse_public(&shared, stream, Cause::Full, public)).await;
         };
         let protocol = match public {
             Public::Http { .. } | Public::Connect => Protocol::Http,
@@ -207,14 +210,16 @@ impl<N: Net> Connection<N> {
         };
         if shared.tasks.phase() >= Phase::Finishing {
             shared.metrics.rejected(Rejection::Draining);
-            return refuse_public(&shared, stream, Cause::Draining, public).await;
+            return Box::pin(refuse_public(&shared, stream, Cause::Draining, public)).await;
         }
-        match forward(&shared, &name, protocol, source).await {
+        match Box::pin(forward(&shared, &name, protocol, source)).await {
             Ok(forwarded) => {
                 let client = Side { stream: Transport::Plain(stream), read_ahead: head.freeze() };
                 carry(&shared, client, forwarded, public).await;
             }
-            Err(why) => refuse_public(&shared, stream, Cause::NotForwarded(why), public).await,
+            Err(why) => {
+                Box::pin(refuse_public(&shared, stream, Cause::NotForwarded(why), public)).await;
+            }
         }
     }
 

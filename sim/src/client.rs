@@ -53,6 +53,8 @@ pub struct Outcome {
     pub ended: Option<Duration>,
     /// Payload bytes sent, without heads.
     pub sent: u64,
+    /// Bytes of HTTP heads sent, that of CONNECT not counted.
+    pub heads_sent: u64,
     /// Payload bytes received, without heads.
     pub received: u64,
     /// How it ended.
@@ -209,6 +211,7 @@ impl Client {
             answered: None,
             ended: None,
             sent: 0,
+            heads_sent: 0,
             received: 0,
             end: Ending::Open,
         });
@@ -258,6 +261,10 @@ impl Progress {
 
     fn sent(&self, bytes: u64) {
         self.client.outcomes.change(self.number, |outcome| outcome.sent += bytes);
+    }
+
+    fn sent_head(&self, bytes: u64) {
+        self.client.outcomes.change(self.number, |outcome| outcome.heads_sent += bytes);
     }
 
     fn answered(&self) {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub at_most: Option<Duration>,
     /// Where failing scenarios are written; nowhere if absent.
     pub failures: Option<PathBuf>,
+    /// Stop at the first failing seed, and do not shrink it.
+    pub only_first: bool,
 }
 
 /// A seed whose run failed.
@@ -75,7 +77,8 @@ pub fn explore(plan: &Plan, progress: impl Fn(&Found, Duration) + Sync) -> Found
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
                     let late = plan.at_most.is_some_and(|most| clock.elapsed() >= most);
-                    if seed - plan.from >= plan.seeds || late {
+                    let enough = plan.only_first && !lock(&found).failures.is_empty();
+                    if seed - plan.from >= plan.seeds || late || enough {
                         return;
                     }
                     play(seed, plan, &found);
@@ -84,7 +87,10 @@ pub fn explore(plan: &Plan, progress: impl Fn(&Found, Duration) + Sync) -> Found
             });
         }
     });
-    found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Threads end their seeds in any order; the first is the smallest.
+    found.failures.sort_by_key(|failure| failure.seed);
+    found
 }
 
 fn lock(found: &Mutex<Found>) -> std::sync::MutexGuard<'_, Found> {
@@ -113,6 +119,9 @@ fn play(seed: u64, plan: &Plan, found: &Mutex<Found>) {
         return lock(found).more_failures.push(seed);
     }
     let what = with_panic(what);
+    if plan.only_first {
+        return lock(found).failures.push(Failure { seed, what, scenario, file: None });
+    }
     let scenario = shrink(&scenario, &what);
     let file = plan.failures.as_ref().and_then(|folder| {
         let written = write_down(folder, seed, &what, &scenario);

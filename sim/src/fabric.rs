@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use turmoil::net::TcpStream;
 
 use crate::fate::{Farewell, Ledger, Pair};
+use crate::forwards::Forwards;
 use crate::tap::{Role, Tap};
 use crate::trace::{End, Trace, What};
 
@@ -77,6 +78,8 @@ pub struct State {
     pub ledger: Ledger,
     /// What the bytes on them mean.
     pub tap: Tap,
+    /// What became of each FORWARD.
+    pub forwards: Forwards,
     /// What happened.
     pub trace: Trace,
     /// For the effects of steps.
@@ -211,7 +214,9 @@ impl State {
         let ip = pair.addr(end).ip();
         let digest = crate::trace::digest(bytes);
         self.event(ip, What::Wrote { conn, end, bytes: bytes.len(), digest });
-        for line in self.tap.wrote(conn, end, bytes) {
+        let lines = self.tap.wrote(conn, end, bytes);
+        self.forwards.wrote(conn, pair, end, bytes.len(), &lines);
+        for line in lines {
             self.event(ip, What::Line { conn, end, line });
         }
     }

@@ -1,15 +1,19 @@
 //! What must hold after every tick of every run, without a scenario asking.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ops_proxy::metrics::{Counts, ProxyError, Snapshot};
+use ops_proxy::metrics::{Counts, ForwardFailure, NameRow, ProxyError, Snapshot};
 
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
 use crate::model::Model;
+use crate::steps::Via;
 
 /// A gauge this large went below zero.
 const BELOW_ZERO: u64 = 1 << 40;
+
+/// No answer of a peer itself has a longer body.
+const REFUSAL_BYTES: u64 = 1024;
 
 /// Checks one run.
 #[derive(Debug, Default)]
@@ -26,26 +30,46 @@ impl Invariants {
     /// The first thing that must not be so.
     pub fn check(&mut self, mesh: &Mesh) -> Result<(), String> {
         self.model.observe(mesh);
+        let seen = Seen::by_clients(mesh);
         for host in mesh.scenario().peers.keys() {
             let Some(handle) = mesh.peer(host) else {
-                self.before.remove(host);
+                self.forget(mesh, host);
                 continue;
             };
             let now = handle.snapshot();
             let at = |error: String| format!("at {host}: {error}");
             check_sums(&now).map_err(at)?;
             let start = mesh.starts(host);
-            if let Some((_, before)) = self.before.get(host).filter(|(same, _)| *same == start) {
+            if self.before.get(host).is_some_and(|(before, _)| *before != start) {
+                self.forget(mesh, host);
+            }
+            if let Some((_, before)) = self.before.get(host) {
                 check_growth(before, &now).map_err(at)?;
                 self.model.check_change(mesh, host, before, &now)?;
+                if before.names.len() > now.names.len() {
+                    let known = |name: &str| now.names.iter().any(|row| row.name == name);
+                    mesh.fabric().state().forwards.forget(mesh.ip(host), known);
+                }
+            }
+            check_overheard(mesh, host, &now).map_err(at)?;
+            if counts_everything(mesh, host) {
+                seen.check(host, &now).map_err(at)?;
             }
             if mesh.is_running(host) {
                 self.model.check(mesh, host, &now)?;
             }
             self.before.insert(host.clone(), (start, now));
         }
+        check_asked_once(mesh)?;
         let wrongs = std::mem::take(&mut mesh.fabric().state().wrongs);
         wrongs.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The peer on this host is another now, or none.
+    fn forget(&mut self, mesh: &Mesh, host: &str) {
+        if self.before.remove(host).is_some() {
+            mesh.fabric().state().forwards.forget(mesh.ip(host), |_| false);
+        }
     }
 
     /// The reference model of this run.
@@ -80,10 +104,17 @@ fn check_sums(snapshot: &Snapshot) -> Result<(), String> {
         if counts.active > BELOW_ZERO || row.pending > BELOW_ZERO {
             return Err(format!("{name}: a gauge is below zero"));
         }
+        let providers: BTreeSet<&String> = row.providers.iter().collect();
+        if providers.len() != row.providers.len() {
+            return Err(format!("{name}: a provider is there twice: {:?}", row.providers));
+        }
     }
     let pending: u64 = snapshot.names.iter().map(|row| row.pending).sum();
     if pending != snapshot.pending {
         return Err(format!("{} ids pending, but {pending} by name", snapshot.pending));
+    }
+    if pending > 0 && snapshot.links == 0 {
+        return Err(format!("{pending} ids pending, but no link to expect them from"));
     }
     if snapshot.panics > 0 {
         return Err("a task panicked".to_owned());
@@ -112,8 +143,154 @@ fn check_growth(before: &Snapshot, now: &Snapshot) -> Result<(), String> {
         if let Some(((what, old_value), (_, new_value))) = fell {
             return Err(format!("{}: {what} fell from {old_value} to {new_value}", old.name));
         }
+        check_disconnects(old, new)?;
     }
     Ok(())
+}
+
+/// A provider that goes is counted, once; who comes has registered.
+fn check_disconnects(old: &NameRow, new: &NameRow) -> Result<(), String> {
+    let (before, after) = (old.providers.len() as u64, new.providers.len() as u64);
+    let gone = new.counts.disconnects - old.counts.disconnects;
+    let registered = new.counts.registrations - old.counts.registrations;
+    if after + gone < before || after + gone > before + registered {
+        return Err(format!(
+            "{}: {before} providers, then {after}, with {gone} disconnects and {registered} registrations",
+            old.name
+        ));
+    }
+    Ok(())
+}
+
+/// Compares what is counted of FORWARDs with what was said on the links.
+fn check_overheard(mesh: &Mesh, host: &str, now: &Snapshot) -> Result<(), String> {
+    let state = mesh.fabric().state();
+    for row in &now.names {
+        let (name, counts) = (&row.name, &row.counts);
+        let heard = state.forwards.tally(mesh.ip(host), name);
+        if counts.matched > heard.answered {
+            return Err(format!(
+                "{name}: {} DATA connections matched, but the peers that were asked sent {}",
+                counts.matched, heard.answered
+            ));
+        }
+        let lost = counts.forwards_failed[ForwardFailure::LinkLost as usize];
+        let refused = counts.forwards_failed.iter().sum::<u64>() - lost;
+        if refused > heard.refused {
+            return Err(format!(
+                "{name}: {refused} forwards failed, but the peers that were asked sent {} FAIL",
+                heard.refused
+            ));
+        }
+        let failed: u64 = counts.timed_out + counts.forwards_failed.iter().sum::<u64>();
+        if failed < heard.refused {
+            return Err(format!(
+                "{name}: FAIL came {} times, but {failed} forwards have failed",
+                heard.refused
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A request is given to another provider, if to a second at all.
+fn check_asked_once(mesh: &Mesh) -> Result<(), String> {
+    let state = mesh.fabric().state();
+    let Some(line) = state.forwards.twice() else { return Ok(()) };
+    let trusting = mesh.scenario().peers.values().any(|peer| !peer.trusted_proxies.is_empty());
+    match trusting {
+        true => Ok(()),
+        false => Err(format!("one provider was asked twice for one request: {line}")),
+    }
+}
+
+/// Whether the peer on this host has counters for all that it ever did, and only
+/// clients asked it: no other peer has it for a backend.
+fn counts_everything(mesh: &Mesh, host: &str) -> bool {
+    let peers = &mesh.scenario().peers;
+    let is_backend = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
+    mesh.starts(host) == 1
+        && peers[host].name_retention.is_none()
+        && !peers.values().any(|peer| peer.services.values().any(is_backend))
+}
+
+/// What clients have seen so far at one listening peer, whatever the name.
+#[derive(Debug, Default, Clone, Copy)]
+struct SeenAt {
+    /// Connections, of which each is at most one request.
+    connections: u64,
+    /// Requests that got all that they asked for, and asked for something.
+    whole: u64,
+    /// Payload that was received at least, and that was sent by whole requests.
+    received: u64,
+    sent: u64,
+}
+
+/// What clients have seen, by host.
+struct Seen(BTreeMap<String, SeenAt>);
+
+impl Seen {
+    fn by_clients(mesh: &Mesh) -> Self {
+        let mut seen: BTreeMap<String, SeenAt> = BTreeMap::new();
+        mesh.outcomes().with(|all| {
+            for one in all {
+                let host = one.request.to.split(':').next().unwrap_or_default();
+                if !seen.contains_key(host) {
+                    seen.insert(host.to_owned(), SeenAt::default());
+                }
+                if let Some(at) = seen.get_mut(host) {
+                    at.add(one);
+                }
+            }
+        });
+        for raw in mesh.scenario().steps().filter_map(|step| step.raw.as_ref()) {
+            let host = raw.to.as_deref().and_then(|to| to.split(':').next()).unwrap_or_default();
+            seen.entry(host.to_owned()).or_default().connections += 1;
+        }
+        Self(seen)
+    }
+
+    /// Compares it with what the peer on `host` has counted.
+    fn check(&self, host: &str, now: &Snapshot) -> Result<(), String> {
+        let seen = self.0.get(host).copied().unwrap_or_default();
+        let of_all = |number: fn(&Counts) -> u64| -> u64 {
+            now.names.iter().map(|row| number(&row.counts)).sum()
+        };
+        let requests = of_all(|counts| counts.requests_in_all().0);
+        let (tx, rx) = (of_all(|counts| counts.bytes_tx), of_all(|counts| counts.bytes_rx));
+        let SeenAt { connections, whole, received, sent } = seen;
+        if requests > connections || requests < whole {
+            return Err(format!(
+                "{requests} requests counted, but of {connections} connections {whole} were served"
+            ));
+        }
+        if rx < received {
+            return Err(format!("clients received {received} B, but {rx} are counted"));
+        }
+        if tx < sent {
+            return Err(format!("clients sent {sent} B, but {tx} are counted"));
+        }
+        Ok(())
+    }
+}
+
+impl SeenAt {
+    fn add(&mut self, outcome: &Outcome) {
+        self.connections += 1;
+        // Who asks for nothing is content whatever happens.
+        self.whole += u64::from(outcome.is_whole() && outcome.received > 0);
+        // What is small may be the answer of a peer that refuses.
+        if outcome.is_whole() || outcome.received > REFUSAL_BYTES {
+            self.received += outcome.received;
+        }
+        if outcome.is_whole() {
+            self.sent += match outcome.request.via {
+                Via::Http => outcome.sent + outcome.heads_sent,
+                // A stream is what came back, the ClientHello too.
+                Via::Tls | Via::Connect | Via::Tcp => outcome.received,
+            };
+        }
+    }
 }
 
 fn counters(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> {

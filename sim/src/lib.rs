@@ -8,7 +8,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`scenario`], [`steps`] | the format, and one type for each kind of step |
-//! | [`net`], [`fate`], [`fabric`], [`tap`] | the peer's network seam on turmoil, and what turmoil lacks: resets, timeouts, names, listening in |
+//! | [`net`], [`fate`], [`fabric`], [`tap`], [`forwards`] | the peer's network seam on turmoil, and what turmoil lacks: resets, timeouts, names, listening in |
 //! | [`mesh`] | all hosts of a run, and what can be done to them |
 //! | [`client`], [`backend`] | the two ends of a request |
 //! | [`run`], [`invariants`], [`model`], [`metrics`] | playing a scenario, and what must hold meanwhile |
@@ -20,6 +20,7 @@ pub mod client;
 pub mod explore;
 pub mod fabric;
 pub mod fate;
+pub mod forwards;
 pub mod generate;
 pub mod invariants;
 pub mod log;

@@ -49,6 +49,9 @@ enum Command {
         /// Where failing scenarios are written
         #[arg(long, default_value = "failures")]
         failures: PathBuf,
+        /// Stop at the first failing seed, and print only it and what was wrong
+        #[arg(long)]
+        only_first: bool,
     },
     /// Plays one scenario and shows every event
     Replay {
@@ -84,9 +87,10 @@ fn main() -> ExitCode {
         Command::Replay { scenario } => {
             play_all(&[scenario], None, &Show { trace: true, story: false, report: None })
         }
-        Command::Explore { seeds, from, jobs, minutes, failures } => {
+        Command::Explore { seeds, from, jobs, minutes, failures, only_first } => {
             let at_most = minutes.map(|minutes| Duration::from_secs(60 * minutes));
-            search(&Plan { from, seeds, jobs, at_most, failures: Some(failures) })
+            let failures = Some(failures);
+            search(&Plan { from, seeds, jobs, at_most, failures, only_first })
         }
         Command::Draw { seed } => {
             print!("{}", generate::scenario(seed).to_toml());
@@ -144,6 +148,9 @@ fn search(plan: &Plan) -> ExitCode {
         told.fetch_max(second, Relaxed);
     });
     eprintln!();
+    if plan.only_first {
+        return tell_first(&found);
+    }
     for (what, count) in found.reached.iter() {
         println!("{count:>9}  {what}");
     }
@@ -161,6 +168,13 @@ fn search(plan: &Plan) -> ExitCode {
         println!("\nalso failing: {:?}", found.more_failures);
     }
     if found.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One line: the seed, a tab, and what was wrong.
+fn tell_first(found: &Found) -> ExitCode {
+    let Some(first) = found.failures.first() else { return ExitCode::SUCCESS };
+    println!("{}\t{}", first.seed, first.what.lines().next().unwrap_or("?"));
+    ExitCode::FAILURE
 }
 
 fn summary(found: &Found, elapsed: Duration) -> String {

@@ -263,7 +263,8 @@ impl Mesh {
         &self.outcomes
     }
 
-    fn ip(&self, host: &str) -> IpAddr {
+    /// The address of a host.
+    pub fn ip(&self, host: &str) -> IpAddr {
         self.ips[host]
     }
 

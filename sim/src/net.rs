@@ -233,6 +233,20 @@ impl SimStream {
         self.pair.addr(self.end).ip()
     }
 
+    /// turmoil gives one segment a read, however many have come; a kernel gives
+    /// all. Every other connection is read as by a kernel, the rest finely cut.
+    fn gather(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, before: usize) {
+        let mut filled = before;
+        while buffer.filled().len() > filled
+            && buffer.remaining() > 0
+            && self.pair.dialler.port().is_multiple_of(2)
+        {
+            filled = buffer.filled().len();
+            // An end or an error stays for the next read.
+            let _ = self.inner().poll_read(cx, buffer);
+        }
+    }
+
     /// Takes note of a read; an end that is a reset becomes an error.
     fn was_read(&mut self, bytes: usize) -> io::Result<()> {
         let mut state = self.fabric.state();
@@ -244,6 +258,7 @@ impl SimStream {
         let Some(conn) = state.ledger.id(self.pair) else { return Ok(()) };
         let (ip, end) = (self.pair.addr(self.end).ip(), self.end);
         if bytes > 0 {
+            state.forwards.read(conn, end, bytes);
             state.event(ip, What::Read { conn, end, bytes });
         } else if !std::mem::replace(&mut self.ended, true) {
             state.event(ip, What::SawEnd { conn, end });
@@ -265,6 +280,7 @@ impl AsyncRead for SimStream {
         alive.map_err(|error| self.failed(error))?;
         let before = buffer.filled().len();
         ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
+        self.gather(cx, buffer, before);
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
     }

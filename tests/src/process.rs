@@ -129,16 +129,6 @@ impl Process {
         self
     }
 
-    /// Its resident memory, in bytes.
-    #[cfg(target_os = "linux")]
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("own child, not waited for yet");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next());
-        kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
-    }
-
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

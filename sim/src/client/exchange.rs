@@ -101,6 +101,7 @@ impl<'a> Hand<'a> {
         );
         let sending = async {
             self.writer.send(head.as_bytes()).await?;
+            progress.sent_head(head.len() as u64);
             self.writer.send_pattern(up, request.upload.0, |bytes| progress.sent(bytes)).await
         };
         let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);

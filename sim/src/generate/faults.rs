@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::mesh::PORT;
 use super::{Draw, STEPS_WITHIN};
-use crate::scenario::{BackendKind, Scenario, Size, Time};
+use crate::scenario::{BackendKind, PeerSpec, Scenario, Size, Time};
 use crate::steps::{
-    Backend, Close, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Raw, Release, Restart,
-    Step, Stop,
+    Backend, Close, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Raw, Release, Request,
+    Restart, Step, Stop, Via,
 };
 
 /// The kinds of faults that a run may have, each drawn or not.
@@ -21,9 +21,10 @@ enum Kind {
     Dns,
     Drain,
     Raw,
+    Theft,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Hold,
     Kind::Partition,
     Kind::Crash,
@@ -32,6 +33,7 @@ const KINDS: [Kind; 8] = [
     Kind::Dns,
     Kind::Drain,
     Kind::Raw,
+    Kind::Theft,
 ];
 
 pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
@@ -103,6 +105,7 @@ fn fault(
             vec![at(begins, gone.into()), at(ends, there.into())]
         }
         Kind::Raw => vec![at(begins, raw(draw, scenario, number).into())],
+        Kind::Theft => theft(draw, scenario, number, begins, busy).unwrap_or_default(),
     }
 }
 
@@ -156,6 +159,58 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
         ..back.clone()
     };
     Some((worse, back))
+}
+
+/// A stranger who knows a proxy id in time: the way to a backend is held, so that
+/// the id waits, and before the rightful DATA connection comes another.
+fn theft(
+    draw: &mut Draw,
+    scenario: &Scenario,
+    number: u64,
+    begins: u64,
+    busy: &mut BTreeSet<String>,
+) -> Option<Vec<Step>> {
+    let sites: Vec<(&String, &PeerSpec)> =
+        scenario.peers.iter().filter(|(_, peer)| !peer.connect.is_empty()).collect();
+    let (host, peer) = *draw.one(&sites);
+    let services: Vec<(&String, &String)> = peer.services.iter().collect();
+    let (name, backend) = *draw.one(&services);
+    let backend = backend.split(':').next()?.to_owned();
+    let via = match scenario.backends.get(&backend)?.kind {
+        BackendKind::Http => Via::Http,
+        BackendKind::Echo => Via::Tls,
+        // Whoever waits to be greeted cannot tell who greets.
+        _ => return None,
+    };
+    let way = [host.clone(), backend];
+    if !busy.insert(way.concat()) {
+        return None;
+    }
+    let to = draw.one(&peer.connect).clone();
+    let from = draw.one(&scenario.clients).clone();
+    let request = Request::probe(&from, &to, &name.replace('*', "any"), via);
+    let thief = Raw {
+        conn: format!("thief{number}"),
+        from: Some(from),
+        to: Some(to),
+        send: (*draw.one(&[
+            "DATA:{forward:last}\nnot what was asked for",
+            "HELLO:1:stranger\nFAIL:{forward:last}:backend_refused\n",
+        ]))
+        .to_owned(),
+        hex: String::new(),
+        repeat: None,
+        every: None,
+        deaf: false,
+        close: draw.chance(0.5).then_some(Close::Half),
+    };
+    let at = |millis, step: Step| Step { at: Some(Time::from_millis(millis)), ..step };
+    Some(vec![
+        at(begins, Hold(way.clone()).into()),
+        at(begins + 20, request.into()),
+        at(begins + draw.between(100, 900), thief.into()),
+        at(begins + 1_500, Release(way).into()),
+    ])
 }
 
 /// A stranger on the listening address.

@@ -52,13 +52,13 @@ fn plot(
         let _ = write!(
             out,
             "<path fill=\"none\" stroke=\"{colour}\" d=\"{}\"/>",
-            path(samples, &x, |s| y(s.values[index]))
+            path(samples, x, |s| y(s.values[index]))
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<text x=\"{MARGIN}\" y=\"{0}\">0 s</text>\
-         <text x=\"{1}\" y=\"{0}\" text-anchor=\"end\">{lasted:.1} s</text></svg></figure>\n",
+         <text x=\"{1}\" y=\"{0}\" text-anchor=\"end\">{lasted:.1} s</text></svg></figure>",
         HEIGHT + 2.0 * MARGIN - 3.0,
         WIDTH + MARGIN,
     );
