@@ -137,10 +137,15 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
         return None;
     }
     let (host, spec) = *draw.one(&all);
+    // One that resets echoes first, which is no greeting.
+    let resetting = match spec.kind {
+        BackendKind::Greeting => BackendKind::Refusing,
+        _ => BackendKind::Resetting,
+    };
     let kinds = [
         BackendKind::Refusing,
         BackendKind::Hanging,
-        BackendKind::Resetting,
+        resetting,
         BackendKind::Mute,
         spec.kind,
     ];
