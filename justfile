@@ -32,6 +32,11 @@ demo *args:
 bench *args:
     cargo bench -p ops-proxy-benches {{ args }}
 
+# The whole tunnel beside two chained HAProxies (needs nginx, haproxy, wrk, curl)
+bench-tunnel *args:
+    cargo build --release -p ops-proxy -p ops-proxy-benches
+    cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
+
 # Each fuzz target for so many seconds, or those named: just fuzz 60 wire hello (needs cargo-fuzz)
 fuzz seconds *targets:
     #!/usr/bin/env bash

@@ -142,13 +142,8 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
         BackendKind::Greeting => BackendKind::Refusing,
         _ => BackendKind::Resetting,
     };
-    let kinds = [
-        BackendKind::Refusing,
-        BackendKind::Hanging,
-        resetting,
-        BackendKind::Mute,
-        spec.kind,
-    ];
+    let kinds =
+        [BackendKind::Refusing, BackendKind::Hanging, resetting, BackendKind::Mute, spec.kind];
     let back = Backend {
         host: host.clone(),
         kind: spec.kind,

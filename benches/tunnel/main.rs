@@ -1,0 +1,77 @@
+//! The whole tunnel, as processes, under load, beside two chained HAProxies.
+//!
+//! Every round measures every rig once, in turns, so that a machine that changes
+//! its pace changes it for all; what counts are the ratios of the medians. Needs
+//! `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy` beside
+//! this program: `just bench-tunnel` sees to that.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+mod load;
+mod plot;
+mod rig;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use load::Load;
+use rig::{Nginx, Rig};
+use table::Table;
+
+/// Measures the tunnel beside two chained HAProxies and prints ratios of medians.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often every rig is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each load of requests lasts.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Size of the file of the bulk load.
+    #[arg(long, default_value_t = 1024)]
+    bulk_mib: u64,
+    /// Connections at a time.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Only the loads whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Writes the ratios as a plot.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    let nginx = Nginx::start(arguments.bulk_mib);
+    let rigs = [
+        Rig::direct(&nginx),
+        Rig::haproxy(&nginx),
+        Rig::plaintext(&nginx).await,
+        Rig::mutual_tls(&nginx).await,
+    ];
+    let wanted = |load: &Load| {
+        arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
+    };
+    let loads: Vec<Load> = Load::ALL.into_iter().filter(wanted).collect();
+    // The first download reads the file into the page cache.
+    Load::Bulk.put_on(nginx.addr, 1, 1);
+    let mut table = Table::new(rigs.iter().map(|rig| rig.name).collect());
+    for round in 1..=arguments.rounds {
+        for load in &loads {
+            for rig in &rigs {
+                let figures = load.put_on(rig.addr, arguments.connections, arguments.seconds);
+                for (what, value) in figures {
+                    eprintln!("round {round}: {what}, {}: {value}", rig.name);
+                    table.add(what, rig.name, value);
+                }
+            }
+        }
+    }
+    print!("{table}");
+    if let Some(path) = arguments.svg {
+        std::fs::write(path, plot::ratios(&table)).unwrap();
+    }
+}

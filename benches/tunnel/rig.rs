@@ -1,0 +1,168 @@
+//! What is measured: the backend, and what stands before it.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use ops_proxy_tests::pki::{Ca, Request};
+use ops_proxy_tests::process::{Launch, Peer};
+use tempfile::TempDir;
+
+use crate::load::NAME;
+
+/// Something that listens, and dies with this value.
+#[allow(dead_code, reason = "processes and directories are held for their end")]
+enum Held {
+    Server(Server),
+    Peer(Peer),
+    Pki(Ca),
+    Directory(TempDir),
+}
+
+/// A way to the backend.
+pub(crate) struct Rig {
+    /// What the table calls it.
+    pub(crate) name: &'static str,
+    /// Where the load goes.
+    pub(crate) addr: SocketAddr,
+    _held: Vec<Held>,
+}
+
+impl Rig {
+    /// No proxy at all.
+    pub(crate) fn direct(nginx: &Nginx) -> Self {
+        Self { name: "direct", addr: nginx.addr, _held: Vec::new() }
+    }
+
+    /// Two HAProxies in TCP mode, which splice in the kernel.
+    pub(crate) fn haproxy(nginx: &Nginx) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (inner, outer) = (free_addr(), free_addr());
+        let second = haproxy(directory.path(), "inner", inner, nginx.addr);
+        let first = haproxy(directory.path(), "outer", outer, inner);
+        let held = vec![Held::Server(first), Held::Server(second), Held::Directory(directory)];
+        Self { name: "haproxy", addr: outer, _held: held }
+    }
+
+    /// Ops Proxy, in clear text between its peers.
+    pub(crate) async fn plaintext(nginx: &Nginx) -> Self {
+        let listening = peer("--listen 127.0.0.1:0 --peer-id hub").await;
+        let connect = format!(
+            "--connect {} --service {NAME}={} --peer-id site",
+            listening.listen(),
+            nginx.addr
+        );
+        let connecting = peer(&connect).await;
+        listening.serves(&[NAME]).await;
+        let addr = listening.listen();
+        Self { name: "plaintext", addr, _held: vec![Held::Peer(connecting), Held::Peer(listening)] }
+    }
+
+    /// Ops Proxy, with mutual TLS between its peers.
+    pub(crate) async fn mutual_tls(nginx: &Nginx) -> Self {
+        let ca = Ca::new("bench");
+        let hub = ca.issue("hub", Request::peer("hub", &["localhost"]));
+        let site = ca.issue("site", Request::peer("site", &[NAME]));
+        let listen =
+            format!("--listen 127.0.0.1:0 --peer-id hub {}", ca.flags(&hub));
+        let listening = peer(&listen).await;
+        let connect = format!(
+            "--connect localhost:{} --service {NAME}={} --peer-id site {}",
+            listening.listen().port(),
+            nginx.addr,
+            ca.flags(&site)
+        );
+        let connecting = peer(&connect).await;
+        listening.serves(&[NAME]).await;
+        let addr = listening.listen();
+        let held = vec![Held::Peer(connecting), Held::Peer(listening), Held::Pki(ca)];
+        Self { name: "mutual TLS", addr, _held: held }
+    }
+}
+
+async fn peer(arguments: &str) -> Peer {
+    let here = std::env::current_exe().unwrap();
+    let binary = here.with_file_name("ops-proxy");
+    assert!(binary.exists(), "no release build of ops-proxy beside this program");
+    let command = format!("run {arguments}");
+    Launch::new(binary.to_str().unwrap()).args(&command).peer().await
+}
+
+/// The backend: a small answer at `/`, a large file at `/bulk`.
+pub(crate) struct Nginx {
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    _server: Server,
+    _directory: TempDir,
+}
+
+impl Nginx {
+    /// Starts it with a file of so many MiB.
+    pub(crate) fn start(bulk_mib: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().display();
+        let addr = free_addr();
+        File::create(directory.path().join("bulk")).unwrap().set_len(bulk_mib << 20).unwrap();
+        let config = format!(
+            "daemon off; worker_processes auto; pid {root}/pid; error_log /dev/null;
+             events {{ worker_connections 20000; }}
+             http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000;
+               client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
+               fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi;
+               scgi_temp_path {root}/scgi;
+               server {{ listen {addr} backlog=4096 reuseport; root {root};
+                 location = / {{ return 200 \"a small answer of sixty-four bytes, give or take a few of them\\n\"; }} }} }}"
+        );
+        let path = directory.path().join("nginx.conf");
+        fs::write(&path, config).unwrap();
+        // The workers are not root's, who made the directory.
+        let mut command = Command::new("nginx");
+        command.args(["-g", "user root;", "-c"]).arg(&path);
+        let server = Server::start(&mut command, addr);
+        Self { addr, _server: server, _directory: directory }
+    }
+}
+
+fn haproxy(directory: &Path, name: &str, listen: SocketAddr, to: SocketAddr) -> Server {
+    let config = format!(
+        "global\n  maxconn 4000\n\
+         defaults\n  mode tcp\n  option splice-auto\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         listen tunnel\n  bind {listen}\n  server next {to}\n"
+    );
+    let path = directory.join(format!("{name}.cfg"));
+    fs::write(&path, config).unwrap();
+    Server::start(Command::new("haproxy").arg("-db").arg("-f").arg(&path), listen)
+}
+
+/// A child process that listens.
+struct Server(Child);
+
+impl Server {
+    fn start(command: &mut Command, addr: SocketAddr) -> Self {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self(quiet.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        for _ in 0..500 {
+            if TcpStream::connect(addr).is_ok() {
+                return server;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        panic!("{command:?} does not listen on {addr}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGTERM, so that a master takes its workers with it.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that nobody listens on, or nearly so.
+fn free_addr() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
