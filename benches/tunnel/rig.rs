@@ -66,8 +66,7 @@ impl Rig {
         let ca = Ca::new("bench");
         let hub = ca.issue("hub", Request::peer("hub", &["localhost"]));
         let site = ca.issue("site", Request::peer("site", &[NAME]));
-        let listen =
-            format!("--listen 127.0.0.1:0 --peer-id hub {}", ca.flags(&hub));
+        let listen = format!("--listen 127.0.0.1:0 --peer-id hub {}", ca.flags(&hub));
         let listening = peer(&listen).await;
         let connect = format!(
             "--connect localhost:{} --service {NAME}={} --peer-id site {}",

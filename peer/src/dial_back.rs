@@ -264,10 +264,9 @@ impl<N: Net> Forward<N> {
             }
         };
         let carried = relay(&self.shared.net, &mut data, &mut backend, &Uncounted);
-        let ended = tokio::select! {
-            biased;
-            ended = carried => ended.map_err(|error| error.to_string()),
-            () = self.shared.tasks.entered(Phase::Closing) => Err("this process ends".to_owned()),
+        let ended = match self.shared.tasks.until_closing(carried).await {
+            Some(ended) => ended.map_err(|error| error.to_string()),
+            None => Err("this process ends".to_owned()),
         };
         if let Err(error) = ended {
             tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");

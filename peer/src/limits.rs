@@ -67,6 +67,19 @@ pub const FORWARDS_PER_LINK: usize = 10_000;
 /// one direction when the other side does not take it.
 pub const RELAY_BYTES: usize = 16 * 1024;
 
+/// What a pooled buffer of the relay holds, in bytes: the most that this process
+/// keeps for a reader who does not take it.
+pub const RELAY_BULK_BYTES: usize = 64 * 1024;
+
+/// Buffers of the relay that wait for bulk: 16 MiB at most.
+pub const RELAY_BUFFERS_POOLED: usize = 256;
+
+/// What a pipe between two sockets may hold, in bytes, in the kernel.
+pub const PIPE_BYTES: usize = 256 * 1024;
+
+/// Pipes that wait for bulk; each takes two file descriptors.
+pub const PIPES_POOLED: usize = 64;
+
 /// First wait between dials; doubles with each failure.
 pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 

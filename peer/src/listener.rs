@@ -288,11 +288,8 @@ async fn carry<N: Net>(
         relay(&shared.net, &mut client, &mut backend, &request).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     };
-    let ended = tokio::select! {
-        biased;
-        ended = carried => ended,
-        () = shared.tasks.entered(Phase::Closing) => Err("this process ends".into()),
-    };
+    let ended = shared.tasks.until_closing(carried).await;
+    let ended = ended.unwrap_or_else(|| Err("this process ends".into()));
     match ended {
         Ok(()) => request.succeeded(),
         Err(error) => {

@@ -3,7 +3,11 @@
 //! One task drives both directions. An idle relay holds no buffer: bytes are
 //! read onto the stack and written at once; only what the other side does not
 //! take is kept, at most [`RELAY_BYTES`] a direction, and nothing more is read
-//! from that direction until it is gone.
+//! from that direction until it is gone. A read that fills the stack is the
+//! beginning of bulk: a [`Carrier`] takes over, a pooled buffer or what the network
+//! has for it, and goes back when the stream pauses.
+
+mod buffer;
 
 use std::future::poll_fn;
 use std::io;
@@ -15,6 +19,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::RELAY_BYTES;
+
+pub use buffer::Buffer;
 
 /// One end of a relay: the stream, and what was read from it before the relay
 /// began.
@@ -45,6 +51,24 @@ pub enum RelayError {
     Backend(#[source] io::Error),
 }
 
+/// Carries bulk from one stream to another. Held only while bytes flow: one that is
+/// dropped empty goes back to its pool.
+pub trait Carrier<R, W>: Sized {
+    /// An empty one; `None` when there is none to be had, and small reads go on.
+    fn acquire() -> Option<Self>;
+
+    /// Takes bytes from `reader`, and says how many; 0 when it has ended. Called
+    /// only while [empty](Self::is_empty).
+    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<usize>>;
+
+    /// Gives `writer` what it takes, and says how many bytes that were. Called only
+    /// while not [empty](Self::is_empty).
+    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<usize>>;
+
+    /// Whether all that was taken was given.
+    fn is_empty(&self) -> bool;
+}
+
 /// Copies both ways until both directions have ended cleanly. The end of one
 /// direction is passed on as a half-close while the other goes on.
 ///
@@ -52,8 +76,8 @@ pub enum RelayError {
 /// The first failure of either stream; both are then to be aborted, so that
 /// neither end takes a cut for a clean end.
 pub async fn copy_both<A, B, M>(
-    mut public: Side<A>,
-    mut backend: Side<B>,
+    public: Side<A>,
+    backend: Side<B>,
     meter: &M,
 ) -> Result<(), RelayError>
 where
@@ -61,8 +85,26 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
     M: Meter,
 {
-    let mut to_backend = Direction::starting_with(public.read_ahead);
-    let mut to_public = Direction::starting_with(backend.read_ahead);
+    carry_both::<Buffer, A, B, M>(public, backend, meter).await
+}
+
+/// As [`copy_both`], with bulk carried by `C`.
+///
+/// # Errors
+/// As [`copy_both`].
+pub async fn carry_both<C, A, B, M>(
+    mut public: Side<A>,
+    mut backend: Side<B>,
+    meter: &M,
+) -> Result<(), RelayError>
+where
+    C: Carrier<A, B> + Carrier<B, A>,
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+    M: Meter,
+{
+    let mut to_backend = Direction::<C>::starting_with(public.read_ahead);
+    let mut to_public = Direction::<C>::starting_with(backend.read_ahead);
     poll_fn(|cx| {
         let sent = to_backend
             .poll(cx, &mut public.stream, &mut backend.stream, |bytes| meter.sent(bytes))
@@ -75,11 +117,15 @@ where
     .await
 }
 
-enum Direction {
+enum Direction<C> {
     /// Reading, with nothing in hand.
     Reading,
     /// The writer did not take all of this yet.
     Writing(Bytes),
+    /// Bulk flowed and paused, and may flow again.
+    Paused,
+    /// Bulk flows.
+    Carrying(C),
     /// The reader has ended; the writer is being told.
     Closing,
     Closed,
@@ -104,7 +150,7 @@ impl Broken {
     }
 }
 
-impl Direction {
+impl<C> Direction<C> {
     fn starting_with(read_ahead: Bytes) -> Self {
         if read_ahead.is_empty() { Self::Reading } else { Self::Writing(read_ahead) }
     }
@@ -118,6 +164,7 @@ impl Direction {
         count: impl Fn(usize),
     ) -> Poll<Result<(), Broken>>
     where
+        C: Carrier<R, W>,
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
@@ -126,14 +173,31 @@ impl Direction {
                 Self::Reading => match read_once(cx, reader, writer, &count) {
                     Poll::Ready(Ok(next)) => *self = next,
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
-                    Poll::Pending => {
-                        // A stream that buffers (TLS) must not sit on the tail.
-                        if let Poll::Ready(Err(error)) = Pin::new(writer).poll_flush(cx) {
-                            return Poll::Ready(Err(Broken::Writer(error)));
-                        }
-                        return Poll::Pending;
-                    }
+                    Poll::Pending => return flush(cx, writer),
                 },
+                Self::Paused => {
+                    *self = C::acquire().map_or(Self::Reading, Self::Carrying);
+                }
+                Self::Carrying(carrier) if carrier.is_empty() => {
+                    match carrier.poll_fill(cx, reader).map_err(Broken::Reader)? {
+                        Poll::Ready(0) => *self = Self::Closing,
+                        Poll::Ready(_) => {}
+                        Poll::Pending => {
+                            *self = Self::Paused;
+                            return flush(cx, writer);
+                        }
+                    }
+                }
+                Self::Carrying(carrier) => {
+                    match ready!(carrier.poll_drain(cx, writer)).map_err(Broken::Writer)? {
+                        0 => {
+                            return Poll::Ready(Err(Broken::Writer(
+                                io::ErrorKind::WriteZero.into(),
+                            )));
+                        }
+                        written => count(written),
+                    }
+                }
                 Self::Writing(rest) => {
                     while rest.has_remaining() {
                         let written = ready!(write_some(cx, writer, rest))?;
@@ -160,18 +224,29 @@ impl Direction {
     }
 }
 
+/// A stream that buffers (TLS) must not sit on the tail while its reader pauses.
+fn flush<W>(cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Broken>>
+where
+    W: AsyncWrite + Unpin,
+{
+    match Pin::new(writer).poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Writer(error))),
+        Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+    }
+}
+
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
 /// One read, and the writes that follow from it. The buffer is this function's
 /// stack: it costs nothing while the relay waits.
-fn read_once<R, W>(
+fn read_once<C, R, W>(
     cx: &mut Context<'_>,
     reader: &mut R,
     writer: &mut W,
     count: &impl Fn(usize),
-) -> Poll<Result<Direction, Broken>>
+) -> Poll<Result<Direction<C>, Broken>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -180,6 +255,7 @@ where
     let mut buffer = ReadBuf::uninit(&mut storage);
     ready!(Pin::new(reader).poll_read(cx, &mut buffer)).map_err(Broken::Reader)?;
     let mut rest = buffer.filled();
+    let is_bulk = rest.len() == RELAY_BYTES;
     if rest.is_empty() {
         return Poll::Ready(Ok(Direction::Closing));
     }
@@ -194,7 +270,7 @@ where
             }
         }
     }
-    Poll::Ready(Ok(Direction::Reading))
+    Poll::Ready(Ok(if is_bulk { Direction::Paused } else { Direction::Reading }))
 }
 
 fn write_some<W>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> Poll<Result<usize, Broken>>
@@ -209,156 +285,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use proptest::prelude::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-
-    #[derive(Debug, Default)]
-    struct Count {
-        sent: AtomicUsize,
-        received: AtomicUsize,
-    }
-
-    impl Meter for std::sync::Arc<Count> {
-        fn sent(&self, bytes: usize) {
-            self.sent.fetch_add(bytes, Relaxed);
-        }
-        fn received(&self, bytes: usize) {
-            self.received.fetch_add(bytes, Relaxed);
-        }
-    }
-
-    struct Rig {
-        client: DuplexStream,
-        backend: DuplexStream,
-        count: std::sync::Arc<Count>,
-        relay: JoinHandle<Result<(), RelayError>>,
-    }
-
-    /// A relay between two pipes that hold `capacity` bytes each.
-    fn rig(capacity: usize, from_client: &[u8], from_backend: &[u8]) -> Rig {
-        let (client, public) = duplex(capacity);
-        let (backend, data) = duplex(capacity);
-        let count = std::sync::Arc::new(Count::default());
-        let meter = count.clone();
-        let public = Side { stream: public, read_ahead: Bytes::copy_from_slice(from_client) };
-        let data = Side { stream: data, read_ahead: Bytes::copy_from_slice(from_backend) };
-        let relay = tokio::spawn(async move { copy_both(public, data, &meter).await });
-        Rig { client, backend, count, relay }
-    }
-
-    async fn read_all(stream: &mut DuplexStream) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        bytes
-    }
-
-    #[tokio::test]
-    async fn either_side_may_end_first_and_the_rest_still_arrives() {
-        let mut rig = rig(64, b"", b"");
-        rig.client.write_all(b"question").await.unwrap();
-        rig.client.shutdown().await.unwrap();
-        assert_eq!(read_all(&mut rig.backend).await, b"question");
-        rig.backend.write_all(b"answer after the end").await.unwrap();
-        rig.backend.shutdown().await.unwrap();
-        assert_eq!(read_all(&mut rig.client).await, b"answer after the end");
-        rig.relay.await.unwrap().unwrap();
-
-        let mut rig = self::rig(64, b"", b"");
-        rig.backend.write_all(b"greeting").await.unwrap();
-        rig.backend.shutdown().await.unwrap();
-        assert_eq!(read_all(&mut rig.client).await, b"greeting");
-        rig.client.write_all(b"late upload").await.unwrap();
-        rig.client.shutdown().await.unwrap();
-        assert_eq!(read_all(&mut rig.backend).await, b"late upload");
-        rig.relay.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_was_read_ahead_goes_first_and_counts() {
-        let mut rig = rig(64, b"GET / ", b"220 ");
-        rig.client.write_all(b"HTTP/1.1").await.unwrap();
-        rig.client.shutdown().await.unwrap();
-        rig.backend.write_all(b"ready").await.unwrap();
-        rig.backend.shutdown().await.unwrap();
-        assert_eq!(read_all(&mut rig.backend).await, b"GET / HTTP/1.1");
-        assert_eq!(read_all(&mut rig.client).await, b"220 ready");
-        rig.relay.await.unwrap().unwrap();
-        assert_eq!((rig.count.sent.load(Relaxed), rig.count.received.load(Relaxed)), (14, 9));
-    }
-
-    #[tokio::test]
-    async fn bytes_are_counted_as_the_reader_takes_them() {
-        const PIPE: usize = 1000;
-        let mut rig = rig(PIPE, b"", b"");
-        let (mut backend_read, mut backend_write) = tokio::io::split(rig.backend);
-        let upload = tokio::spawn(async move {
-            let _ = backend_write.write_all(&vec![7; 1 << 20]).await;
-        });
-        // The reader takes nothing: one pipe is full, and no more was counted.
-        while rig.count.received.load(Relaxed) < PIPE {
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(rig.count.received.load(Relaxed), PIPE);
-        let mut some = vec![0; 300];
-        rig.client.read_exact(&mut some).await.unwrap();
-        while rig.count.received.load(Relaxed) < PIPE + 300 {
-            tokio::task::yield_now().await;
-        }
-        drop(rig.client);
-        let broken = rig.relay.await.unwrap().unwrap_err();
-        assert!(matches!(broken, RelayError::Public(_)), "{broken}");
-        upload.abort();
-        let mut rest = Vec::new();
-        let _ = backend_read.read_to_end(&mut rest).await;
-    }
-
-    #[tokio::test]
-    async fn the_side_that_broke_is_named() {
-        let mut rig = rig(16, b"", b"");
-        drop(rig.backend);
-        rig.client.write_all(b"to nobody").await.unwrap();
-        let broken = rig.relay.await.unwrap().unwrap_err();
-        assert!(matches!(broken, RelayError::Backend(_)), "{broken}");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn any_sizes_arrive_whole(
-            capacity in 1..200_usize,
-            ahead in prop::collection::vec(any::<u8>(), 0..100),
-            upload in prop::collection::vec(any::<u8>(), 0..40_000),
-            download in prop::collection::vec(any::<u8>(), 0..40_000),
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async {
-                let rig = rig(capacity, &ahead, b"");
-                let (mut from_relay, mut to_relay) = tokio::io::split(rig.client);
-                let (mut at_backend, mut of_backend) = tokio::io::split(rig.backend);
-                let (mut got_download, mut got_upload) = (Vec::new(), Vec::new());
-                let (up, down, first, second) = tokio::join!(
-                    async { to_relay.write_all(&upload).await?; to_relay.shutdown().await },
-                    async { of_backend.write_all(&download).await?; of_backend.shutdown().await },
-                    from_relay.read_to_end(&mut got_download),
-                    at_backend.read_to_end(&mut got_upload),
-                );
-                up.and(down).unwrap();
-                first.and(second).unwrap();
-                rig.relay.await.unwrap().unwrap();
-                assert_eq!(got_upload, [ahead, upload].concat());
-                assert_eq!(got_download, download);
-                assert_eq!(rig.count.sent.load(Relaxed), got_upload.len());
-                assert_eq!(rig.count.received.load(Relaxed), got_download.len());
-            });
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,9 @@
     reason = "this file is the seam to the real network"
 )]
 
+#[cfg(target_os = "linux")]
+mod pipe;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -19,6 +22,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::{Listener, Net};
 use crate::limits::TLS_FILE_BYTES;
+use crate::relay::{Meter, RelayError, Side, carry_both};
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -51,6 +55,8 @@ impl Net for TokioNet {
         // A restart must not wait for the connections of the last run to expire.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
+        // Linux hands a listening socket's options on to what it accepts.
+        tune(&socket)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)
     }
@@ -84,6 +90,16 @@ impl Net for TokioNet {
         Ok(contents)
     }
 
+    #[cfg(target_os = "linux")]
+    async fn relay<M: Meter>(
+        &self,
+        public: Side<&mut TcpStream>,
+        backend: Side<&mut TcpStream>,
+        meter: &M,
+    ) -> Result<(), RelayError> {
+        carry_both::<pipe::Pipe, _, _, _>(public, backend, meter).await
+    }
+
     fn fill_random(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the system's entropy source answers once booted");
     }
@@ -95,6 +111,7 @@ impl Listener for TcpListener {
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, source) = TcpListener::accept(self).await?;
         // The client may be gone already; reading from it will tell.
+        #[cfg(not(target_os = "linux"))]
         let _ = tune(&stream);
         Ok((stream, source))
     }
@@ -104,9 +121,12 @@ impl Listener for TcpListener {
     }
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+fn tune<'s, S>(socket: &'s S) -> io::Result<()>
+where
+    SockRef<'s>: From<&'s S>,
+{
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)

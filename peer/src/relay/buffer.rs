@@ -1,0 +1,61 @@
+//! Bulk by copying: buffers of a pool, larger than a stack read.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Carrier;
+use crate::limits::{RELAY_BUFFERS_POOLED, RELAY_BULK_BYTES};
+
+static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+
+/// A buffer of [`RELAY_BULK_BYTES`], on loan from a pool of the process.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    /// What was taken and not given yet.
+    taken: std::ops::Range<usize>,
+}
+
+impl<R, W> Carrier<R, W> for Buffer
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    fn acquire() -> Option<Self> {
+        let pooled = POOL.lock().expect("a push does not panic").pop();
+        let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
+        Some(Self { bytes, taken: 0..0 })
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(&mut self.bytes);
+        ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.taken = 0..count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<usize>> {
+        let rest = &self.bytes[self.taken.clone()];
+        let count = ready!(Pin::new(writer).poll_write(cx, rest))?;
+        self.taken.start += count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().expect("a push does not panic");
+        if pool.len() < RELAY_BUFFERS_POOLED {
+            pool.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
