@@ -82,9 +82,9 @@ async fn a_name_that_is_not_in_the_certificate_is_forbidden() {
         let answered = link.asks("site", name).await;
         assert!(answered.starts_with(answer), "{name}: {answered}");
     }
-    // The whole line is refused for one bad name, and the link with it.
+    // The whole line is refused for one bad name of three, and the link with it.
     let mut link = Link::on(ca.session(hub.listen(), Some(&files)).await);
-    link.send(&format!("HELLO:1:site\nREGISTER:own.example,{NAME}")).await;
+    link.send(&format!("HELLO:1:site\nREGISTER:own.example,{NAME},a.dev.example")).await;
     assert_eq!(link.line().await, "OK:0");
     assert!(link.line().await.starts_with("ERROR:name_forbidden:"));
     hub.serves(&[]).await;
@@ -202,12 +202,16 @@ async fn a_plaintext_peer_is_refused_where_tls_is_set_up() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stalls_ends_at_the_deadline() {
+async fn a_handshake_that_stalls_ends_at_the_deadline_and_delays_nobody() {
     let ca = Ca::new("ca");
     let hub = hub(&ca, "").await;
     let hello = ops_proxy_tests::hello::first_bytes_of(ca.client(None), "127.0.0.1");
     let mut stream = connect(hub.listen()).await;
     stream.write_all(&hello).await.unwrap();
+    let files = ca.issue("site", Request::peer("site", &[NAME]));
+    let other = Link::on(ca.session(hub.listen(), Some(&files)).await);
+    assert_eq!(other.asks("site", NAME).await, "OK:1");
+    assert_eq!(rejected(&hub, "handshake_timeout").await, 0.0, "the other one still waits");
     let _ = client::to_end(&mut stream).await;
     // The connection closes a moment before it is counted.
     hub.until("the handshake to be counted", |metrics| {
