@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates whose sources are held to the rules for all.
-const CRATES: [&str; 4] = ["peer/src", "sim/src", "tests", "benches"];
+const CRATES: [&str; 5] = ["peer/src", "sim/src", "tests", "benches", "fuzz/src"];
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
 const PURE: [&str; 7] = ["names", "limits", "wire", "classify", "routes", "pending", "backoff"];

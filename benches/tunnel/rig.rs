@@ -17,7 +17,7 @@ use crate::load::NAME;
 #[allow(dead_code, reason = "processes and directories are held for their end")]
 enum Held {
     Server(Server),
-    Peer(Peer),
+    Peer(Box<Peer>),
     Pki(Ca),
     Directory(TempDir),
 }
@@ -58,7 +58,11 @@ impl Rig {
         let connecting = peer(&connect).await;
         listening.serves(&[NAME]).await;
         let addr = listening.listen();
-        Self { name: "plaintext", addr, _held: vec![Held::Peer(connecting), Held::Peer(listening)] }
+        Self {
+            name: "plaintext",
+            addr,
+            _held: vec![Held::Peer(Box::new(connecting)), Held::Peer(Box::new(listening))],
+        }
     }
 
     /// Ops Proxy, with mutual TLS between its peers.
@@ -77,7 +81,8 @@ impl Rig {
         let connecting = peer(&connect).await;
         listening.serves(&[NAME]).await;
         let addr = listening.listen();
-        let held = vec![Held::Peer(connecting), Held::Peer(listening), Held::Pki(ca)];
+        let held =
+            vec![Held::Peer(Box::new(connecting)), Held::Peer(Box::new(listening)), Held::Pki(ca)];
         Self { name: "mutual TLS", addr, _held: held }
     }
 }

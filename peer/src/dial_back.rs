@@ -16,7 +16,7 @@ use crate::config::Endpoint;
 use crate::control::{Control, ControlError, Event};
 use crate::dial::{DialError, dial};
 use crate::limits::{DIAL_TIMEOUT, FORWARDS_PER_LINK, WRITE_TIMEOUT};
-use crate::metrics::{ClientFailure, Rejection};
+use crate::metrics::{ClientFailure, Metrics, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
 use crate::relay::{Meter, Side};
@@ -237,10 +237,25 @@ impl<N: Net> Link<N> {
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {
-            let outcome = forward.serve(&failed).await;
-            forward.shared.metrics.client_forward_ended(outcome);
-            drop((busy, slot));
+            let mut active = Active {
+                metrics: forward.shared.metrics.clone(),
+                outcome: Err(ClientFailure::DataIoError),
+            };
+            active.outcome = forward.serve(&failed).await;
+            drop((active, busy, slot));
         });
+    }
+}
+
+/// Counts a FORWARD as ended when it is, also with its task.
+struct Active {
+    metrics: Arc<Metrics>,
+    outcome: Result<(), ClientFailure>,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.metrics.client_forward_ended(self.outcome);
     }
 }
 

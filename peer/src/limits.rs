@@ -86,6 +86,10 @@ pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Longest wait between dials.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(30);
 
+/// A task that the peer cannot do without begins anew so long after a panic: soon,
+/// and without filling the log.
+pub const TASK_RESTART_WAIT: Duration = Duration::from_secs(1);
+
 /// Accept failed for want of resources: wait this long before the next try.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 

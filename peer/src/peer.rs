@@ -98,10 +98,13 @@ impl<N: Net> Peer<N> {
             shared.tasks.spawn(admin::serve(shared.clone(), listener));
         }
         for upstream in shared.config.connect.clone() {
-            shared.tasks.spawn(keep_link(shared.clone(), upstream));
+            let kept = shared.clone();
+            shared.tasks.keep(move || keep_link(kept.clone(), upstream.clone()));
         }
-        shared.tasks.spawn(forget_names(shared.clone()));
-        shared.tasks.spawn(watch_tls_files(shared.clone()));
+        let kept = shared.clone();
+        shared.tasks.keep(move || forget_names(kept.clone()));
+        let kept = shared.clone();
+        shared.tasks.keep(move || watch_tls_files(kept.clone()));
         for (listener, port) in ports {
             shared.tasks.spawn(accept_loop(shared.clone(), listener, port));
         }

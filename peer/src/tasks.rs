@@ -1,11 +1,12 @@
 //! Who owns the tasks of a peer, and how they are told to end.
 //!
 //! Every task is spawned on [`Tasks`] and ends with it. A panic ends its own task
-//! only: it is counted and logged where it happens.
+//! only: it is counted and logged where it happens. What the peer cannot do
+//! without, such as keeping its links, begins anew.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,9 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+use crate::limits::TASK_RESTART_WAIT;
 use crate::metrics::Metrics;
 
 /// The life of a peer. It only moves forward.
@@ -59,26 +62,35 @@ impl Tasks {
     /// Runs a task until it ends or the peer does.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let metrics = self.metrics.clone();
-        // Boxed, or the wrapper below would hold the task twice over: as captured
-        // and as pinned. Idle connections are many.
-        let mut task = Box::pin(task);
-        let mut set = self.set.lock().expect("spawning does not panic");
-        while set.try_join_next().is_some() {}
-        set.spawn(async move {
-            let ended = poll_fn(|cx| {
-                // The task is not polled again after a panic, so nobody sees what
-                // it left half done; what it shares is behind locks of its own.
-                match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(())) => Poll::Ready(true),
-                    Err(_) => Poll::Ready(false),
-                }
-            });
-            if !ended.await {
-                metrics.panicked();
+        // Boxed, or the wrapper would hold the task twice over: as captured and as
+        // pinned. Idle connections are many.
+        let task = Box::pin(task);
+        self.add(async move {
+            if caught(task, &metrics).await.is_err() {
                 tracing::error!("a task panicked; its connection is closed");
             }
         });
+    }
+
+    /// Runs the task that `begin` makes until it ends or the peer does, and makes
+    /// it anew after a panic: for what the peer cannot do without.
+    pub fn keep<F>(&self, begin: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let metrics = self.metrics.clone();
+        self.add(async move {
+            while caught(Box::pin(begin()), &metrics).await.is_err() {
+                tracing::error!("a task panicked; it begins anew");
+                sleep(TASK_RESTART_WAIT).await;
+            }
+        });
+    }
+
+    fn add(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut set = self.set.lock().expect("spawning does not panic");
+        while set.try_join_next().is_some() {}
+        set.spawn(task);
     }
 
     /// The phase now.
@@ -143,6 +155,27 @@ impl Tasks {
     }
 }
 
+/// A task ended by a panic, which was counted.
+struct Panicked;
+
+async fn caught<F>(mut task: Pin<Box<F>>, metrics: &Metrics) -> Result<(), Panicked>
+where
+    F: Future<Output = ()>,
+{
+    poll_fn(|cx| {
+        // The task is not polled again after a panic, so nobody sees what it left
+        // half done; what it shares is behind locks of its own.
+        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => {
+                metrics.panicked();
+                Poll::Ready(Err(Panicked))
+            }
+        }
+    })
+    .await
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
@@ -187,6 +220,20 @@ mod tests {
         };
         assert_eq!(tokio::join!(cut, close).0, None);
         assert_eq!(tasks.until_closing(std::future::pending::<()>()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_kept_begins_anew_after_a_panic() {
+        let (tasks, metrics) = tasks();
+        let (begun, mut watcher) = watch::channel(0);
+        tasks.keep(move || {
+            begun.send_modify(|times| *times += 1);
+            let first = *begun.borrow() == 1;
+            async move { assert!(!first, "on purpose") }
+        });
+        watcher.wait_for(|times| *times == 2).await.unwrap();
+        assert_eq!(metrics.panic_count(), 1);
+        assert!(watcher.changed().await.is_err(), "what ends by itself has ended");
     }
 
     #[tokio::test]

@@ -56,18 +56,34 @@ async fn the_id_of_another_peer_is_refused_and_the_rightful_one_still_matches() 
     assert_eq!(metrics.value("ops_proxy_requests_success_total", &[]), 1.0);
 }
 
+/// In one segment, byte by byte, and in two segments cut at every place.
 #[tokio::test]
-async fn payload_in_the_segment_of_the_data_line_is_not_lost() {
+async fn payload_is_not_lost_however_it_comes_with_the_data_line() {
     let public = listening("").await;
     let mut peer = Link::register(public.listen(), "by-hand", &[NAME]).await;
-    let mut client = connect(public.listen()).await;
-    client.write_all(client::get_request("/", NAME).as_bytes()).await.unwrap();
-    let id = peer.forward().await.proxy_id;
-    let mut data = connect(public.listen()).await;
-    let all = format!("DATA:{id}\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
-    data.write_all(all.as_bytes()).await.unwrap();
-    data.shutdown().await.unwrap();
-    assert_eq!(client::last_answer(&mut client).await.text(), "early");
+    let line = "DATA:0123456789abcdef0123456789abcdef\n".len();
+    let cuts = (1..line + 12).map(|cut| vec![cut]);
+    let ways: Vec<Vec<usize>> =
+        [vec![], (1..line + 40).collect()].into_iter().chain(cuts).collect();
+    for cuts in &ways {
+        let mut client = connect(public.listen()).await;
+        client.write_all(client::get_request("/", NAME).as_bytes()).await.unwrap();
+        let id = peer.forward().await.proxy_id;
+        let mut data = connect(public.listen()).await;
+        data.set_nodelay(true).unwrap();
+        let all = format!("DATA:{id}\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+        let ends = cuts.iter().copied().chain([all.len()]);
+        let mut begin = 0;
+        for end in ends {
+            data.write_all(&all.as_bytes()[begin..end]).await.unwrap();
+            tokio::task::yield_now().await;
+            begin = end;
+        }
+        data.shutdown().await.unwrap();
+        assert_eq!(client::last_answer(&mut client).await.text(), "early", "{cuts:?}");
+    }
+    let metrics = public.quiet().await;
+    assert_eq!(metrics.value("ops_proxy_requests_success_total", &[]), ways.len() as f64);
 }
 
 #[tokio::test]

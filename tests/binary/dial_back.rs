@@ -63,6 +63,28 @@ async fn a_forward_that_cannot_be_served_is_answered_with_fail() {
     }
 }
 
+/// As after a client that left while FORWARD was under way.
+#[tokio::test]
+async fn a_data_connection_that_is_cut_at_once_closes_the_backend() {
+    let (backend, addr) = backend::listener().await;
+    let (listener, _) = backend::listener().await;
+    let (behind, mut link) = connected(&listener, addr).await;
+    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:192.0.2.7:5555")).await;
+    let mut data = Link::on(backend::accept(&listener).await);
+    assert_eq!(data.line().await, format!("DATA:{ID}"));
+    let mut backend = backend::accept(&backend).await;
+    backend::reset(data.into_stream());
+    client::to_end(&mut backend).await.unwrap_err();
+    let metrics = behind
+        .until("the forward's end", |metrics| {
+            metrics.value("ops_proxy_client_active_forwards", &[]) == 0.0
+        })
+        .await;
+    let broken = [("reason", "data_io_error")];
+    assert_eq!(metrics.value("ops_proxy_client_forwards_failed_total", &broken), 1.0);
+    assert_eq!(metrics.value("ops_proxy_client_link_up", &[]), 1.0);
+}
+
 #[tokio::test]
 async fn a_line_that_has_no_place_there_ends_the_link_and_dials_nothing() {
     let backend = Backend::http().await;

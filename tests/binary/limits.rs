@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client::{self, connect, get_request, to_end};
 use ops_proxy_tests::hello::first_bytes;
+use ops_proxy_tests::kernel::raise_file_limit;
 use ops_proxy_tests::link::Link;
 use ops_proxy_tests::payload::Payload;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -24,13 +24,6 @@ const FLAT: usize = 8 * 1024 * 1024;
 
 fn rejected(reason: &str) -> [(&str, &str); 1] {
     [("reason", reason)]
-}
-
-/// The tests hold the other end of every connection.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).expect("a soft limit may be raised to the hard one");
 }
 
 /// Sends each of `count` messages on a connection of its own, [`CROWD`] at a time,
@@ -98,16 +91,25 @@ async fn five_thousand_slow_heads_keep_nobody_out() {
     let backend = Backend::http().await;
     let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
     let mut slow: Vec<TcpStream> = Vec::new();
-    for _ in 0..5_000 {
+    let mut good = 0.0;
+    for n in 0..5_000 {
         let mut stream = connect(public.listen()).await;
         stream.write_all(b"G").await.unwrap();
         slow.push(stream);
+        // While they come, and when all are there.
+        if n % 100 == 99 {
+            assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+            good += 1.0;
+        }
     }
-    for _ in 0..20 {
+    for _ in 0..50 {
         assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+        good += 1.0;
     }
     drop(slow);
-    public.quiet().await;
+    let metrics = public.quiet().await;
+    assert_eq!(metrics.value("ops_proxy_requests_success_total", &[]), good);
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &rejected("connection_limit")), 0.0);
 }
 
 #[tokio::test]

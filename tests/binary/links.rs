@@ -107,6 +107,35 @@ async fn a_bad_line_is_answered_counted_and_ends_the_link() {
     assert_eq!(public.metrics().await.value("ops_proxy_clients_total", &[]), 0.0);
 }
 
+/// Ten thousand names are one peer's limit; what it has registered goes with it,
+/// and is forgotten in time.
+#[tokio::test]
+async fn a_peer_that_registers_a_hundred_thousand_names_is_refused_at_its_limit() {
+    let public = listening("--name-retention 10ms").await;
+    let mut greedy = Link::register(public.listen(), "greedy", &["n0.example"]).await;
+    let names: Vec<String> = (1..100_000).map(|n| format!("n{n}.example")).collect();
+    let mut answers = Vec::new();
+    for line in names.chunks(300) {
+        greedy.try_send(&format!("REGISTER:{}", line.join(","))).await;
+        answers.push(greedy.line().await);
+        if !answers.last().unwrap().starts_with("OK:") {
+            break;
+        }
+    }
+    assert!(answers.pop().unwrap().starts_with("ERROR:too_many_names:"));
+    assert_eq!(answers.len(), 9_999 / 300, "as many lines as fit");
+    assert!(answers.iter().all(|answer| answer == "OK:300"));
+    assert_eq!(greedy.line().await, "", "the link is closed");
+    let metrics = public
+        .until("the names to be forgotten", |m| m.value("ops_proxy_clients_total", &[]) == 0.0)
+        .await;
+    let refused = [("reason", "too_many_names")];
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &refused), 1.0);
+    // Another peer has its own limit.
+    let _modest = Link::register(public.listen(), "modest", &[NAME]).await;
+    public.serves(&[NAME]).await;
+}
+
 #[tokio::test]
 async fn what_a_stranger_sends_writes_no_line_of_its_own_into_the_log() {
     let public = listening("").await;

@@ -67,6 +67,50 @@ async fn four_commands_make_a_secure_mesh() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_revoked_while_the_mesh_runs_is_let_in_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |file: &str| dir.path().join(file);
+    let pki = async |args: &str| {
+        let line = format!("pki {args} --dir {}", dir.path().display());
+        let (code, stdout, stderr) = launch().args(&line).start().output().await;
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout
+    };
+    pki("init --peer hub --name 127.0.0.1").await;
+    pki(&format!("issue --peer site --name {NAME}")).await;
+    pki("issue --peer other --name other.example").await;
+    let said = pki("revoke").await;
+    assert!(said.contains("--tls-crl"), "{said}");
+    let tls = |id: &str| {
+        let of = |file: &str| path(file).display().to_string();
+        let (cert, key, ca) =
+            (of(&format!("{id}.pem")), of(&format!("{id}-key.pem")), of("ca.pem"));
+        format!("--peer-id {id} --tls-cert {cert} --tls-key {key} --tls-ca {ca}")
+    };
+    let crl = path("crl.pem");
+    let mut hub = listening(&format!("{} --tls-crl {}", tls("hub"), crl.display())).await;
+    let to = hub.listen();
+    let site = |id: &str, name: &str| {
+        let service = format!("--service {name}=127.0.0.1:1");
+        let args = format!("{} {service}", tls(id));
+        async move { connecting(to, &args).await }
+    };
+    let trusted = site("site", NAME).await;
+    hub.serves(&[NAME]).await;
+    drop(trusted);
+    pki("revoke --peer site").await;
+    hub.process().hang_up();
+    hub.until("the list", |metrics| metrics.value("ops_proxy_tls_reloads_total", &[]) == 1.0).await;
+    let _revoked = site("site", NAME).await;
+    hub.until("a refused handshake", |metrics| {
+        metrics.value("ops_proxy_rejected_total", &[("reason", "tls_handshake")]) >= 1.0
+    })
+    .await;
+    let _other = site("other", "other.example").await;
+    hub.serves(&["other.example"]).await;
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_in_the_certificate_is_forbidden() {
     let ca = Ca::new("ca");
     let hub = hub(&ca, "").await;
@@ -82,9 +126,9 @@ async fn a_name_that_is_not_in_the_certificate_is_forbidden() {
         let answered = link.asks("site", name).await;
         assert!(answered.starts_with(answer), "{name}: {answered}");
     }
-    // The whole line is refused for one bad name, and the link with it.
+    // The whole line is refused for one bad name of three, and the link with it.
     let mut link = Link::on(ca.session(hub.listen(), Some(&files)).await);
-    link.send(&format!("HELLO:1:site\nREGISTER:own.example,{NAME}")).await;
+    link.send(&format!("HELLO:1:site\nREGISTER:own.example,{NAME},a.dev.example")).await;
     assert_eq!(link.line().await, "OK:0");
     assert!(link.line().await.starts_with("ERROR:name_forbidden:"));
     hub.serves(&[]).await;
@@ -202,12 +246,16 @@ async fn a_plaintext_peer_is_refused_where_tls_is_set_up() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stalls_ends_at_the_deadline() {
+async fn a_handshake_that_stalls_ends_at_the_deadline_and_delays_nobody() {
     let ca = Ca::new("ca");
     let hub = hub(&ca, "").await;
     let hello = ops_proxy_tests::hello::first_bytes_of(ca.client(None), "127.0.0.1");
     let mut stream = connect(hub.listen()).await;
     stream.write_all(&hello).await.unwrap();
+    let files = ca.issue("site", Request::peer("site", &[NAME]));
+    let other = Link::on(ca.session(hub.listen(), Some(&files)).await);
+    assert_eq!(other.asks("site", NAME).await, "OK:1");
+    assert_eq!(rejected(&hub, "handshake_timeout").await, 0.0, "the other one still waits");
     let _ = client::to_end(&mut stream).await;
     // The connection closes a moment before it is counted.
     hub.until("the handshake to be counted", |metrics| {

@@ -86,12 +86,16 @@ async fn a_trusted_proxy_without_a_sound_header_is_refused() {
     let overlong = format!("PROXY TCP4 {} 1 1\r\n", "1".repeat(107));
     let mut huge = version_2(&[]);
     huge[14..16].copy_from_slice(&[0xff, 0xff]);
+    // A TLV that says it is longer than what is left of the header.
+    let addresses = [192, 0, 2, 8, 198, 51, 100, 1, 0x15, 0xb3, 0x01, 0xbb];
+    let overrun = version_2(&[&addresses[..], &[4, 0, 9, 1]].concat());
     for header in [
         &b""[..],
         b"PROXY TCP4 192.0.2.7 198.51.100.1 5555 443\n",
         overlong.as_bytes(),
         &bad_version,
         &huge,
+        &overrun,
     ] {
         assert_refused(&public, connect_from(TRUSTED, public.listen()).await, header).await;
     }

@@ -14,7 +14,8 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
-/// Runs the command to its end and checks its code and words.
+/// Runs the command to its end and checks its code and words. It never says that
+/// it is ready.
 async fn assert_refused(args: &str, code: i32, words: &[&str]) {
     let (found, _, stderr) = launch().args(args).start().output().await;
     assert_eq!(found, Some(code), "{args}: {stderr}");
@@ -22,6 +23,7 @@ async fn assert_refused(args: &str, code: i32, words: &[&str]) {
         assert!(stderr.contains(word), "{args}: {word:?} is not in {stderr:?}");
     }
     assert!(!stderr.contains("panicked"), "{args}: {stderr}");
+    assert!(!stderr.contains(" ready"), "{args}: {stderr}");
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! How streams end: each direction on its own, or both at once with an error.
 
-use ops_proxy_tests::backend;
+use std::net::SocketAddr;
+
+use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, connect};
 use ops_proxy_tests::payload::{Digester, Payload};
 use ops_proxy_tests::process::Peer;
 use ops_proxy_tests::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
-use crate::{Mesh, NAME, Path};
+use crate::{Mesh, NAME, Path, connecting, listening};
 
 /// More than all buffers on the way hold.
 const LENGTH: usize = 8 * 1024 * 1024;
@@ -122,4 +126,70 @@ async fn a_connecting_peer_that_is_killed_mid_stream_is_a_failed_request() {
     assert!(within("the upload's end", uploading).await.unwrap().is_err());
     while backend.read(&mut [0; 65536]).await.is_ok_and(|read| read > 0) {}
     assert_ended(&mesh.public, 0.0, 1.0).await;
+}
+
+/// A way between two peers that cuts everything into small pieces and takes them
+/// one by one, into buffers as small as they get.
+async fn sliced(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    let mut piece = [0; 1400];
+    for size in [1400, 1, 536, 7, 1200].into_iter().cycle() {
+        let Ok(read @ 1..) = from.read(&mut piece[..size]).await else { break };
+        if to.write_all(&piece[..read]).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    // The end is passed on; whoever has gone does not mind.
+    let _ = to.shutdown().await;
+}
+
+/// Where a peer dials so that all it says to `target` is sliced, both ways.
+async fn slicing(target: SocketAddr) -> Backend {
+    Backend::start(move |near| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let far = socket.connect(target).await.unwrap();
+        for stream in [&near, &far] {
+            stream.set_nodelay(true).unwrap();
+        }
+        let ((near_read, near_write), (far_read, far_write)) =
+            (near.into_split(), far.into_split());
+        tokio::join!(sliced(near_read, far_write), sliced(far_read, near_write));
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_over_a_sliced_and_throttled_way_arrive_unchanged() {
+    let (listener, addr) = backend::listener().await;
+    let public = listening("").await;
+    let way = slicing(public.listen()).await;
+    let behind = connecting(way.addr(), &format!("--service {NAME}={addr}")).await;
+    public.serves(&[NAME]).await;
+    let mesh = Mesh { public, behind: Some(behind) };
+    let ends = [both_ends(&mesh, &listener).await, both_ends(&mesh, &listener).await];
+    let mut transfers = JoinSet::new();
+    for (seed, (client, backend)) in (1..).zip(ends) {
+        let (client, backend) = (client.into_split(), backend.into_split());
+        transfers.spawn(transfer(10 * seed, client.1, backend.0));
+        transfers.spawn(transfer(10 * seed + 1, backend.1, client.0));
+    }
+    within("four transfers", transfers.join_all()).await;
+    assert_ended(&mesh.public, 2.0, 0.0).await;
+}
+
+/// Sends a payload one way, and checks its sum and its clean end at the other.
+async fn transfer(seed: u64, mut writer: OwnedWriteHalf, mut reader: OwnedReadHalf) {
+    let sending = async {
+        Payload::new(seed, LENGTH).send(&mut writer).await.unwrap();
+        writer.shutdown().await.unwrap();
+    };
+    let mut digester = Digester::default();
+    let receiving = async {
+        digester.take(&mut reader, LENGTH).await.unwrap();
+        assert_eq!(client::to_end(&mut reader).await.unwrap(), b"");
+    };
+    tokio::join!(sending, receiving);
+    assert_eq!(digester.hex(), Payload::new(seed, LENGTH).sha256());
 }

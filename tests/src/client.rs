@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wait::within;
 
-/// More than any head or small answer of these tests.
-const ANSWER_BYTES: usize = 1024 * 1024;
+/// More than any answer of these tests, also the metrics of ten thousand names.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// One HTTP answer.
 #[derive(Debug, Clone)]

@@ -54,3 +54,44 @@ pub fn first_bytes_of(config: Arc<ClientConfig>, name: &str) -> Vec<u8> {
     }
     bytes
 }
+
+/// An extension: its type and its body.
+pub type Extension = (u16, Vec<u8>);
+
+/// A ClientHello message made by hand (RFC 8446 §4.1.2), with these extensions.
+pub fn message(extensions: &[Extension]) -> Vec<u8> {
+    let extensions: Vec<u8> = extensions
+        .iter()
+        .flat_map(|(kind, body)| [&kind.to_be_bytes()[..], &vector(2, body)].concat())
+        .collect();
+    // Version, random, session id, two ciphers, no compression.
+    let start = [&[3, 3][..], &[7; 32], &vector(1, &[9; 32]), &[0, 4, 0x13, 1, 0x13, 2, 1, 0]];
+    let body = [&start.concat()[..], &vector(2, &extensions)].concat();
+    [&[1][..], &vector(3, &body)].concat()
+}
+
+/// `message` in TLS records of these sizes, in turn (RFC 8446 §5.1).
+pub fn records(message: &[u8], sizes: &[usize]) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), message);
+    for size in sizes.iter().cycle() {
+        let (payload, after) = rest.split_at(rest.len().min(*size));
+        bytes.extend([22, 3, 1]);
+        bytes.extend(vector(2, payload));
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    bytes
+}
+
+/// The server_name extension (RFC 6066 §3) that lists these host names.
+pub fn server_names(names: &[&[u8]]) -> Extension {
+    let entry = |name: &&[u8]| [&[0][..], &vector(2, name)].concat();
+    (0, vector(2, &names.iter().flat_map(entry).collect::<Vec<u8>>()))
+}
+
+/// `body` behind its length, in `width` bytes.
+fn vector(width: usize, body: &[u8]) -> Vec<u8> {
+    [&body.len().to_be_bytes()[size_of::<usize>() - width..], body].concat()
+}

@@ -10,6 +10,7 @@
 //! | [`hello`] | TLS clients and their first bytes |
 //! | [`link`] | the other end of a link by hand, to misbehave with |
 //! | [`pki`] | certificates, good and bad, and TLS by hand |
+//! | [`kernel`] | how much of a connection is in the kernel |
 //! | [`payload`] | bytes made as they are sent, and their SHA-256 |
 //! | [`wait`] | waiting for a condition, with a limit |
 //!
@@ -24,6 +25,7 @@
 pub mod backend;
 pub mod client;
 pub mod hello;
+pub mod kernel;
 pub mod link;
 pub mod metrics;
 pub mod payload;

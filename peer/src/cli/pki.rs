@@ -7,6 +7,7 @@
 
 mod authority;
 mod files;
+mod revocation;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -18,6 +19,7 @@ use clap::builder::RangedU64ValueParser;
 
 use self::authority::{Authority, Issued, PeerRequest};
 use self::files::PkiFiles;
+use self::revocation::Revocations;
 use super::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CA_DAYS, CERTIFICATE_DAYS, CERTIFICATE_DAYS_MAX};
@@ -29,6 +31,8 @@ pub(super) enum Command {
     Init(Init),
     /// Make the certificate of one peer
     Issue(Issue),
+    /// Revoke the certificate of one peer, in the list that --tls-crl names
+    Revoke(Revoke),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +73,17 @@ pub(super) struct Issue {
     /// How long the certificate lasts
     #[arg(long, value_name = "N", default_value_t = CERTIFICATE_DAYS, value_parser = days())]
     days: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Revoke {
+    /// The directory of the CA and its certificates
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    dir: PathBuf,
+
+    /// The peer whose certificate, DIR/ID.pem, is revoked; without, the list is made or signed anew
+    #[arg(long, value_name = "ID")]
+    peer: Option<PeerId>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,6 +151,7 @@ pub(super) fn pki(command: Command) -> Result<(), Failure> {
     let said = match command {
         Command::Init(init) => init.run()?,
         Command::Issue(issue) => issue.run()?,
+        Command::Revoke(revoke) => revoke.run()?,
     };
     io::stdout().write_all(said.as_bytes())?;
     Ok(())
@@ -221,6 +237,31 @@ impl Issue {
     }
 }
 
+impl Revoke {
+    fn run(self) -> Result<String, Failure> {
+        let files = PkiFiles::new(&self.dir, true);
+        let authority = Authority::load(&files.of_ca())?;
+        let path = files.of_list();
+        let mut revocations = match path.symlink_metadata() {
+            Ok(_) => Revocations::load(&path, &authority)?,
+            Err(_) => Revocations::none(),
+        };
+        if let Some(peer) = &self.peer {
+            revocations.add(peer, &files.of_peer(peer)?.certificate, &authority)?;
+        }
+        let count = revocations.count();
+        files.write_list(&revocations.signed(&authority)?)?;
+        Ok(format!(
+            "{}: certificates revoked: {count}\n\
+             \n\
+             put it on the machine of every peer, which needs --tls-crl {} from its start on;\n\
+             a running peer then takes a new list by itself, for new connections\n",
+            path.display(),
+            quoted(&path),
+        ))
+    }
+}
+
 /// The `--dir` that has to be typed.
 fn in_dir(dir: &Path) -> String {
     if dir == Path::new("pki") { String::new() } else { format!(" --dir {}", quoted(dir)) }
@@ -235,7 +276,7 @@ fn quoted(path: &Path) -> String {
 
 /// A peer id whose files would be another's.
 fn reserved(peer: &PeerId) -> Result<(), ConfigError> {
-    if peer.as_str() == "ca" || peer.as_str().ends_with("-key") {
+    if ["ca", "crl"].contains(&peer.as_str()) || peer.as_str().ends_with("-key") {
         let problem = format!("{peer}.pem is the name of another file: choose another id");
         return Err(ConfigError::new("peer", problem));
     }

@@ -29,12 +29,10 @@ const BACKLOG: u32 = 4096;
 
 /// An idle connection is probed after this time…
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// …this often…
+/// …this often, until [`USER_TIMEOUT`] gives it up.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// …and given up after this many unanswered probes.
-const KEEPALIVE_PROBES: u32 = 3;
 
-/// Sent bytes that nobody acknowledged for this long end the connection: the
+/// Bytes or probes that nobody acknowledged for this long end the connection: the
 /// only way to notice a vanished reader (RFC 5482).
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(90);
@@ -128,10 +126,7 @@ where
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES),
+        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
     )?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;

@@ -1,5 +1,7 @@
 //! A CA and what it signs. Touches no file but those of the CA.
 
+use std::time::Duration;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
@@ -33,6 +35,8 @@ pub(super) struct Issued {
 /// A CA that can sign.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// Its subject, in DER: the issuer of all that it signs.
+    subject: Vec<u8>,
     trust_domain: TrustDomain,
     /// When it ends, in seconds since the Unix epoch.
     not_after: i64,
@@ -82,6 +86,7 @@ impl Authority {
         let not_after = parsed.validity().not_after;
         let until = not_after.to_datetime().date().to_string();
         let not_after = not_after.timestamp();
+        let subject = parsed.subject().as_raw().to_vec();
         // The error's own text could quote the file.
         let key = KeyPair::from_pem(&key).map_err(|_| {
             Failure::Pki(format!("{}: holds no private key in PEM", files.key.display()))
@@ -90,7 +95,22 @@ impl Authority {
             return Err(bad(&format!("does not fit {}", files.key.display())));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(failed)?;
-        Ok(Self { issuer, trust_domain, not_after, until })
+        Ok(Self { issuer, subject, trust_domain, not_after, until })
+    }
+
+    /// What signs.
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    /// Its subject, in DER.
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// When it ends, since the Unix epoch.
+    pub(super) fn ends(&self) -> Duration {
+        Duration::new(u64::try_from(self.not_after).unwrap_or_default(), 0)
     }
 
     /// Signs the certificate of a peer: for both ends of TLS, for its names, with
@@ -149,7 +169,8 @@ fn uri(text: String) -> Result<SanType, Failure> {
     text.try_into().map(SanType::URI).map_err(failed)
 }
 
-fn failed(error: rcgen::Error) -> Failure {
+/// What rcgen could not do.
+pub(super) fn failed(error: rcgen::Error) -> Failure {
     Failure::Pki(error.to_string())
 }
 

@@ -46,6 +46,17 @@ impl PkiFiles {
         Ok(self.pair(peer.as_str()))
     }
 
+    /// The revocation list.
+    pub(super) fn of_list(&self) -> PathBuf {
+        self.dir.join("crl.pem")
+    }
+
+    /// Writes the revocation list; one that exists is replaced at once.
+    pub(super) fn write_list(&self, contents: &str) -> Result<(), Failure> {
+        let path = self.of_list();
+        replace(&path, contents, Readers::All).map_err(|error| at(&path, &error))
+    }
+
     fn pair(&self, stem: &str) -> Pair {
         Pair {
             certificate: self.dir.join(format!("{stem}.pem")),

@@ -1,11 +1,11 @@
 use std::fs;
 
 use clap::Parser;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use tempfile::TempDir;
 use tokio_rustls::rustls;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::*;
 use crate::auth::{Identity, Permission, certificate_identity};
@@ -24,6 +24,7 @@ fn said(dir: &TempDir, line: &str) -> Result<String, Failure> {
     match Line::try_parse_from(words).unwrap().command {
         Command::Init(init) => init.run(),
         Command::Issue(issue) => issue.run(),
+        Command::Revoke(revoke) => revoke.run(),
     }
 }
 
@@ -128,7 +129,7 @@ fn nobody_else_can_read_a_key() {
 #[test]
 fn ids_whose_files_would_be_others_are_refused() {
     let dir = with_ca();
-    for id in ["ca", "ca-key", "p-key"] {
+    for id in ["ca", "crl", "ca-key", "p-key"] {
         let error = said(&dir, &format!("issue --peer {id} --name a.example --force")).unwrap_err();
         assert!(matches!(&error, Failure::Config(error) if error.key == "peer"), "{error}");
     }
@@ -187,5 +188,70 @@ fn names_and_trust_domains_are_checked() {
     }
     for text in ["", "A", "a/b", "ä"] {
         assert!(text.parse::<TrustDomain>().is_err(), "{text:?}");
+    }
+}
+
+/// The serial numbers on the list, and the list's own number.
+fn revoked(dir: &TempDir) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let list = CertificateRevocationListDer::from_pem_file(dir.path().join("crl.pem")).unwrap();
+    let (_, list) = CertificateRevocationList::from_der(&list).unwrap();
+    let serials = list.iter_revoked_certificates().map(|one| one.serial().to_bytes_be());
+    (serials.collect(), list.crl_number().unwrap().to_bytes_be())
+}
+
+fn serial(dir: &TempDir, file: &str) -> Vec<u8> {
+    let certificate = certificate(dir, file);
+    let (_, parsed) = X509Certificate::from_der(&certificate).unwrap();
+    parsed.serial.to_bytes_be()
+}
+
+#[test]
+fn a_list_keeps_what_it_held_and_counts_up() {
+    let dir = with_ca();
+    for peer in ["a", "b"] {
+        said(&dir, &format!("issue --peer {peer} --name {peer}.example")).unwrap();
+    }
+    let (a, b) = (serial(&dir, "a.pem"), serial(&dir, "b.pem"));
+    said(&dir, "revoke").unwrap();
+    assert_eq!(revoked(&dir), (vec![], vec![1]));
+    said(&dir, "revoke --peer a").unwrap();
+    assert_eq!(revoked(&dir), (vec![a.clone()], vec![2]));
+    said(&dir, "revoke --peer b").unwrap();
+    said(&dir, "revoke --peer a").unwrap();
+    assert_eq!(revoked(&dir), (vec![a.clone(), b.clone()], vec![4]), "nobody twice");
+
+    // A new certificate of the same peer is another one, which may be revoked too.
+    said(&dir, "issue --peer a --name a.example --force").unwrap();
+    let renewed = serial(&dir, "a.pem");
+    assert!(!revoked(&dir).0.contains(&renewed));
+    said(&dir, "revoke --peer a").unwrap();
+    assert_eq!(revoked(&dir), (vec![a, b, renewed], vec![5]));
+}
+
+#[test]
+fn what_is_not_of_this_ca_is_neither_revoked_nor_carried_on() {
+    let (dir, other) = (with_ca(), tempfile::tempdir().unwrap());
+    said(&other, "init --trust-domain other.example --peer p --name p.example").unwrap();
+    said(&other, "revoke --peer p").unwrap();
+    let path = |dir: &TempDir, file: &str| dir.path().join(file);
+    let missing = said(&dir, "revoke --peer p").unwrap_err().to_string();
+    assert!(missing.contains("p.pem"), "{missing}");
+    fs::copy(path(&other, "p.pem"), path(&dir, "p.pem")).unwrap();
+    let foreign = said(&dir, "revoke --peer p").unwrap_err().to_string();
+    assert!(foreign.contains("p.pem: is a certificate of another CA"), "{foreign}");
+    said(&dir, "issue --peer q --name q.example").unwrap();
+    fs::copy(path(&dir, "q.pem"), path(&dir, "p.pem")).unwrap();
+    let wrong = said(&dir, "revoke --peer p").unwrap_err().to_string();
+    assert!(wrong.contains("p.pem: is not the certificate of p"), "{wrong}");
+    assert!(!path(&dir, "crl.pem").exists(), "a failure writes nothing");
+
+    for (contents, why) in [
+        (fs::read(path(&other, "crl.pem")).unwrap(), "is the list of another CA"),
+        (b"nonsense".to_vec(), "holds no revocation list"),
+    ] {
+        fs::write(path(&dir, "crl.pem"), &contents).unwrap();
+        let error = said(&dir, "revoke --peer q").unwrap_err().to_string();
+        assert!(error.contains(&format!("crl.pem: {why}")), "{error}");
+        assert_eq!(fs::read(path(&dir, "crl.pem")).unwrap(), contents, "it stays");
     }
 }
