@@ -5,7 +5,11 @@
 //! `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy` beside
 //! this program: `just bench-tunnel` sees to that.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
-#![allow(clippy::disallowed_types, reason = "what is measured are real sockets")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "what is measured are real sockets and processes"
+)]
 
 mod load;
 mod plot;

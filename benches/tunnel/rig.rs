@@ -18,7 +18,7 @@ use crate::load::NAME;
 enum Held {
     Server(Server),
     Peer(Box<Peer>),
-    Pki(Ca),
+    Pki(Box<Ca>),
     Directory(TempDir),
 }
 
@@ -81,8 +81,11 @@ impl Rig {
         let connecting = peer(&connect).await;
         listening.serves(&[NAME]).await;
         let addr = listening.listen();
-        let held =
-            vec![Held::Peer(Box::new(connecting)), Held::Peer(Box::new(listening)), Held::Pki(ca)];
+        let held = vec![
+            Held::Peer(Box::new(connecting)),
+            Held::Peer(Box::new(listening)),
+            Held::Pki(Box::new(ca)),
+        ];
         Self { name: "mutual TLS", addr, _held: held }
     }
 }

@@ -74,8 +74,9 @@ pub const RELAY_BULK_BYTES: usize = 64 * 1024;
 /// Buffers of the relay that wait for bulk: 16 MiB at most.
 pub const RELAY_BUFFERS_POOLED: usize = 256;
 
-/// What a pipe between two sockets may hold, in bytes, in the kernel.
-pub const PIPE_BYTES: usize = 256 * 1024;
+/// What a pipe between two sockets may hold, in bytes: as much as a pooled buffer,
+/// if in the kernel, and what pipes hold there anyway.
+pub const PIPE_BYTES: usize = 64 * 1024;
 
 /// Pipes that wait for bulk; each takes two file descriptors.
 pub const PIPES_POOLED: usize = 64;

@@ -38,7 +38,9 @@ pub struct Tasks {
     set: Mutex<JoinSet<()>>,
     phase: watch::Sender<Phase>,
     /// Whether the phase is [`Phase::Closing`]; read at every wake of a relay.
-    closing: AtomicBool,
+    is_closing: AtomicBool,
+    /// Says so to who waits for this and for no earlier phase.
+    closing: watch::Sender<()>,
     busy: watch::Sender<usize>,
     metrics: Arc<Metrics>,
 }
@@ -53,7 +55,8 @@ impl Tasks {
         Self {
             set: Mutex::new(JoinSet::new()),
             phase: watch::Sender::new(Phase::Serving),
-            closing: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            closing: watch::Sender::new(()),
             busy: watch::Sender::new(0),
             metrics,
         }
@@ -100,14 +103,15 @@ impl Tasks {
 
     /// Moves on to `phase`; never back.
     pub fn enter(&self, phase: Phase) {
-        if phase == Phase::Closing {
-            self.closing.store(true, Release);
-        }
         self.phase.send_if_modified(|now| {
             let forward = *now < phase;
             *now = phase.max(*now);
             forward
         });
+        if phase == Phase::Closing {
+            self.is_closing.store(true, Release);
+            self.closing.send_replace(());
+        }
     }
 
     /// Returns once `phase` or a later one has been entered.
@@ -121,18 +125,22 @@ impl Tasks {
     /// the phase costs one load each time that `work` is woken, and no lock.
     pub async fn until_closing<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
-        let mut closing = pin!(self.entered(Phase::Closing));
+        let mut watcher = self.closing.subscribe();
+        let mut closing = pin!(watcher.changed());
         let mut waker: Option<Waker> = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
-            let is_registered = waker.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
-            if is_registered && !self.closing.load(Acquire) {
-                return Poll::Pending;
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                waker = Some(cx.waker().clone());
+                // Ready or not, the flag tells; this is for the wake.
+                let _ = closing.as_mut().poll(cx);
             }
-            waker = Some(cx.waker().clone());
-            closing.as_mut().poll(cx).map(|()| None)
+            match self.is_closing.load(Acquire) {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
         })
         .await
     }
@@ -212,11 +220,12 @@ mod tests {
     async fn work_goes_on_until_it_ends_or_the_peer_closes() {
         let (tasks, _) = tasks();
         assert_eq!(tasks.until_closing(async { 7 }).await, Some(7));
-        tasks.enter(Phase::Finishing);
         let cut = tasks.until_closing(std::future::pending::<()>());
         let close = async {
-            tokio::task::yield_now().await;
-            tasks.enter(Phase::Closing);
+            for phase in [Phase::Draining, Phase::Finishing, Phase::Closing] {
+                tokio::task::yield_now().await;
+                tasks.enter(phase);
+            }
         };
         assert_eq!(tokio::join!(cut, close).0, None);
         assert_eq!(tasks.until_closing(std::future::pending::<()>()).await, None);

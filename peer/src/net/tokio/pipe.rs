@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -24,8 +24,6 @@ struct Ends {
 impl Ends {
     fn open() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        // The kernel's default does as well, if this user may have no more.
-        let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
         Ok(Self { read, write })
     }
 }
