@@ -198,6 +198,7 @@ fn theft(
             "HELLO:1:stranger\nFAIL:{forward:last}:backend_refused\n",
         ]))
         .to_owned(),
+        certificate: None,
         hex: String::new(),
         repeat: None,
         every: None,
@@ -244,6 +245,7 @@ fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
         conn: format!("raw{number}"),
         from: Some(draw.one(&scenario.clients).clone()),
         to: Some(format!("{host}:{PORT}")),
+        certificate: None,
         hex: String::new(),
         send: (*draw.one(&texts)).to_owned(),
         repeat: draw.chance(0.1).then(|| draw.between(2, 3_000) as u32),
