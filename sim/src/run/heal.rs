@@ -13,12 +13,19 @@ use crate::steps::{Request, Via};
 /// backoff, a dial, and a registration, with a second try.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
+/// Every name must then stay up for this time: that a link is going, for something
+/// that was done just before, is news that may still be on its way.
+const STEADY_FOR: Duration = Duration::from_secs(1);
+
 impl Player {
     /// All faults end, and every name must come up and be served again.
     pub(super) fn heal(&self, stage: &mut Stage) -> Result<(), String> {
         stage.mesh.heal_all();
+        let mut up_since = None;
         stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
-            !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage)
+            let whole = !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage);
+            up_since = up_since.filter(|_| whole).or(whole.then(|| stage.mesh.now()));
+            up_since.is_some_and(|since| stage.mesh.now() - since >= STEADY_FOR)
         })?;
         let before = stage.mesh.outcomes().all().len();
         for probe in probes(&self.scenario, &stage.mesh) {
