@@ -21,12 +21,27 @@ pub struct CertificateSpec {
     /// What the peer is dialled by, and what it may register; wildcards included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// From when on it is valid.
+    /// From when on it is valid; always if absent, as far as runs go.
+    #[serde(skip_serializing_if = "is_long_ago")]
     pub not_before: Moment,
     /// Until when.
+    #[serde(skip_serializing_if = "is_far_off")]
     pub not_after: Moment,
-    /// Which ends of TLS it is for.
+    /// Which ends of TLS it is for; both if absent.
+    #[serde(skip_serializing_if = "is_for_both")]
     pub usage: Vec<Usage>,
+}
+
+fn is_long_ago(moment: &Moment) -> bool {
+    *moment == -Moment::LONG
+}
+
+fn is_far_off(moment: &Moment) -> bool {
+    *moment == Moment::LONG
+}
+
+fn is_for_both(usage: &[Usage]) -> bool {
+    usage == Usage::BOTH
 }
 
 impl Default for CertificateSpec {
@@ -38,7 +53,7 @@ impl Default for CertificateSpec {
             names: Vec::new(),
             not_before: -Moment::LONG,
             not_after: Moment::LONG,
-            usage: vec![Usage::Server, Usage::Client],
+            usage: Usage::BOTH.to_vec(),
         }
     }
 }
@@ -51,6 +66,10 @@ pub enum Usage {
     Server,
     /// The end that connects.
     Client,
+}
+
+impl Usage {
+    const BOTH: [Self; 2] = [Self::Server, Self::Client];
 }
 
 /// What a CA has revoked, under the name of the list.
