@@ -1,8 +1,10 @@
-//! Every scenario, twice: both runs are the same run, and what it tells is what
-//! it told last time.
+//! Every scenario, twice, and twice again in two processes: all are the same run,
+//! and what it tells is what it told last time.
 
+use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use ops_proxy_sim::explore::{Failure, Plan, explore};
@@ -46,23 +48,73 @@ fn play(file: &Path) {
     });
 }
 
-#[test]
-fn every_scenario_tells_the_same_story_again() {
-    let left = Mutex::new(scenarios());
-    let failed = Mutex::new(Vec::new());
+/// Why a lock of [`for_each`] can be taken.
+const UNHURT: &str = "nobody panics while holding it";
+
+/// Does `work` for each file, some at a time, and returns what came of each.
+fn for_each<R: Send>(files: Vec<PathBuf>, work: impl Fn(&Path) -> R + Sync) -> BTreeMap<String, R> {
+    let left = Mutex::new(files);
+    let done = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some(file) = { left.lock().unwrap().pop() } {
-                    if catch_unwind(|| play(&file)).is_err() {
-                        failed.lock().unwrap().push(name(&file));
-                    }
+                while let Some(file) = { left.lock().expect(UNHURT).pop() } {
+                    let result = work(&file);
+                    done.lock().expect(UNHURT).insert(name(&file), result);
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap();
+    done.into_inner().expect(UNHURT)
+}
+
+#[test]
+fn every_scenario_tells_the_same_story_again() {
+    let played = for_each(scenarios(), |file| catch_unwind(|| play(file)).is_ok());
+    let failed: Vec<String> =
+        played.into_iter().filter(|(_, good)| !good).map(|(name, _)| name).collect();
     assert!(failed.is_empty(), "failed: {failed:?}");
+}
+
+/// Set for the other process of the test below: it plays, and prints the hashes.
+const OTHER_PROCESS: &str = "OPS_PROXY_OTHER_PROCESS";
+
+/// What two runs in one process share, such as addresses, the keys of hash maps or
+/// how many tasks there were before, may differ in another: there the scenarios are
+/// played in the other order, too.
+#[test]
+fn every_scenario_is_the_same_run_in_another_process() {
+    let hash = |file: &Path| {
+        let scenario = Scenario::load(file).unwrap_or_else(|error| panic!("{error}"));
+        format!("{:016x}", run(&scenario, &Options::default()).hash)
+    };
+    let mut files = scenarios();
+    if std::env::var_os(OTHER_PROCESS).is_some() {
+        files.reverse();
+        for (name, hash) in for_each(files, hash) {
+            println!("{OTHER_PROCESS} {name} {hash}");
+        }
+        return;
+    }
+    let other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "every_scenario_is_the_same_run_in_another_process", "--nocapture"])
+        .env(OTHER_PROCESS, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let here = for_each(files, hash);
+    let other = other.wait_with_output().unwrap();
+    assert!(other.status.success(), "the other process: {}", other.status);
+    let other = String::from_utf8(other.stdout).unwrap();
+    let there: BTreeMap<String, String> = other
+        .lines()
+        .filter_map(|line| line.split_once(OTHER_PROCESS)?.1.trim().split_once(' '))
+        .map(|(name, hash)| (name.to_owned(), hash.to_owned()))
+        .collect();
+    assert_eq!(here, there, "one seed, two processes, two runs");
+    assert_eq!(here.len(), scenarios().len());
 }
 
 #[test]
@@ -102,6 +154,7 @@ fn mistake(text: &str) -> String {
 fn a_mistake_is_shown_with_file_line_and_key() {
     let mesh = "title = \"t\"\nclients = [\"visitor\"]\n[peers.edge]\nlisten = 8080\n";
     let step = |step: &str| format!("{mesh}[[steps]]\n{step}");
+    let tls = |more: &str| format!("cas = [\"ours\"]\n{mesh}{more}");
     let broken = [
         "title = ".to_owned(),
         "titel = \"t\"".to_owned(),
@@ -117,6 +170,20 @@ fn a_mistake_is_shown_with_file_line_and_key() {
         step("expect = { peer = \"edge\", metric = \"x{y}\", is = 1 }"),
         step("raw = { conn = \"a\", send = \"x\" }"),
         step("crash = { host = \"edge\", how = \"loudly\" }"),
+        tls("[certificates.edge]\nname = [\"edge\"]"),
+        tls("[certificates.edge]\nca = \"hours\""),
+        tls("[certificates.edge]\nnot_after = \"-20 years\""),
+        tls("[certificates.edge]\nnot_before = \"1h\"\nnot_after = \"-1h\""),
+        tls("[certificates.edge]\nusage = [\"servant\"]"),
+        tls("[certificates.edge]\n[revocations.list]\ncertificates = [\"egde\"]"),
+        tls("[certificates.edge]\n[peers.site]\nlisten = 1\ntls = { certificate = \"egde\" }"),
+        tls("[peers.site]\nlisten = 1\ntls = { token = \"short\", acept_tokens = [] }"),
+        format!("{mesh}[certificates.edge]\nnames = [\"edge\"]"),
+        step("replace = { peer = \"edge\", certificate = \"new\" }"),
+        step("replace = { peer = \"edge\" }"),
+        step("replace = { peer = \"edge\", garbled = \"ca\" }"),
+        step("reload = \"edge\""),
+        step("raw = { conn = \"a\", from = \"visitor\", to = \"edge:8080\", certificate = \"x\" }"),
     ];
     let told: Vec<String> = broken.iter().map(|text| mistake(text)).collect();
     insta::with_settings!({

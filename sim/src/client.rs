@@ -5,6 +5,7 @@ mod hello;
 mod pattern;
 pub mod raw;
 mod stream;
+pub mod tls;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

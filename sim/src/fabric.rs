@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use turmoil::net::TcpStream;
 
 use crate::fate::{Farewell, Ledger, Pair};
+use crate::files::Files;
 use crate::forwards::Forwards;
 use crate::tap::{Role, Tap};
 use crate::trace::{End, Trace, What};
@@ -73,6 +74,8 @@ pub struct State {
     pub names: BTreeMap<String, IpAddr>,
     /// All hosts.
     pub hosts: BTreeMap<IpAddr, Host>,
+    /// The files of hosts that have any.
+    pub files: BTreeMap<IpAddr, Files>,
     /// Ways that are cut for good.
     pub cut: Vec<(IpAddr, IpAddr)>,
     /// The connections.

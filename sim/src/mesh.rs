@@ -1,9 +1,12 @@
 //! All hosts of one run, and everything that can be done to them.
 
+mod files;
 mod hosts;
 mod peers;
 mod public;
 mod ways;
+
+pub use public::Opening;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,6 +19,7 @@ use tokio::sync::mpsc;
 use turmoil::{Protocol, Segment, Sim};
 
 use crate::backend::{Backend, Temper};
+use crate::certificates::Certificates;
 use crate::client::raw::{Heard, Say};
 use crate::client::{Client, Order, Orders, Outcomes};
 use crate::fabric::{Fabric, Host, HostState, Undertaker, way};
@@ -27,7 +31,7 @@ use crate::scenario::{BackendSpec, Scenario};
 const TCP_CAPACITY: usize = 1024;
 
 /// The first moment of every run, after the epoch: a fixed day.
-const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+pub(crate) const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 
 /// A peer that has ended is given this long for its last tasks to be dropped.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -72,6 +76,7 @@ pub struct Mesh {
     sim: Sim<'static>,
     fabric: Fabric,
     scenario: Rc<Scenario>,
+    certificates: Certificates,
     ips: BTreeMap<String, IpAddr>,
     ways: BTreeMap<(IpAddr, IpAddr), Way>,
     peers: BTreeMap<String, Rc<Slot>>,
@@ -110,11 +115,15 @@ impl Mesh {
             later: Vec::new(),
             asked: 0,
             kept: Vec::new(),
+            certificates: Certificates::make(&scenario)
+                .expect("a checked scenario has certificates that can be made"),
             scenario: scenario.clone(),
         };
+        crate::crypto::begin(seed);
         for host in scenario.hosts() {
             mesh.add_host(host);
         }
+        mesh.add_files();
         for host in scenario.peers.keys() {
             mesh.add_peer(host, seed);
         }

@@ -9,6 +9,8 @@ use ops_proxy::limits::{BACKOFF_CAP, DIAL_TIMEOUT, RESOLVE_TIMEOUT};
 use ops_proxy::metrics::Snapshot;
 
 use crate::mesh::Mesh;
+use crate::steps::Raw;
+use crate::trust::lets_in;
 
 /// Beyond the deadlines themselves: ticks, latency, one more round of each.
 const SLACK: Duration = Duration::from_secs(2);
@@ -20,7 +22,14 @@ struct Wanted {
     listening: String,
     name: String,
     /// `None` for a name that the listening peer serves itself.
-    connecting: Option<String>,
+    connecting: Option<Connecting>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Connecting {
+    peer: String,
+    /// The name by which it dials the listening peer.
+    dials: String,
 }
 
 /// What the model has seen of the mesh, tick by tick.
@@ -30,6 +39,18 @@ pub struct Model {
     possible: BTreeMap<Wanted, Duration>,
     /// Since when it could not.
     impossible: BTreeMap<Wanted, Duration>,
+    /// Those that could be had once. Where only certificates have come to be in
+    /// the way, an old link may stand on: they are asked for at its beginning.
+    once: BTreeSet<Wanted>,
+}
+
+/// Whether a registration can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chance {
+    Good,
+    /// Certificates or tokens are in the way, and nothing else.
+    Distrusted,
+    None,
 }
 
 /// What a name must be at a listening peer.
@@ -49,12 +70,22 @@ impl Model {
         let now = mesh.now();
         let wanted = wanted(mesh);
         for one in &wanted {
-            if is_possible(mesh, one) {
-                self.possible.entry(one.clone()).or_insert(now);
-                self.impossible.remove(one);
-            } else {
-                self.impossible.entry(one.clone()).or_insert(now);
-                self.possible.remove(one);
+            match chance(mesh, one) {
+                Chance::Good => {
+                    self.possible.entry(one.clone()).or_insert(now);
+                    self.impossible.remove(one);
+                    if !self.once.contains(one) {
+                        self.once.insert(one.clone());
+                    }
+                }
+                Chance::Distrusted if self.once.contains(one) => {
+                    self.possible.remove(one);
+                    self.impossible.remove(one);
+                }
+                Chance::Distrusted | Chance::None => {
+                    self.impossible.entry(one.clone()).or_insert(now);
+                    self.possible.remove(one);
+                }
             }
         }
         self.possible.retain(|one, _| wanted.contains(one));
@@ -132,8 +163,9 @@ impl Model {
         }
         let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
+        let unclear = |one: &Wanted| here(&one) && !self.impossible.contains_key(one);
         if possible.next().is_none()
-            && !has_strangers(mesh)
+            && !self.once.iter().any(unclear)
             && impossible.all(|(_, s)| for_long(s, timeout))
         {
             return Truth::Down;
@@ -142,10 +174,22 @@ impl Model {
     }
 }
 
-/// Whether raw connections may have registered anything, under any peer id.
+/// Whether raw connections may have registered anything, under any peer id: those
+/// that can prove who they are, where that is asked.
 fn has_strangers(mesh: &Mesh) -> bool {
-    let mut raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
-    raws.any(|raw| raw.send.contains("HELLO"))
+    let scenario = mesh.scenario();
+    // What is written later on says nothing of where it goes.
+    let asks = |raw: &Raw| {
+        let host = raw.to.as_deref().and_then(|to| to.split(':').next());
+        host.and_then(|host| scenario.peers.get(host)).is_some_and(|peer| peer.tls.is_some())
+    };
+    let proves = scenario.steps().filter_map(|step| step.raw.as_ref());
+    let proves: Vec<&str> = proves
+        .filter(|raw| raw.to.is_some() && (raw.certificate.is_some() || !asks(raw)))
+        .map(|raw| raw.conn.as_str())
+        .collect();
+    let mut raws = scenario.steps().filter_map(|step| step.raw.as_ref());
+    raws.any(|raw| raw.send.contains("HELLO") && proves.contains(&raw.conn.as_str()))
 }
 
 /// The names that a listening peer shall serve.
@@ -156,7 +200,7 @@ fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
 /// The names that nothing keeps from being up at a listening peer.
 pub fn names_to_come(mesh: &Mesh, host: &str) -> BTreeSet<String> {
     let here = wanted(mesh).into_iter().filter(|one| one.listening == host);
-    here.filter(|one| is_possible(mesh, one)).map(|one| one.name).collect()
+    here.filter(|one| chance(mesh, one) == Chance::Good).map(|one| one.name).collect()
 }
 
 /// Every registration that the configurations ask for, by what names mean now.
@@ -176,7 +220,10 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
                 all.extend(names().map(|name| Wanted {
                     listening: listening.clone(),
                     name,
-                    connecting: Some(host.clone()),
+                    connecting: Some(Connecting {
+                        peer: host.clone(),
+                        dials: endpoint.host.clone(),
+                    }),
                 }));
             }
         }
@@ -184,14 +231,16 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
     all
 }
 
-fn is_possible(mesh: &Mesh, one: &Wanted) -> bool {
+fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
     let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
-    match &one.connecting {
-        None => mesh.is_running(&one.listening),
-        Some(connecting) => {
-            runs(connecting)
-                && mesh.is_running(&one.listening)
-                && mesh.is_open(connecting, &one.listening)
-        }
+    let Some(Connecting { peer, dials }) = &one.connecting else {
+        return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
+    };
+    if !runs(peer) || !mesh.is_running(&one.listening) || !mesh.is_open(peer, &one.listening) {
+        return Chance::None;
+    }
+    match lets_in(mesh, peer, &one.listening, dials) {
+        true => Chance::Good,
+        false => Chance::Distrusted,
     }
 }

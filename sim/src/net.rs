@@ -14,6 +14,7 @@ use ops_proxy::net::{Listener, Net};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::fabric::{Fabric, HostState, way};
@@ -167,9 +168,14 @@ impl Net for SimNet {
         turmoil::since_epoch().expect("peers run on hosts of the simulation")
     }
 
-    /// Simulated hosts have no disks: peers speak plaintext here.
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Err(io::Error::new(io::ErrorKind::NotFound, path.display().to_string()))
+        let mut state = self.fabric.state();
+        let files = state.files.get_mut(&self.ip);
+        files.map_or_else(|| Err(io::ErrorKind::NotFound.into()), |files| files.read(path))
+    }
+
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        crate::crypto::provider()
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

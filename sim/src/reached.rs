@@ -17,6 +17,8 @@ pub const SOMETIMES: &[&str] = &[
     "step backend",
     "step latency",
     "step raw",
+    "step replace",
+    "step reload",
     "client http 200",
     "client http 404",
     "client http 502",
@@ -45,6 +47,11 @@ pub const SOMETIMES: &[&str] = &[
     "metric rejected_total handshake_timeout",
     "metric rejected_total unexpected_command",
     "metric rejected_total draining",
+    "metric rejected_total auth_failed",
+    "metric rejected_total name_forbidden",
+    "metric rejected_total plaintext_peer",
+    "metric tls_reload_failed_total",
+    "metric tls_reloads_total",
 ];
 
 /// How often each state was reached, by what it is called.

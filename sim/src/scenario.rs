@@ -5,6 +5,7 @@
 
 mod load;
 mod mesh;
+mod tls;
 mod units;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use toml::Spanned;
 
 pub use load::{BadScenario, Problem};
 pub use mesh::{BackendKind, BackendSpec, PeerSpec};
-pub use units::{Size, Time};
+pub use tls::{CertificateSpec, RevocationSpec, TlsSpec, TokenRule, Usage};
+pub use units::{Moment, Size, Time};
 
 use crate::steps::Step;
 
@@ -39,6 +41,15 @@ pub struct Scenario {
     /// What holds for the whole network.
     #[serde(default)]
     pub network: Network,
+    /// The CAs; the first is the one that is meant where none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cas: Vec<String>,
+    /// What the CAs sign.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, CertificateSpec>,
+    /// What the CAs revoke.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revocations: BTreeMap<String, RevocationSpec>,
     /// The peers, by the name of their host.
     #[serde(default)]
     pub peers: BTreeMap<String, PeerSpec>,

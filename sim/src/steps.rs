@@ -4,6 +4,7 @@
 mod backend;
 mod crash;
 mod expect;
+mod files;
 mod life;
 mod names;
 mod raw;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crash::{Crash, How, Restart};
 pub use expect::{Checkpoint, Expect};
+pub use files::{Reload, Replace};
 pub use life::{Drain, Stop};
 pub use names::Dns;
 pub use raw::{Close, Raw};
@@ -135,6 +137,10 @@ steps! {
     dns: Dns,
     /// Changes how a backend behaves.
     backend: Backend,
+    /// Replaces files of a peer's TLS.
+    replace: Replace,
+    /// A peer looks at the files of its TLS now, as by SIGHUP.
+    reload: Reload,
     /// A peer is told to drain, as by the first SIGTERM.
     drain: Drain,
     /// A peer is told to stop now, as by the second SIGTERM.

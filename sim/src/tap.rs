@@ -1,10 +1,14 @@
 //! Listens in on connections: which are links, which are DATA connections, and
-//! which protocol lines went over them.
+//! which protocol lines went over them, in clear text or inside TLS.
+
+mod records;
 
 use std::collections::BTreeMap;
 
+use ops_proxy::classify::PEER_ALPN;
 use ops_proxy::wire::{Line, LineBuffer};
 
+use self::records::Records;
 use crate::trace::End;
 
 /// What a connection turned out to be.
@@ -24,6 +28,8 @@ enum Reading {
     Opening(Vec<u8>),
     /// Lines, both ways.
     Lines { dialler: LineBuffer, acceptor: LineBuffer },
+    /// TLS between peers, and what is heard within.
+    Tls { dialler: Records, acceptor: Records, within: Box<Heard> },
     /// Nothing more to learn.
     Done,
 }
@@ -60,8 +66,7 @@ impl Tap {
 
     /// Takes in what one end wrote; returns the protocol lines that it ended.
     pub fn wrote(&mut self, conn: u64, end: End, bytes: &[u8]) -> Vec<String> {
-        let fresh = || Heard { role: Role::Other, reading: Reading::Opening(Vec::new()) };
-        let heard = self.connections.entry(conn).or_insert_with(fresh);
+        let heard = self.connections.entry(conn).or_insert_with(Heard::nothing);
         let lines = heard.wrote(end, bytes);
         for line in &lines {
             if let Ok(Line::Forward { id, .. }) = Line::parse(line.as_bytes()) {
@@ -73,6 +78,10 @@ impl Tap {
 }
 
 impl Heard {
+    fn nothing() -> Self {
+        Self { role: Role::Other, reading: Reading::Opening(Vec::new()) }
+    }
+
     fn wrote(&mut self, end: End, bytes: &[u8]) -> Vec<String> {
         if let Reading::Opening(first) = &mut self.reading {
             if end == End::Acceptor {
@@ -84,13 +93,34 @@ impl Heard {
             let opening = std::mem::take(first);
             return self.opened(opening);
         }
-        let Reading::Lines { dialler, acceptor } = &mut self.reading else { return Vec::new() };
-        let buffer = if end == End::Dialler { dialler } else { acceptor };
-        buffer.push(bytes);
-        take_lines(buffer)
+        match &mut self.reading {
+            Reading::Lines { dialler, acceptor } => {
+                let buffer = if end == End::Dialler { dialler } else { acceptor };
+                buffer.push(bytes);
+                take_lines(buffer)
+            }
+            Reading::Tls { dialler, acceptor, within } => {
+                let records = if end == End::Dialler { dialler } else { acceptor };
+                let content = records.wrote(bytes);
+                if content.is_empty() {
+                    return Vec::new();
+                }
+                let lines = within.wrote(end, &content);
+                self.role = within.role;
+                lines
+            }
+            Reading::Opening(_) | Reading::Done => Vec::new(),
+        }
     }
 
     fn opened(&mut self, opening: Vec<u8>) -> Vec<String> {
+        if is_peer_hello(&opening) {
+            let mut dialler = Records::default();
+            dialler.wrote(&opening);
+            let acceptor = Records::default();
+            self.reading = Reading::Tls { dialler, acceptor, within: Box::new(Self::nothing()) };
+            return Vec::new();
+        }
         let starts = |verb: &[u8]| verb.starts_with(&opening) || opening.starts_with(verb);
         if starts(b"HELLO:") && opening.len() >= 6 {
             self.role = Role::Link;
@@ -115,6 +145,13 @@ impl Heard {
         };
         Vec::new()
     }
+}
+
+/// Whether this is a ClientHello of a peer. Peers write theirs at once.
+fn is_peer_hello(opening: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    opening.first() == Some(&HANDSHAKE)
+        && opening.windows(PEER_ALPN.len()).any(|part| part == PEER_ALPN)
 }
 
 fn take_lines(buffer: &mut LineBuffer) -> Vec<String> {

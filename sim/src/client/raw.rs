@@ -1,15 +1,20 @@
 //! Connections that a scenario writes by hand, line by line.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ops_proxy::config::Endpoint;
 use ops_proxy::net::Net;
+use ops_proxy::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::Client;
-use crate::net::SimStream;
+use crate::net::{SimNet, SimStream};
 use crate::steps::Close;
 
 /// Received bytes that are kept for expectations and snapshots.
@@ -20,6 +25,8 @@ const KEPT: usize = 64 * 1024;
 pub struct Order {
     /// Where, as `host:port`.
     pub to: String,
+    /// It speaks TLS, like this.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Never reads.
     pub deaf: bool,
     /// What to write, and how to close.
@@ -52,17 +59,12 @@ pub struct Heard {
 
 /// Opens the connection, and writes and reads until it ends.
 pub async fn run(client: Client, order: Order) {
-    let Order { to, deaf, mut says, heard } = order;
-    let endpoint: ops_proxy::config::Endpoint =
-        to.parse().expect("a checked scenario has endpoints");
-    let connected = async {
-        let addresses = client.net.resolve(&endpoint.host, endpoint.port).await?;
-        client.net.connect(addresses[0]).await
-    };
-    let stream = match connected.await {
+    let Order { to, tls, deaf, mut says, heard } = order;
+    let endpoint: Endpoint = to.parse().expect("a checked scenario has endpoints");
+    let stream = match open(&client.net, &endpoint, tls).await {
         Ok(stream) => stream,
         Err(error) => {
-            heard.borrow_mut().ended = Some(error.kind().to_string());
+            heard.borrow_mut().ended = Some(what_ended(&error));
             return;
         }
     };
@@ -75,7 +77,7 @@ pub async fn run(client: Client, order: Order) {
     };
     let stream = read.unsplit(write);
     if ended == "reset by us" {
-        client.net.abort(stream);
+        client.net.abort(stream.into_inner());
     } else {
         drop(stream);
     }
@@ -84,7 +86,29 @@ pub async fn run(client: Client, order: Order) {
     heard.ended = Some(ended);
 }
 
-async fn listen(read: &mut ReadHalf<SimStream>, heard: &RefCell<Heard>) -> String {
+async fn open(
+    net: &SimNet,
+    endpoint: &Endpoint,
+    tls: Option<Arc<ClientConfig>>,
+) -> io::Result<Transport<SimStream>> {
+    let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
+    let stream = net.connect(addresses[0]).await?;
+    match tls {
+        None => Ok(Transport::Plain(stream)),
+        Some(config) => {
+            let session = ops_proxy::tls::connect::<SimNet>(config, &endpoint.host, stream).await?;
+            Ok(session.stream)
+        }
+    }
+}
+
+/// Why a connection ended; of TLS, in its own words.
+fn what_ended(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    tls.map_or_else(|| error.kind().to_string(), ToString::to_string)
+}
+
+async fn listen(read: &mut ReadHalf<Transport<SimStream>>, heard: &RefCell<Heard>) -> String {
     let mut buffer = [0; 4096];
     loop {
         match read.read(&mut buffer).await {
@@ -94,13 +118,22 @@ async fn listen(read: &mut ReadHalf<SimStream>, heard: &RefCell<Heard>) -> Strin
                 let room = KEPT.saturating_sub(received.len()).min(bytes);
                 received.extend_from_slice(&buffer[..room]);
             }
-            Err(error) => return error.kind().to_string(),
+            Err(error) => return what_ended(&error),
         }
     }
 }
 
+/// TLS keeps a buffer between us and the network.
+async fn write_through(
+    write: &mut WriteHalf<Transport<SimStream>>,
+    bytes: &[u8],
+) -> io::Result<()> {
+    write.write_all(bytes).await?;
+    write.flush().await
+}
+
 async fn speak(
-    write: &mut WriteHalf<SimStream>,
+    write: &mut WriteHalf<Transport<SimStream>>,
     says: &mut mpsc::UnboundedReceiver<Say>,
     heard: &RefCell<Heard>,
     deaf: bool,
@@ -113,9 +146,9 @@ async fn speak(
                     None => vec![&bytes],
                 };
                 for part in parts {
-                    match write.write_all(part).await {
+                    match write_through(write, part).await {
                         Ok(()) => {}
-                        Err(error) if deaf => return error.kind().to_string(),
+                        Err(error) if deaf => return what_ended(&error),
                         // Whoever reads will say how it ended.
                         Err(_) => return std::future::pending().await,
                     }
@@ -125,7 +158,11 @@ async fn speak(
                     }
                 }
             }
-            Some(Say::Close(Close::End)) => return "closed by us".to_owned(),
+            Some(Say::Close(Close::End)) => {
+                // TLS says goodbye; without a word it would be a cut.
+                let _ = write.shutdown().await;
+                return "closed by us".to_owned();
+            }
             Some(Say::Close(Close::Reset)) => return "reset by us".to_owned(),
             Some(Say::Close(Close::Half)) => {
                 let _ = write.shutdown().await;

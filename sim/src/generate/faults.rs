@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::mesh::PORT;
+use super::mesh::{PORT, STRANGER};
 use super::{Draw, STEPS_WITHIN};
-use crate::scenario::{BackendKind, PeerSpec, Scenario, Size, Time};
+use crate::files::File;
+use crate::scenario::{BackendKind, PeerSpec, Scenario, Size, Time, TlsSpec};
 use crate::steps::{
-    Backend, Close, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Raw, Release, Request,
-    Restart, Step, Stop, Via,
+    Backend, Close, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Raw, Release, Reload,
+    Replace, Request, Restart, Step, Stop, Via,
 };
 
 /// The kinds of faults that a run may have, each drawn or not.
@@ -22,9 +23,10 @@ enum Kind {
     Drain,
     Raw,
     Theft,
+    Files,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Hold,
     Kind::Partition,
     Kind::Crash,
@@ -34,6 +36,7 @@ const KINDS: [Kind; 9] = [
     Kind::Drain,
     Kind::Raw,
     Kind::Theft,
+    Kind::Files,
 ];
 
 pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
@@ -86,6 +89,11 @@ fn fault(
                 _ if draw.chance(0.8) => draw.one(&peers).to_string(),
                 _ => draw.one(&all).to_string(),
             };
+            // With files that are garbage a peer does not start again.
+            if busy.contains(&files_of(&host)) {
+                return Vec::new();
+            }
+            busy.insert(start_of(&host));
             let first = match kind {
                 Kind::Crash => Crash { host: host.clone(), how: crash(draw) }.into(),
                 _ if draw.chance(0.8) => Drain(host.clone()).into(),
@@ -105,6 +113,15 @@ fn fault(
             vec![at(begins, gone.into()), at(ends, there.into())]
         }
         Kind::Raw => vec![at(begins, raw(draw, scenario, number).into())],
+        Kind::Files => files(draw, scenario, busy).map_or(Vec::new(), |(first, last)| {
+            let reload = Reload(first.peer.clone());
+            vec![
+                at(begins, first.into()),
+                at(begins, reload.clone().into()),
+                at(ends, last.into()),
+                at(ends, reload.into()),
+            ]
+        }),
         Kind::Theft => theft(draw, scenario, number, begins, busy).unwrap_or_default(),
     }
 }
@@ -137,13 +154,12 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
         return None;
     }
     let (host, spec) = *draw.one(&all);
-    // One that resets echoes first, which is no greeting.
-    let resetting = match spec.kind {
-        BackendKind::Greeting => BackendKind::Refusing,
-        _ => BackendKind::Resetting,
+    let kinds = match spec.kind {
+        // Whoever waits to be greeted cannot tell who answers instead.
+        BackendKind::Greeting => &[BackendKind::Refusing, BackendKind::Hanging][..],
+        _ => &[BackendKind::Refusing, BackendKind::Hanging, BackendKind::Resetting],
     };
-    let kinds =
-        [BackendKind::Refusing, BackendKind::Hanging, resetting, BackendKind::Mute, spec.kind];
+    let kinds = [kinds, &[BackendKind::Mute, spec.kind]].concat();
     let back = Backend {
         host: host.clone(),
         kind: spec.kind,
@@ -159,6 +175,39 @@ fn backend(draw: &mut Draw, scenario: &Scenario) -> Option<(Backend, Backend)> {
         ..back.clone()
     };
     Some((worse, back))
+}
+
+/// What is busy where a host starts again.
+fn start_of(host: &str) -> String {
+    format!("start of {host}")
+}
+
+/// What is busy where a peer's files are garbage for a time.
+fn files_of(host: &str) -> String {
+    format!("files of {host}")
+}
+
+/// A peer's files turn to garbage, of which it must take no notice, and are good
+/// again.
+fn files(
+    draw: &mut Draw,
+    scenario: &Scenario,
+    busy: &mut BTreeSet<String>,
+) -> Option<(Replace, Replace)> {
+    let secure: Vec<(&String, &TlsSpec)> =
+        scenario.peers.iter().filter_map(|(host, peer)| Some((host, peer.tls.as_ref()?))).collect();
+    if secure.is_empty() {
+        return None;
+    }
+    let (host, tls) = *draw.one(&secure);
+    if busy.contains(&start_of(host)) || !busy.insert(files_of(host)) {
+        return None;
+    }
+    let peer = host.clone();
+    let garbled = Some(*draw.one(&[File::Certificate, File::Key, File::Ca]));
+    let bad = Replace { peer: peer.clone(), garbled, ..Replace::default() };
+    let good = Replace { peer, certificate: tls.certificate.clone(), ..Replace::default() };
+    Some((bad, good))
 }
 
 /// A stranger who knows a proxy id in time: the way to a backend is held, so that
@@ -198,6 +247,7 @@ fn theft(
             "HELLO:1:stranger\nFAIL:{forward:last}:backend_refused\n",
         ]))
         .to_owned(),
+        certificate: stranger(draw, scenario),
         hex: String::new(),
         repeat: None,
         every: None,
@@ -211,6 +261,12 @@ fn theft(
         at(begins + draw.between(100, 900), thief.into()),
         at(begins + 1_500, Release(way).into()),
     ])
+}
+
+/// Where peers speak TLS, a stranger mostly does so too.
+fn stranger(draw: &mut Draw, scenario: &Scenario) -> Option<String> {
+    let certificate = scenario.certificates.get_key_value(STRANGER)?.0;
+    draw.chance(0.7).then(|| certificate.clone())
 }
 
 /// A stranger on the listening address.
@@ -229,6 +285,7 @@ fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
         "HELLO:1:stranger\nFORWARD:00000000000000000000000000000000:a:1.2.3.4:5\n",
         "HELLO:1:stranger\nFAIL:{forward:last}:backend_refused\n",
         "HELLO:1:stranger\nREGISTER:raw.example,a.example\n",
+        "HELLO:1:stranger\nREGISTER:a.example\n",
         "HELLO:1:stranger\nREGISTER:raw.example\nUNREGISTER:raw.example\n",
         "HELLO:1:site1\nREGISTER:raw.example\n",
         "HELLO:",
@@ -244,6 +301,7 @@ fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
         conn: format!("raw{number}"),
         from: Some(draw.one(&scenario.clients).clone()),
         to: Some(format!("{host}:{PORT}")),
+        certificate: stranger(draw, scenario),
         hex: String::new(),
         send: (*draw.one(&texts)).to_owned(),
         repeat: draw.chance(0.1).then(|| draw.between(2, 3_000) as u32),

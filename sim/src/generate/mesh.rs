@@ -3,10 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{Draw, MOST_PEERS};
-use crate::scenario::{BackendKind, BackendSpec, PeerSpec, Scenario, Size};
+use crate::scenario::{
+    BackendKind, BackendSpec, CertificateSpec, PeerSpec, Scenario, Size, TlsSpec,
+};
 
 /// The port that listening peers listen on.
 pub(super) const PORT: u16 = 8080;
+
+/// Who signs, where peers speak TLS.
+const CA: &str = "ours";
+
+/// A certificate of that CA, in the hands of nobody's peer.
+pub(super) const STRANGER: &str = "stranger";
 
 /// The first of their raw TCP ports.
 const TCP_PORT: u16 = 7000;
@@ -43,8 +51,27 @@ pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) {
         serve(draw, scenario, &mut peer, names, &host);
         scenario.peers.insert(host, peer);
     }
+    if draw.chance(0.25) {
+        certify(scenario);
+    }
     let clients = if draw.chance(0.7) { 1 } else { 2 };
     scenario.clients = (1..=clients).map(|n| format!("visitor{n}")).collect();
+}
+
+/// Every peer proves itself to every other, with a certificate that says all that
+/// it does. One more is there for whoever comes from outside.
+fn certify(scenario: &mut Scenario) {
+    scenario.cas = vec![CA.to_owned()];
+    for (host, peer) in &mut scenario.peers {
+        let names = peer.services.keys().cloned().chain([host.clone()]).collect();
+        let certificate = CertificateSpec { names, ..CertificateSpec::default() };
+        scenario.certificates.insert(host.clone(), certificate);
+        let (certificate, ca) = (Some(host.clone()), vec![CA.to_owned()]);
+        peer.tls = Some(TlsSpec { certificate, ca, ..TlsSpec::default() });
+    }
+    let names = vec!["raw.example".to_owned()];
+    let stranger = CertificateSpec { names, ..CertificateSpec::default() };
+    scenario.certificates.insert(STRANGER.to_owned(), stranger);
 }
 
 fn timing(draw: &mut Draw) -> PeerSpec {

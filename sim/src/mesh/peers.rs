@@ -42,7 +42,7 @@ impl Mesh {
         Ok(())
     }
 
-    fn running(&self, host: &str) -> Result<PeerHandle<SimNet>, String> {
+    pub(super) fn running(&self, host: &str) -> Result<PeerHandle<SimNet>, String> {
         let handle = self.peer(host).filter(|_| self.is_running(host));
         handle.ok_or_else(|| format!("{host} does not run"))
     }

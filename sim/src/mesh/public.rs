@@ -7,9 +7,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Mesh, RawConnection};
-use crate::client::Order;
 use crate::client::raw::{self, Heard, Say};
+use crate::client::{Order, tls};
 use crate::steps::Request;
+
+/// How a raw connection is opened.
+#[derive(Debug)]
+pub struct Opening {
+    /// Where to, as `host:port`.
+    pub to: String,
+    /// It never reads.
+    pub deaf: bool,
+    /// It speaks TLS, with this certificate.
+    pub certificate: Option<String>,
+}
 
 impl Mesh {
     /// A client shall make this request, `later` from now.
@@ -26,12 +37,24 @@ impl Mesh {
     }
 
     /// Opens a raw connection.
-    pub fn open_raw(&mut self, conn: &str, from: &str, to: &str, deaf: bool) {
+    ///
+    /// # Errors
+    /// What keeps the certificate from being used.
+    pub fn open_raw(&mut self, conn: &str, from: &str, opening: &Opening) -> Result<(), String> {
         let (says, receiver) = mpsc::unbounded_channel();
         let heard = Rc::<RefCell<Heard>>::default();
-        let order = raw::Order { to: to.to_owned(), deaf, says: receiver, heard: heard.clone() };
+        let Opening { to, deaf, certificate } = opening;
+        let tls = certificate.as_ref().map(|name| tls::config(&self.certificates, name));
+        let order = raw::Order {
+            to: to.clone(),
+            tls: tls.transpose().map_err(|error| error.to_string())?,
+            deaf: *deaf,
+            says: receiver,
+            heard: heard.clone(),
+        };
         self.clients[from].raw(order);
         self.raws.insert(conn.to_owned(), RawConnection { says, heard });
+        Ok(())
     }
 
     /// Says something on a raw connection.

@@ -13,18 +13,19 @@ use crate::steps::{Request, Via};
 /// backoff, a dial, and a registration, with a second try.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
-/// What was under way when all was healed, a stranger's HELLO for instance, does
-/// its harm within this time.
-const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// Every name must then stay up for this time: that a link is going, for something
+/// that was done just before, is news that may still be on its way.
+const STEADY_FOR: Duration = Duration::from_secs(1);
 
 impl Player {
     /// All faults end, and every name must come up and be served again.
     pub(super) fn heal(&self, stage: &mut Stage) -> Result<(), String> {
         stage.mesh.heal_all();
-        let settled = stage.mesh.now() + SETTLES_WITHIN;
+        let mut up_since = None;
         stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
-            let severed = stage.mesh.fabric().state().ledger.has_severed();
-            stage.mesh.now() >= settled && !severed && all_up(stage)
+            let whole = !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage);
+            up_since = up_since.filter(|_| whole).or(whole.then(|| stage.mesh.now()));
+            up_since.is_some_and(|since| stage.mesh.now() - since >= STEADY_FOR)
         })?;
         let before = stage.mesh.outcomes().all().len();
         for probe in probes(&self.scenario, &stage.mesh) {

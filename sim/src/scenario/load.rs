@@ -119,6 +119,7 @@ impl Scenario {
                 self.check_endpoint(&key, &endpoint.to_string())?;
             }
         }
+        self.check_tls()?;
         if self.backends.values().any(|backend| backend.port == 0) {
             return Err(Problem::new("port", "0", "a port is 1 to 65535"));
         }

@@ -7,7 +7,7 @@ use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing};
 use ops_proxy::names::Name;
 use serde::{Deserialize, Serialize};
 
-use super::{Size, Time};
+use super::{Size, Time, TlsSpec};
 
 /// A peer's configuration, under the name of its host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -49,6 +49,10 @@ pub struct PeerSpec {
     /// A name without provider is known for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_retention: Option<Time>,
+    /// Its certificate and what it believes; it then takes and dials no plaintext
+    /// peers. Absent, it speaks plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// It does not let in plaintext peers from beyond loopback.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refuses_plaintext: bool,
@@ -91,9 +95,15 @@ impl PeerSpec {
         for network in &self.trusted_proxies {
             config.trusted_proxies.push(read("trusted_proxies", network)?);
         }
-        config.insecure_plaintext = !self.refuses_plaintext;
+        config.tls = self.tls.as_ref().map(crate::files::config).unwrap_or_default();
+        config.insecure_plaintext = self.lets_in_plaintext();
         config.timing = self.timing();
         Ok(config)
+    }
+
+    /// Whether plaintext peers from beyond loopback are let in.
+    pub fn lets_in_plaintext(&self) -> bool {
+        self.tls.is_none() && !self.refuses_plaintext
     }
 
     /// The peer's times, defaults where the scenario says nothing.

@@ -1,7 +1,8 @@
-//! Times as people write them (`"1s 500ms"`), and sizes as numbers or as
-//! `"64 KiB"`.
+//! Times as people write them (`"1s 500ms"`), moments before and after the start
+//! (`"-1h"`), and sizes as numbers or as `"64 KiB"`.
 
 use std::fmt;
+use std::ops::{Add, Neg, Sub};
 use std::time::Duration;
 
 use serde::de::{Error, Unexpected, Visitor};
@@ -36,6 +37,71 @@ impl<'de> Deserialize<'de> for Time {
         let parsed = humantime::parse_duration(&text);
         let expected = "a time such as \"500ms\" or \"1s 500ms\"";
         parsed.map(Self).map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+    }
+}
+
+/// A moment in whole seconds, as certificates have them: after the start of the
+/// run, or before it if negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// A year after the start: longer than any run.
+    pub const LONG: Self = Self(365 * 24 * 60 * 60);
+
+    /// The moment at which so much of the run is over.
+    pub fn after(start: Duration) -> Self {
+        Self(i64::try_from(start.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// The same moment where the run starts at `start`.
+    pub fn counted_from<T>(self, start: T) -> T
+    where
+        T: Add<Duration, Output = T> + Sub<Duration, Output = T>,
+    {
+        let distance = Duration::from_secs(self.0.unsigned_abs());
+        if self.0 < 0 { start - distance } else { start + distance }
+    }
+}
+
+impl Neg for Moment {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let distance = Duration::from_secs(self.0.unsigned_abs());
+        write!(f, "{sign}{}", humantime::format_duration(distance))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (sign, distance) = match text.strip_prefix('-') {
+            Some(distance) => (-1, distance),
+            None => (1, text.as_str()),
+        };
+        let distance = humantime::parse_duration(distance).ok();
+        let seconds = distance.filter(|distance| distance.subsec_nanos() == 0);
+        // Dates far away have no form in a certificate.
+        let near = |seconds: &i64| *seconds <= 10 * Self::LONG.0;
+        let seconds = seconds.and_then(|distance| i64::try_from(distance.as_secs()).ok());
+        let expected = "a moment within ten years of the start, in whole seconds: \"30s\" after it, \"-1h\" before it";
+        let seconds = seconds.filter(near);
+        let refused = || D::Error::invalid_value(Unexpected::Str(&text), &expected);
+        seconds.map(|seconds| Self(sign * seconds)).ok_or_else(refused)
     }
 }
 
@@ -101,6 +167,24 @@ mod tests {
     struct Both {
         time: Time,
         size: Size,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct When {
+        at: Moment,
+    }
+
+    #[test]
+    fn a_moment_may_be_before_the_start() {
+        let when: When = toml::from_str("at = '-1h 1s'").unwrap();
+        assert_eq!(when.at.to_string(), "-1h 1s");
+        let start = Duration::from_secs(5_000);
+        assert_eq!(when.at.counted_from(start), Duration::from_secs(1_399));
+        assert_eq!((-when.at).counted_from(start), Duration::from_secs(8_601));
+        for wrong in ["soon", "1500ms", "--1s", "20y"] {
+            let error = toml::from_str::<When>(&format!("at = '{wrong}'")).unwrap_err();
+            assert!(error.message().contains("-1h"), "{error}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Effect};
 use crate::client::raw::Say;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Opening};
 use crate::scenario::{Problem, Scenario, Time};
 
 /// Opens a raw connection, or writes on one that is open, or closes it.
@@ -19,6 +19,9 @@ pub struct Raw {
     /// Where to, as `host:port`; absent once it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// The certificate with which it speaks peer TLS; absent, it is in clear text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What to write. `{forward:last}` and `{forward:1}` stand for the id of the
     /// last and of the first FORWARD line that any peer has sent, `{n}` for the
     /// number of the repetition.
@@ -58,7 +61,14 @@ impl Action for Raw {
         if unhex(&self.hex).is_none() || !(self.hex.is_empty() || self.send.is_empty()) {
             return Err(Problem::new("hex", &self.hex, "pairs of hex digits, and no `send`"));
         }
+        if let Some(certificate) = &self.certificate {
+            scenario.check_certificate("certificate", certificate)?;
+        }
         match (&self.from, &self.to) {
+            (None, None) if self.certificate.is_some() => {
+                let message = "a connection speaks TLS from its opening on, or never";
+                Err(Problem::new("certificate", &self.conn, message))
+            }
             (Some(from), Some(to)) => {
                 scenario.check_client("from", from)?;
                 scenario.check_endpoint("to", to)
@@ -77,7 +87,9 @@ impl Action for Raw {
     }
 
     fn title(&self) -> String {
-        let opens = self.to.as_ref().map_or(String::new(), |to| format!(" opens {to},"));
+        let certificate = self.certificate.as_ref();
+        let shown = certificate.map_or(String::new(), |name| format!(" as {name}"));
+        let opens = self.to.as_ref().map_or(String::new(), |to| format!(" opens {to}{shown},"));
         let shown: String = self
             .send
             .chars()
@@ -91,7 +103,8 @@ impl Action for Raw {
 
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         if let (Some(from), Some(to)) = (&self.from, &self.to) {
-            mesh.open_raw(&self.conn, from, to, self.deaf);
+            let (to, certificate) = (to.clone(), self.certificate.clone());
+            mesh.open_raw(&self.conn, from, &Opening { to, deaf: self.deaf, certificate })?;
         }
         let bytes = self.bytes(mesh)?;
         let writes = !bytes.is_empty();
