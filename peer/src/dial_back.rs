@@ -19,7 +19,7 @@ use crate::limits::{DIAL_TIMEOUT, FORWARDS_PER_LINK, WRITE_TIMEOUT};
 use crate::metrics::{ClientFailure, Metrics, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
-use crate::relay::{Meter, Side};
+use crate::relay::{Meter, RelayError, Side};
 use crate::shared::Shared;
 use crate::tasks::Phase;
 use crate::tls;
@@ -279,11 +279,19 @@ impl<N: Net> Forward<N> {
             }
         };
         let carried = relay(&self.shared.net, &mut data, &mut backend, &Uncounted);
-        let ended = match self.shared.tasks.until_closing(carried).await {
-            Some(ended) => ended.map_err(|error| error.to_string()),
-            None => Err("this process ends".to_owned()),
+        let ended = self.shared.tasks.until_closing(carried).await;
+        if matches!(ended, Some(Err(RelayError::Public(_)))) {
+            // The listening peer may have refused the DATA connection, which TLS 1.3
+            // tells after the handshake: then the request still waits. One that does
+            // not wait is not concerned.
+            let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
+        }
+        let error = match ended {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some("this process ends".to_owned()),
         };
-        if let Err(error) = ended {
+        if let Some(error) = error {
             tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
             self.shared.abort(data.stream);
             self.shared.abort(backend.stream);

@@ -20,6 +20,9 @@ pub struct Tally {
     pub answered: u64,
     /// FAIL lines that the listening peer has read, on the link that it asked on.
     pub refused: u64,
+    /// FAIL lines read after the same peer's DATA line: it takes back what may have
+    /// been turned away at the door, or breaks what was matched.
+    pub taken_back: u64,
 }
 
 #[derive(Debug)]
@@ -28,8 +31,10 @@ struct Forward {
     conn: u64,
     /// The connecting peer's host.
     asked: IpAddr,
-    /// A DATA or a FAIL was its answer.
+    /// A DATA was its answer.
     answered: bool,
+    /// A FAIL was, or came after.
+    refused: bool,
 }
 
 /// The lines of one link from the connecting peer.
@@ -63,7 +68,8 @@ impl Forwards {
                 (Ok(Line::Forward { id, name, source }), End::Acceptor) => {
                     let key = (pair.acceptor.ip(), name.to_string());
                     let asked = pair.dialler.ip();
-                    self.by_id.insert(id, Forward { key, conn, asked, answered: false });
+                    self.by_id
+                        .insert(id, Forward { key, conn, asked, answered: false, refused: false });
                     if !self.asked_for.insert((conn, source)) {
                         self.twice.get_or_insert_with(|| line.clone());
                     }
@@ -89,16 +95,23 @@ impl Forwards {
         let Some(link) = self.links.get_mut(&conn).filter(|_| end == End::Acceptor) else { return };
         link.read += bytes as u64;
         while let Some((_, id)) = link.fails.pop_front_if(|(at, _)| *at <= link.read) {
-            let forward = self.by_id.get_mut(&id).filter(|one| one.conn == conn && !one.answered);
+            let forward = self.by_id.get_mut(&id).filter(|one| one.conn == conn && !one.refused);
             if let Some(forward) = forward {
-                forward.answered = true;
-                self.tallies.entry(forward.key.clone()).or_default().refused += 1;
+                forward.refused = true;
+                let tally = self.tallies.entry(forward.key.clone()).or_default();
+                match forward.answered {
+                    true => tally.taken_back += 1,
+                    false => tally.refused += 1,
+                }
             }
         }
     }
 
     fn answer(&mut self, id: ProxyId, from: IpAddr) {
-        let forward = self.by_id.get_mut(&id).filter(|one| one.asked == from && !one.answered);
+        let forward = self
+            .by_id
+            .get_mut(&id)
+            .filter(|one| one.asked == from && !one.answered && !one.refused);
         if let Some(forward) = forward {
             forward.answered = true;
             self.tallies.entry(forward.key.clone()).or_default().answered += 1;
@@ -170,6 +183,19 @@ mod tests {
         assert_eq!(tally(&forwards), (0, 1));
         forwards.forget(pair(2).acceptor.ip(), |_| false);
         assert_eq!(tally(&forwards), (0, 0));
+    }
+
+    #[test]
+    fn a_fail_after_the_same_peers_data_takes_it_back() {
+        let mut forwards = one_asked();
+        forwards.wrote(2, pair(2), End::Dialler, 38, &[format!("DATA:{ID}")]);
+        let fail = [format!("FAIL:{ID}:overloaded")];
+        for _ in 0..2 {
+            forwards.wrote(1, pair(2), End::Dialler, 49, &fail);
+            forwards.read(1, End::Acceptor, 49);
+        }
+        assert_eq!(tally(&forwards), (1, 0));
+        assert_eq!(forwards.tally(pair(2).acceptor.ip(), "app").taken_back, 1);
     }
 
     #[test]

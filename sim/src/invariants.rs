@@ -176,10 +176,10 @@ fn check_overheard(mesh: &Mesh, host: &str, now: &Snapshot) -> Result<(), String
         }
         let lost = counts.forwards_failed[ForwardFailure::LinkLost as usize];
         let refused = counts.forwards_failed.iter().sum::<u64>() - lost;
-        if refused > heard.refused {
+        let fails = heard.refused + heard.taken_back;
+        if refused > fails {
             return Err(format!(
-                "{name}: {refused} forwards failed, but the peers that were asked sent {} FAIL",
-                heard.refused
+                "{name}: {refused} forwards failed, but the peers that were asked sent {fails} FAIL"
             ));
         }
         let failed: u64 = counts.timed_out + counts.forwards_failed.iter().sum::<u64>();
