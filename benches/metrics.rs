@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ops_proxy::admission::Capacity;
 use ops_proxy::config::PeerConfig;
 use ops_proxy::mesh::Mesh;
 use ops_proxy::metrics::{Metrics, NameStats, Protocol};
@@ -23,7 +24,7 @@ fn metrics() -> Arc<Metrics> {
 fn mesh(metrics: &Arc<Metrics>, count: usize) -> Mesh<()> {
     let names: Vec<Name> =
         (0..count).map(|n| Name::registered(&format!("app-{n}.example")).unwrap()).collect();
-    let mesh = Mesh::new(metrics.clone(), names.iter().cloned());
+    let mesh = Mesh::new(metrics.clone(), Capacity::default(), names.iter().cloned());
     for name in &names {
         let Lookup::Provided(assignment) = mesh.assign(name, None) else { panic!("served") };
         assignment.stats.request_began(Protocol::Http);

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE, HEADS, LINKS};
+use crate::limits::{
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, HEADS, LINKS, NAMES_PER_LINK, PENDING_PER_LINK,
+};
 
 /// What an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +21,20 @@ pub struct Capacity {
     /// Connections from one source that are public or not classified yet; one
     /// IPv4 address or one IPv6 /64.
     pub connections_per_source: usize,
+    /// Names that one peer may register.
+    pub names_per_peer: usize,
+    /// Requests that may wait for DATA connections of one peer.
+    pub pending_per_peer: usize,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, connections_per_source: CONNECTIONS_PER_SOURCE }
+        Self {
+            connections: CONNECTIONS,
+            connections_per_source: CONNECTIONS_PER_SOURCE,
+            names_per_peer: NAMES_PER_LINK,
+            pending_per_peer: PENDING_PER_LINK,
+        }
     }
 }
 
@@ -217,7 +228,7 @@ mod tests {
     use super::*;
 
     fn admission(connections: usize, connections_per_source: usize) -> Admission {
-        Admission::new(Capacity { connections, connections_per_source })
+        Admission::new(Capacity { connections, connections_per_source, ..Capacity::default() })
     }
 
     fn ip(text: &str) -> Option<IpAddr> {

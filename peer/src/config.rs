@@ -222,6 +222,8 @@ impl Capacity {
         for (key, limit) in [
             ("max_connections", self.connections),
             ("max_connections_per_source", self.connections_per_source),
+            ("max_names_per_peer", self.names_per_peer),
+            ("max_pending_per_peer", self.pending_per_peer),
         ] {
             if limit == 0 {
                 return Err(ConfigError::new(key, "must be at least 1"));

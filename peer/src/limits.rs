@@ -19,6 +19,10 @@ pub const LINE_BYTES: usize = 8 * 1024;
 /// names each is the scale aimed at; one peer with more than this is a mistake.
 pub const NAMES_PER_LINK: usize = 10_000;
 
+/// Names known at a time, served or remembered: ten times the scale aimed at, some
+/// hundred megabytes. It stops a peer that comes back under ever new ids.
+pub const NAMES: usize = 1_000_000;
+
 /// Longest head of a public connection, in bytes: HTTP head, ClientHello
 /// handshake message, PROXY protocol header. The usual limit of HTTP servers.
 pub const HEAD_BYTES: usize = 16 * 1024;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
+use crate::admission::Capacity;
 use crate::auth::{Identity, Owner};
 use crate::limits::FORWARDS_QUEUED_PER_LINK;
 use crate::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
@@ -83,11 +84,19 @@ pub struct Mesh<S> {
 
 impl<S> Mesh<S> {
     /// A mesh that knows nothing but the names served by this very peer.
-    pub fn new(metrics: Arc<Metrics>, local: impl Iterator<Item = Name>) -> Self {
-        let mut routes = Routes::default();
+    pub fn new(
+        metrics: Arc<Metrics>,
+        capacity: Capacity,
+        local: impl Iterator<Item = Name>,
+    ) -> Self {
+        let mut routes = Routes::new(capacity.names_per_peer);
         local.for_each(|name| routes.serve_locally(name));
-        let tables =
-            Tables { routes, links: BTreeMap::new(), pending: Pending::default(), links_opened: 0 };
+        let tables = Tables {
+            routes,
+            links: BTreeMap::new(),
+            pending: Pending::new(capacity.pending_per_peer),
+            links_opened: 0,
+        };
         Self { tables: Mutex::new(tables), metrics }
     }
 

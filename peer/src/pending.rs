@@ -38,11 +38,19 @@ pub struct Unexpected;
 pub struct Pending<T> {
     entries: BTreeMap<ProxyId, Entry<T>>,
     by_link: BTreeMap<LinkId, usize>,
+    per_link: usize,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), by_link: BTreeMap::new() }
+        Self::new(PENDING_PER_LINK)
+    }
+}
+
+impl<T> Pending<T> {
+    /// None yet; so many may wait for one link.
+    pub fn new(per_link: usize) -> Self {
+        Self { entries: BTreeMap::new(), by_link: BTreeMap::new(), per_link }
     }
 }
 
@@ -103,7 +111,7 @@ impl<T> Pending<T> {
     /// Whether one more request may wait for a DATA connection of `link`.
     pub fn has_room(&self, link: LinkId) -> bool {
         let of_link = self.by_link.get(&link).copied().unwrap_or(0);
-        of_link < PENDING_PER_LINK && self.entries.len() < PENDING
+        of_link < self.per_link && self.entries.len() < PENDING
     }
 
     fn take(&mut self, id: ProxyId) -> Option<Entry<T>> {

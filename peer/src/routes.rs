@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::auth::Owner;
-use crate::limits::NAMES_PER_LINK;
+use crate::limits::{NAMES, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
 
 /// One link of this process's life; never used twice.
@@ -51,9 +51,9 @@ pub struct Assigned<S> {
     pub provider: Provider,
 }
 
-/// More names than [`NAMES_PER_LINK`] on one link.
+/// More names than one link may register, or than are kept in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a link registers at most {NAMES_PER_LINK} names")]
+#[error("too many names")]
 pub struct TooManyNames;
 
 /// The routing table. `S` is what the caller keeps per name, such as counters.
@@ -64,6 +64,7 @@ pub struct Routes<S> {
     by_owner: BTreeMap<Owner, LinkId>,
     /// Counts assignments, to take turns between equals.
     turn: u64,
+    names_per_link: usize,
 }
 
 #[derive(Debug)]
@@ -102,7 +103,15 @@ pub struct Row<'a, S> {
 
 impl<S> Default for Routes<S> {
     fn default() -> Self {
-        Self { names: BTreeMap::new(), links: BTreeMap::new(), by_owner: BTreeMap::new(), turn: 0 }
+        Self::new(NAMES_PER_LINK)
+    }
+}
+
+impl<S> Routes<S> {
+    /// None yet; a link may register so many names.
+    pub fn new(names_per_link: usize) -> Self {
+        let (names, links, by_owner) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { names, links, by_owner, turn: 0, names_per_link }
     }
 }
 
@@ -128,7 +137,10 @@ impl<S: Clone + Default> Routes<S> {
         let Some(registrations) = self.links.get_mut(&link) else { return Ok(Vec::new()) };
         let names: BTreeSet<Name> = names.iter().cloned().collect();
         let new: Vec<Name> = names.difference(&registrations.names).cloned().collect();
-        if registrations.names.len() + new.len() > NAMES_PER_LINK {
+        let unknown = new.iter().filter(|name| !self.names.contains_key(*name)).count();
+        if registrations.names.len() + new.len() > self.names_per_link
+            || self.names.len() + unknown > NAMES
+        {
             return Err(TooManyNames);
         }
         registrations.names.extend(new.iter().cloned());

@@ -45,7 +45,7 @@ impl<N: Net> Shared<N> {
         Ok(Self {
             tls,
             admission: Admission::new(config.capacity),
-            mesh: Mesh::new(metrics.clone(), config.services.keys().cloned()),
+            mesh: Mesh::new(metrics.clone(), config.capacity, config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
             metrics,
             config,

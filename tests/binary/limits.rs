@@ -113,6 +113,31 @@ async fn five_thousand_slow_heads_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn an_operator_sets_how_many_names_and_waiting_requests_a_peer_may_have() {
+    let public = listening(
+        "--max-names-per-peer 2 --max-pending-per-peer 1 --data-timeout 1m --name-retention 1m",
+    )
+    .await;
+    let mut site = Link::register(public.listen(), "site", &[NAME, "two.example"]).await;
+    // Refreshing is no growth; a third name is.
+    site.send(&format!("REGISTER:{NAME},two.example")).await;
+    assert_eq!(site.line().await, "OK:2");
+    let mut waiting = connect(public.listen()).await;
+    waiting.write_all(get_request("/", NAME).as_bytes()).await.unwrap();
+    site.forward().await;
+    let answer = client::get(public.listen(), "/", NAME).await;
+    assert_eq!(answer.status, 503);
+    site.send("REGISTER:three.example").await;
+    assert!(site.line().await.starts_with("ERROR:too_many_names:"));
+    assert_eq!(client::head(&mut waiting).await.status, 502, "its link is gone");
+    let metrics = public.quiet().await;
+    for reason in ["pending_limit", "too_many_names"] {
+        assert_eq!(metrics.value("ops_proxy_rejected_total", &rejected(reason)), 1.0, "{reason}");
+    }
+    assert_eq!(metrics.value("ops_proxy_requests_total", &[]), 1.0, "one was routed");
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_unknown_names_add_no_series() {
     let public = listening("").await;
     let series = async || public.page("/metrics").await.text().lines().count();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ops_proxy::admission::Capacity;
 use ops_proxy::auth::Identity;
 use ops_proxy::config::PeerConfig;
 use ops_proxy::mesh::{Assignment, Dialled, Forward, ForwardError, Mesh};
@@ -101,7 +102,7 @@ impl Session {
         let metrics = METRICS.with(Arc::clone);
         let known = local.iter().map(|name| (name.clone(), Expected::default())).collect();
         Self {
-            mesh: Mesh::new(metrics.clone(), local.clone().into_iter()),
+            mesh: Mesh::new(metrics.clone(), Capacity::default(), local.clone().into_iter()),
             unexpected_before: metrics.unexpected_count(),
             unexpected: 0,
             metrics,

@@ -24,7 +24,7 @@ use tracing::level_filters::LevelFilter;
 use crate::admission::Capacity;
 use crate::auth::Token;
 use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timing};
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE};
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE, NAMES_PER_LINK, PENDING_PER_LINK};
 use crate::names::PeerId;
 use crate::tls::{TlsConfig, TokenSource};
 
@@ -136,6 +136,14 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
     pub max_connections_per_source: Option<usize>,
 
+    /// Names that one connecting peer may register; more are refused with too_many_names [default: 10000]
+    #[arg(long, env = "OPS_PROXY_MAX_NAMES_PER_PEER", value_name = "COUNT")]
+    pub max_names_per_peer: Option<usize>,
+
+    /// Requests that may wait for DATA connections of one peer; one more is answered with 503 [default: 1024]
+    #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
+    pub max_pending_per_peer: Option<usize>,
+
     /// Let links between peers leave this machine although they are not encrypted [default: false]
     #[arg(
         long,
@@ -245,6 +253,8 @@ impl Settings {
             max_connections_per_source: self
                 .max_connections_per_source
                 .or(file.max_connections_per_source),
+            max_names_per_peer: self.max_names_per_peer.or(file.max_names_per_peer),
+            max_pending_per_peer: self.max_pending_per_peer.or(file.max_pending_per_peer),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
@@ -294,6 +304,8 @@ impl Settings {
                 connections_per_source: self
                     .max_connections_per_source
                     .unwrap_or(CONNECTIONS_PER_SOURCE),
+                names_per_peer: self.max_names_per_peer.unwrap_or(NAMES_PER_LINK),
+                pending_per_peer: self.max_pending_per_peer.unwrap_or(PENDING_PER_LINK),
             },
             timing,
         };

@@ -1,7 +1,7 @@
 //! The real network: tokio's sockets, the system's resolver, entropy, clock and
 //! files.
 //!
-//! The only file that names a real socket.
+//! This file and what is under it are the only ones that name a real socket.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
