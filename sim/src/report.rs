@@ -15,7 +15,8 @@ body { margin: 2em auto; max-width: 75em; padding: 0 1em; }
 h1 { font-size: 1.4em; } h2 { font-size: 1.1em; margin-top: 2em; }
 pre, svg text { font-family: ui-monospace, monospace; font-size: 11px; }
 pre { overflow-x: auto; padding: 1em; background: color-mix(in srgb, currentColor 7%, transparent); }
-svg { display: block; max-width: 100%; } svg text { fill: currentColor; }
+.wide { overflow-x: auto; } .plots svg { max-width: 100%; }
+svg { display: block; } svg text { fill: currentColor; }
 .ok { color: #2a8f4f; } .bad { color: #d23c3c; } .faint { opacity: .6; }
 .host { stroke: currentColor; opacity: .25; } .step { fill: #d2823c; opacity: .18; }
 .link { stroke: #3c78d2; } .data { stroke: #2a8f4f; } .other { stroke: #8a8a8a; }
@@ -44,7 +45,11 @@ pub fn page(scenario: &Scenario, played: &Played) -> String {
         played.hash,
     );
     let _ = write!(page, "<h2>Metrics over time</h2>\n{}", plots::of(played));
-    let _ = write!(page, "<h2>Who spoke to whom</h2>\n{}", sequence::of(scenario, played));
+    let _ = write!(
+        page,
+        "<h2>Who spoke to whom</h2>\n<div class=\"wide\">{}</div>",
+        sequence::of(scenario, played)
+    );
     let _ = write!(
         page,
         "<h2>What was told</h2>\n<pre>{}</pre>\n\
