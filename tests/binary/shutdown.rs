@@ -1,31 +1,13 @@
 //! SIGTERM: a peer says that it goes, and goes without cutting anybody.
 
-use std::net::SocketAddr;
-
 use ops_proxy_tests::backend::{self, Backend};
-use ops_proxy_tests::client::{self, connect};
+use ops_proxy_tests::client::{self, assert_carries, connect, stream_to};
 use ops_proxy_tests::process::Peer;
 use ops_proxy_tests::wait::until;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::{NAME, connecting, launch, listening};
-
-/// A running stream to an echoing backend, shown to carry bytes.
-async fn stream_through(to: SocketAddr) -> TcpStream {
-    let mut stream = connect(to).await;
-    stream.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
-    assert_eq!(client::head(&mut stream).await.status, 200);
-    assert_carries(&mut stream).await;
-    stream
-}
-
-async fn assert_carries(stream: &mut TcpStream) {
-    stream.write_all(b"ping").await.unwrap();
-    let mut echo = [0; 4];
-    stream.read_exact(&mut echo).await.unwrap();
-    assert_eq!(&echo, b"ping");
-}
 
 async fn assert_ends_cleanly(mut stream: TcpStream) {
     stream.shutdown().await.unwrap();
@@ -44,7 +26,7 @@ async fn a_connecting_peer_withdraws_its_names_and_lets_its_streams_end() {
     let service = format!("--service {NAME}={} --drain-grace 10ms", echo.addr());
     let mut behind = connecting(public.listen(), &service).await;
     public.serves(&[NAME]).await;
-    let mut stream = stream_through(public.listen()).await;
+    let mut stream = stream_to(public.listen(), NAME).await;
 
     behind.terminate();
     not_ready(&behind).await;
@@ -67,7 +49,7 @@ async fn a_listening_peer_serves_on_through_the_grace_and_refuses_afterwards() {
     let services =
         format!("--service {NAME}={} --service web.example={}", echo.addr(), http.addr());
     let mut public = listening(&format!("{services} --drain-grace 500ms")).await;
-    let mut running = stream_through(public.listen()).await;
+    let mut running = stream_to(public.listen(), NAME).await;
     public.terminate();
     not_ready(&public).await;
     until("new requests to be refused", async || {
@@ -89,7 +71,7 @@ async fn while_draining_new_requests_are_served_until_a_second_signal_ends_it() 
     let mut public = listening(&format!("{service} --drain-grace 1h")).await;
     public.terminate();
     not_ready(&public).await;
-    assert_ends_cleanly(stream_through(public.listen()).await).await;
+    assert_ends_cleanly(stream_to(public.listen(), NAME).await).await;
     public.terminate();
     assert_ne!(public.exit_code().await, 0);
 }

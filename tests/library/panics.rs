@@ -15,11 +15,11 @@ use ops_proxy::net::tokio::TokioNet;
 use ops_proxy::net::{Listener, Net};
 use ops_proxy::peer::{Peer, PeerHandle};
 use ops_proxy_tests::backend::{self, Backend};
-use ops_proxy_tests::client::{self, connect};
+use ops_proxy_tests::client::{self, assert_carries, connect, stream_to};
 use ops_proxy_tests::link::Link;
 use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::wait::until;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -164,22 +164,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A stream to `name`, shown to carry bytes.
-async fn stream_to(to: SocketAddr, name: &str) -> TcpStream {
-    let mut stream = connect(to).await;
-    stream.write_all(client::connect_request(name).as_bytes()).await.unwrap();
-    assert_eq!(client::head(&mut stream).await.status, 200);
-    assert_carries(&mut stream).await;
-    stream
-}
-
-async fn assert_carries(stream: &mut TcpStream) {
-    stream.write_all(b"ping").await.unwrap();
-    let mut echo = [0; 4];
-    stream.read_exact(&mut echo).await.unwrap();
-    assert_eq!(&echo, b"ping");
 }
 
 /// Springs the trap on `stream`, and waits until it is closed.

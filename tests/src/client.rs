@@ -57,6 +57,23 @@ pub fn connect_request(name: &str) -> String {
     format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n")
 }
 
+/// A running stream by CONNECT to `name`, whose backend echoes; shown to carry bytes.
+pub async fn stream_to(to: SocketAddr, name: &str) -> TcpStream {
+    let mut stream = connect(to).await;
+    stream.write_all(connect_request(name).as_bytes()).await.unwrap();
+    assert_eq!(head(&mut stream).await.status, 200);
+    assert_carries(&mut stream).await;
+    stream
+}
+
+/// A stream whose other end echoes carries bytes both ways.
+pub async fn assert_carries(stream: &mut TcpStream) {
+    stream.write_all(b"ping").await.unwrap();
+    let mut echo = [0; 4];
+    stream.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+}
+
 /// GET on a connection of its own.
 pub async fn get(to: SocketAddr, path: &str, host: &str) -> Answer {
     exchange(to, get_request(path, host).as_bytes()).await
