@@ -24,7 +24,7 @@ impl Meter for Uncounted {
 }
 
 fn side<S>(stream: S) -> Side<S> {
-    Side { stream, read_ahead: Bytes::new() }
+    Side::raw(stream, Bytes::new())
 }
 
 /// Sends all bytes from the client to the backend while `relay` runs.
@@ -60,7 +60,7 @@ async fn in_memory() {
     let (client, public) = duplex(PIPE);
     let (inner, backend) = duplex(PIPE);
     let relay = async {
-        copy_both(side(public), side(inner), &Uncounted).await.unwrap();
+        copy_both(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }
@@ -79,7 +79,7 @@ async fn over_loopback() {
     let (inner, backend) = connection().await;
     let relay = async {
         let (mut public, mut inner) = (public, inner);
-        TokioNet.relay(side(&mut public), side(&mut inner), &Uncounted).await.unwrap();
+        TokioNet.relay(&mut side(&mut public), &mut side(&mut inner), &Uncounted).await.unwrap();
     };
     upload(client, backend, relay).await;
 }

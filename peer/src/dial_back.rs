@@ -315,7 +315,7 @@ impl<N: Net> Forward<N> {
             tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
-        let side = |stream| Side { stream, read_ahead: Bytes::new() };
+        let side = |stream| Side::raw(stream, Bytes::new());
         Ok((side(data), side(Transport::Plain(backend))))
     }
 

@@ -131,7 +131,7 @@ async fn dial_own_backend<N: Net>(
         tracing::warn!(%name, %error, "a backend cannot be reached");
         ForwardError::Failed(error.fail_reason())
     })?;
-    Ok(Side { stream: Transport::Plain(stream), read_ahead: Bytes::new() })
+    Ok(Side::raw(Transport::Plain(stream), Bytes::new()))
 }
 
 /// Sends FORWARD and waits for its DATA connection. Whatever happens, the id has

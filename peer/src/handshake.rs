@@ -128,7 +128,7 @@ impl<N: Net> Encounter<N> {
                 let identity = identify_data(&self.proven, rules, id, token.as_ref()).ok();
                 let Self { shared, stream, lines, source, ticket, .. } = self;
                 ticket.into_data();
-                let data = Side { stream, read_ahead: lines.into_rest() };
+                let data = Side::raw(stream, lines.into_rest());
                 if !shared.mesh.claim(id, identity.as_ref(), data) {
                     tracing::info!(%source, %id, "an unexpected DATA connection was closed");
                 }

@@ -214,7 +214,7 @@ impl<N: Net> Connection<N> {
         }
         match Box::pin(forward(&shared, &name, protocol, source)).await {
             Ok(forwarded) => {
-                let client = Side { stream: Transport::Plain(stream), read_ahead: head.freeze() };
+                let client = Side::raw(Transport::Plain(stream), head.freeze());
                 carry(&shared, client, forwarded, public).await;
             }
             Err(why) => {

@@ -73,8 +73,8 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// overrides it, with the same half-close, counting and errors.
     fn relay<M: Meter>(
         &self,
-        public: Side<&mut Self::Stream>,
-        backend: Side<&mut Self::Stream>,
+        public: &mut Side<&mut Self::Stream>,
+        backend: &mut Side<&mut Self::Stream>,
         meter: &M,
     ) -> impl Future<Output = Result<(), RelayError>> + Send {
         relay::copy_both(public, backend, meter)

@@ -8,6 +8,7 @@
 //! has for it, and goes back when the stream pauses.
 
 mod buffer;
+mod side;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,16 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::limits::RELAY_BYTES;
 
 pub use buffer::Buffer;
-
-/// One end of a relay: the stream, and what was read from it before the relay
-/// began.
-#[derive(Debug)]
-pub struct Side<S> {
-    /// The connection.
-    pub stream: S,
-    /// Bytes already read from `stream`; they go to the other side first.
-    pub read_ahead: Bytes,
-}
+pub use side::{FRAME_BYTES, FRAME_HEADER_BYTES, Frames, Side};
 
 /// Is told of payload bytes as they are written, not when the relay ends.
 pub trait Meter: Sync {
@@ -54,16 +46,20 @@ pub enum RelayError {
 /// Carries bulk from one stream to another. Held only while bytes flow: one that is
 /// dropped empty goes back to its pool.
 pub trait Carrier<R, W>: Sized {
+    /// Whether it moves bytes past the frames: then neither side may have any left.
+    const RAW: bool;
+
     /// An empty one; `None` when there is none to be had, and small reads go on.
     fn acquire() -> Option<Self>;
 
     /// Takes bytes from `reader`, and says how many; 0 when it has ended. Called
     /// only while [empty](Self::is_empty).
-    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<usize>>;
+    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>>;
 
     /// Gives `writer` what it takes, and says how many bytes that were. Called only
     /// while not [empty](Self::is_empty).
-    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<usize>>;
+    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut Side<W>)
+    -> Poll<io::Result<usize>>;
 
     /// Whether all that was taken was given.
     fn is_empty(&self) -> bool;
@@ -76,8 +72,8 @@ pub trait Carrier<R, W>: Sized {
 /// The first failure of either stream; both are then to be aborted, so that
 /// neither end takes a cut for a clean end.
 pub async fn copy_both<A, B, M>(
-    public: Side<A>,
-    backend: Side<B>,
+    public: &mut Side<A>,
+    backend: &mut Side<B>,
     meter: &M,
 ) -> Result<(), RelayError>
 where
@@ -93,8 +89,8 @@ where
 /// # Errors
 /// As [`copy_both`].
 pub async fn carry_both<C, A, B, M>(
-    mut public: Side<A>,
-    mut backend: Side<B>,
+    public: &mut Side<A>,
+    backend: &mut Side<B>,
     meter: &M,
 ) -> Result<(), RelayError>
 where
@@ -103,14 +99,13 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
     M: Meter,
 {
-    let mut to_backend = Direction::<C>::starting_with(public.read_ahead);
-    let mut to_public = Direction::<C>::starting_with(backend.read_ahead);
+    let (mut to_backend, mut to_public) = (Direction::<C>::Reading, Direction::<C>::Reading);
     poll_fn(|cx| {
         let sent = to_backend
-            .poll(cx, &mut public.stream, &mut backend.stream, |bytes| meter.sent(bytes))
+            .poll(cx, public, backend, |bytes| meter.sent(bytes))
             .map_err(|broken| broken.between(RelayError::Public, RelayError::Backend))?;
         let received = to_public
-            .poll(cx, &mut backend.stream, &mut public.stream, |bytes| meter.received(bytes))
+            .poll(cx, backend, public, |bytes| meter.received(bytes))
             .map_err(|broken| broken.between(RelayError::Backend, RelayError::Public))?;
         if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
@@ -151,16 +146,12 @@ impl Broken {
 }
 
 impl<C> Direction<C> {
-    fn starting_with(read_ahead: Bytes) -> Self {
-        if read_ahead.is_empty() { Self::Reading } else { Self::Writing(read_ahead) }
-    }
-
     /// Moves what can be moved now; ready once the writer was told of the end.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
+        reader: &mut Side<R>,
+        writer: &mut Side<W>,
         count: impl Fn(usize),
     ) -> Poll<Result<(), Broken>>
     where
@@ -175,7 +166,11 @@ impl<C> Direction<C> {
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                     Poll::Pending => return flush(cx, writer),
                 },
+                Self::Paused if C::RAW && !reader.is_raw() => *self = Self::Reading,
                 Self::Paused => {
+                    if C::RAW {
+                        ready!(writer.poll_raw(cx)).map_err(Broken::Writer)?;
+                    }
                     *self = C::acquire().map_or(Self::Reading, Self::Carrying);
                 }
                 Self::Carrying(carrier) if carrier.is_empty() => {
@@ -243,8 +238,8 @@ fn is_gone(error: &io::Error) -> bool {
 /// stack: it costs nothing while the relay waits.
 fn read_once<C, R, W>(
     cx: &mut Context<'_>,
-    reader: &mut R,
-    writer: &mut W,
+    reader: &mut Side<R>,
+    writer: &mut Side<W>,
     count: &impl Fn(usize),
 ) -> Poll<Result<Direction<C>, Broken>>
 where

@@ -1,6 +1,7 @@
 //! A connection as the peer uses it: in clear text, or inside peer TLS.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -44,19 +45,17 @@ pub async fn relay<N: Net, M: Meter>(
     backend: &mut Side<Transport<N::Stream>>,
     meter: &M,
 ) -> Result<(), RelayError> {
-    let public_ahead = std::mem::take(&mut public.read_ahead);
-    let backend_ahead = std::mem::take(&mut backend.read_ahead);
     match (&mut public.stream, &mut backend.stream) {
-        (Transport::Plain(public), Transport::Plain(backend)) => {
-            let public = Side { stream: public, read_ahead: public_ahead };
-            let backend = Side { stream: backend, read_ahead: backend_ahead };
-            net.relay(public, backend, meter).await
+        (Transport::Plain(public_stream), Transport::Plain(backend_stream)) => {
+            let mut bare_public = Side { stream: public_stream, frames: take(&mut public.frames) };
+            let mut bare_backend =
+                Side { stream: backend_stream, frames: take(&mut backend.frames) };
+            let relayed = net.relay(&mut bare_public, &mut bare_backend, meter).await;
+            let (of_public, of_backend) = (bare_public.frames, bare_backend.frames);
+            (public.frames, backend.frames) = (of_public, of_backend);
+            relayed
         }
-        (public, backend) => {
-            let public = Side { stream: public, read_ahead: public_ahead };
-            let backend = Side { stream: backend, read_ahead: backend_ahead };
-            copy_both(public, backend, meter).await
-        }
+        _ => copy_both(public, backend, meter).await,
     }
 }
 
@@ -99,6 +98,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -130,6 +141,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

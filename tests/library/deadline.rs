@@ -130,7 +130,7 @@ impl Rig {
         self.shared.mesh.forward_written(id);
         arrival(Instant::now() + self.shared.config.timing.data_timeout).await;
         let (near, mut far) = duplex(64);
-        let data = Side { stream: Transport::Plain(near), read_ahead: Bytes::new() };
+        let data = Side::raw(Transport::Plain(near), Bytes::new());
         let claimed = self.shared.mesh.claim(id, Some(&PROVIDER), data);
         let matched = within("the request's end", request).await.unwrap();
         // What was matched carries bytes; what came too late is closed.

@@ -209,7 +209,7 @@ impl Session {
     /// A DATA connection names an id.
     pub(super) fn data(&mut self, id: ProxyId, source: IpAddr) {
         self.data += 1;
-        let data = Side { stream: self.data, read_ahead: Bytes::new() };
+        let data = Side::raw(self.data, Bytes::new());
         let claimed = self.mesh.claim(id, Some(&Identity::Plaintext(source)), data);
         let rightful =
             |waiting: &Waiting| waiting.in_time && self.links[waiting.link].source == source;

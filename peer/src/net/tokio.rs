@@ -91,8 +91,8 @@ impl Net for TokioNet {
     #[cfg(target_os = "linux")]
     async fn relay<M: Meter>(
         &self,
-        public: Side<&mut TcpStream>,
-        backend: Side<&mut TcpStream>,
+        public: &mut Side<&mut TcpStream>,
+        backend: &mut Side<&mut TcpStream>,
         meter: &M,
     ) -> Result<(), RelayError> {
         carry_both::<pipe::Pipe, _, _, _>(public, backend, meter).await

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Carrier;
+use super::{Carrier, Side};
 use crate::limits::{RELAY_BUFFERS_POOLED, RELAY_BULK_BYTES};
 
 static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
@@ -25,13 +25,15 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    const RAW: bool = false;
+
     fn acquire() -> Option<Self> {
         let pooled = POOL.lock().expect("a push does not panic").pop();
         let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
         Some(Self { bytes, taken: 0..0 })
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(&mut self.bytes);
         ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
@@ -39,7 +41,11 @@ where
         Poll::Ready(Ok(count))
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<usize>> {
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut Side<W>,
+    ) -> Poll<io::Result<usize>> {
         let rest = &self.bytes[self.taken.clone()];
         let count = ready!(Pin::new(writer).poll_write(cx, rest))?;
         self.taken.start += count;

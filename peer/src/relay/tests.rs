@@ -32,10 +32,12 @@ enum Path {
     Copied,
     /// As the real network does it between sockets: spliced, where it can.
     Native,
+    /// The same over two peers, with frames on the connection between them.
+    Framed,
 }
 
 impl Path {
-    const ALL: [Self; 3] = [Self::Memory(64), Self::Copied, Self::Native];
+    const ALL: [Self; 4] = [Self::Memory(64), Self::Copied, Self::Native, Self::Framed];
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -64,22 +66,45 @@ async fn rig(path: Path, from_client: &[u8], from_backend: &[u8]) -> Rig {
     if let Path::Memory(capacity) = path {
         let (client, public) = duplex(capacity);
         let (backend, data) = duplex(capacity);
-        let public = Side { stream: public, read_ahead: public_ahead };
-        let data = Side { stream: data, read_ahead: data_ahead };
-        let relay = tokio::spawn(async move { copy_both(public, data, &meter).await });
+        let mut public = Side::raw(public, public_ahead);
+        let mut data = Side::raw(data, data_ahead);
+        let relay = tokio::spawn(async move { copy_both(&mut public, &mut data, &meter).await });
         return Rig { client: Box::new(client), backend: Box::new(backend), count, relay };
     }
     let (client, mut public) = socket_pair().await;
-    let (backend, mut data) = socket_pair().await;
+    let (mut backend, mut data) = socket_pair().await;
+    let mut frames = Frames::raw(data_ahead);
+    if path == Path::Framed {
+        frames = Frames::framed(match from_backend {
+            b"" => Bytes::new(),
+            bytes => [&Frames::header(bytes), bytes].concat().into(),
+        });
+        backend = second_peer(backend).await;
+    }
     let relay = tokio::spawn(async move {
-        let public = Side { stream: &mut public, read_ahead: public_ahead };
-        let data = Side { stream: &mut data, read_ahead: data_ahead };
+        let mut public = Side::raw(&mut public, public_ahead);
+        let mut data = Side { stream: &mut data, frames };
         match path {
-            Path::Native => TokioNet.relay(public, data, &meter).await,
-            _ => copy_both(public, data, &meter).await,
+            Path::Native | Path::Framed => TokioNet.relay(&mut public, &mut data, &meter).await,
+            _ => copy_both(&mut public, &mut data, &meter).await,
         }
     });
     Rig { client: Box::new(client), backend: Box::new(backend), count, relay }
+}
+
+/// A peer that takes frames from `data`, and the backend that it relays to.
+async fn second_peer(mut data: <TokioNet as Net>::Stream) -> <TokioNet as Net>::Stream {
+    let (backend, mut service) = socket_pair().await;
+    tokio::spawn(async move {
+        let mut data_side = Side { stream: &mut data, frames: Frames::framed(Bytes::new()) };
+        let mut service_side = Side::raw(&mut service, Bytes::new());
+        let count = std::sync::Arc::new(Count::default());
+        if TokioNet.relay(&mut data_side, &mut service_side, &count).await.is_err() {
+            TokioNet.abort(data);
+            TokioNet.abort(service);
+        }
+    });
+    backend
 }
 
 async fn read_all(stream: &mut Box<dyn Stream>) -> Vec<u8> {
@@ -157,7 +182,7 @@ async fn bytes_are_counted_as_the_reader_takes_them() {
 
 #[tokio::test]
 async fn counters_follow_a_slow_reader_on_every_path() {
-    for path in [Path::Copied, Path::Native] {
+    for path in [Path::Copied, Path::Native, Path::Framed] {
         const LENGTH: usize = 64 << 20;
         let mut rig = rig(path, b"", b"").await;
         let mut backend = rig.backend;
@@ -259,7 +284,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (upload, download) = (noise(upload, seed), noise(download, !seed));
-        for path in [Path::Memory(70_000), Path::Copied, Path::Native] {
+        for path in [Path::Memory(70_000), Path::Copied, Path::Native, Path::Framed] {
             runtime.block_on(check_whole(path, b"ahead", &upload, &download));
         }
     }

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::limits::{PIPE_BYTES, PIPES_POOLED};
-use crate::relay::Carrier;
+use crate::relay::{Carrier, Side};
 
 static POOL: Mutex<Vec<Ends>> = Mutex::new(Vec::new());
 
@@ -46,6 +46,8 @@ impl Pipe {
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
+    const RAW: bool = true;
+
     fn acquire() -> Option<Self> {
         let pooled = POOL.lock().expect("a push does not panic").pop();
         // Without descriptors for a pipe, bytes are copied.
@@ -56,14 +58,15 @@ impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        reader: &mut &mut TcpStream,
+        reader: &mut Side<&mut TcpStream>,
     ) -> Poll<io::Result<usize>> {
+        let reader = &*reader.stream;
         loop {
             ready!(reader.poll_read_ready(cx))?;
             let pipe = &self.ends().write;
             // The pipe is empty: only the socket can be what would block.
             let spliced = reader.try_io(Interest::READABLE, || {
-                Ok(splice(&**reader, None, pipe, None, PIPE_BYTES, FLAGS)?)
+                Ok(splice(reader, None, pipe, None, PIPE_BYTES, FLAGS)?)
             });
             match spliced {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -79,14 +82,15 @@ impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
-        writer: &mut &mut TcpStream,
+        writer: &mut Side<&mut TcpStream>,
     ) -> Poll<io::Result<usize>> {
+        let writer = &*writer.stream;
         loop {
             ready!(writer.poll_write_ready(cx))?;
             let pipe = &self.ends().read;
             // The pipe is not empty: only the socket can be what would block.
             let spliced = writer.try_io(Interest::WRITABLE, || {
-                Ok(splice(pipe, None, &**writer, None, self.held, FLAGS)?)
+                Ok(splice(pipe, None, writer, None, self.held, FLAGS)?)
             });
             match spliced {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
