@@ -151,6 +151,25 @@ pub fn identify_data(
     }
 }
 
+/// Whose idle DATA connection this is.
+///
+/// # Errors
+/// [`UNAUTHORIZED`].
+pub fn identify_idle(
+    proven: &Proven,
+    rules: &TokenRules,
+    peer: &PeerId,
+    proof: Option<&TokenProof>,
+) -> Result<Identity, WireError> {
+    match (proven, proof) {
+        (Proven::Tls { exporter, .. }, Some(proof)) => {
+            rules.matching(exporter, &idle_message(peer), peer, proof).ok_or(UNAUTHORIZED)?;
+            Ok(Identity::Token(peer.clone()))
+        }
+        _ => authenticate(proven, rules, peer, proof).map(|(identity, _)| identity),
+    }
+}
+
 /// The one SPIFFE URI of a certificate, if it names a peer.
 pub fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
@@ -240,6 +259,11 @@ impl Token {
         self.proof(exporter, &data_message(id, peer))
     }
 
+    /// What an idle DATA connection of `peer` shows in the session of `exporter`.
+    pub fn idle_proof(&self, exporter: &[u8; 32], peer: &PeerId) -> TokenProof {
+        self.proof(exporter, &idle_message(peer))
+    }
+
     fn proof(&self, exporter: &[u8; 32], message: &str) -> TokenProof {
         let tag = hmac::sign(&self.0, &bound(exporter, message));
         TokenProof::new(tag.as_ref().try_into().expect("an HMAC-SHA256 tag is 32 bytes"))
@@ -258,6 +282,10 @@ fn hello_message(peer: &PeerId) -> String {
 
 fn data_message(id: ProxyId, peer: &PeerId) -> String {
     format!("DATA:{id}:{peer}")
+}
+
+fn idle_message(peer: &PeerId) -> String {
+    format!("DATA:idle:{peer}")
 }
 
 fn bound(exporter: &[u8; 32], message: &str) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::admission::Capacity;
-use crate::limits::NAMES_PER_LINK;
+use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
 use crate::tls::TlsConfig;
 
@@ -43,6 +43,8 @@ pub struct PeerConfig {
     pub insecure_plaintext: bool,
     /// How peers prove who they are; unset, they speak plaintext.
     pub tls: TlsConfig,
+    /// Idle DATA connections kept per link at most; 0 keeps none.
+    pub idle_data: usize,
     /// How many connections are let in.
     pub capacity: Capacity,
     /// Deadlines and intervals.
@@ -94,6 +96,7 @@ impl PeerConfig {
             trusted_proxies: Vec::new(),
             insecure_plaintext: false,
             tls: TlsConfig::default(),
+            idle_data: IDLE_DATA,
             capacity: Capacity::default(),
             timing: Timing::default(),
         }
@@ -128,6 +131,11 @@ impl PeerConfig {
         if self.services.len() > NAMES_PER_LINK {
             let problem = format!("at most {NAMES_PER_LINK} names fit one link");
             return Err(ConfigError::new("service", problem));
+        }
+        if self.idle_data > IDLE_DATA_PER_LINK {
+            let problem =
+                format!("a listening peer takes at most {IDLE_DATA_PER_LINK} of one link");
+            return Err(ConfigError::new("idle_data", problem));
         }
         self.check_addresses()?;
         self.check_tls()?;

@@ -5,8 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -15,15 +13,17 @@ use crate::backoff::Backoff;
 use crate::config::Endpoint;
 use crate::control::{Control, ControlError, Event};
 use crate::dial::{DialError, dial};
-use crate::limits::{DIAL_TIMEOUT, FORWARDS_PER_LINK, WRITE_TIMEOUT};
-use crate::metrics::{ClientFailure, Metrics, Rejection};
+use crate::idle_data::IdleData;
+use crate::limits::{DIAL_TIMEOUT, FORWARDS_PER_LINK};
+use crate::metrics::{ClientFailure, Rejection};
 use crate::names::{Name, ProxyId};
 use crate::net::Net;
-use crate::relay::{Meter, RelayError, Side};
+use crate::reserve::FromLink;
+use crate::serve::{Active, Serving};
 use crate::shared::Shared;
 use crate::tasks::Phase;
 use crate::tls;
-use crate::transport::{Transport, relay};
+use crate::transport::Transport;
 use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
 
 /// Why a link ended.
@@ -74,14 +74,18 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
 }
 
 /// A connection to a listening peer, and what proves to it who we are.
-struct DialledPeer<N: Net> {
-    stream: Transport<N::Stream>,
+pub struct DialledPeer<N: Net> {
+    /// Ready for its first line.
+    pub stream: Transport<N::Stream>,
     /// A token, and the keying material of the session that it is bound to.
-    token: Option<(Token, [u8; 32])>,
+    pub token: Option<(Token, [u8; 32])>,
 }
 
 /// Dials a listening peer, inside TLS where a CA is configured to verify it.
-async fn dial_peer<N: Net>(
+///
+/// # Errors
+/// [`DialPeerError`].
+pub async fn dial_peer<N: Net>(
     shared: &Shared<N>,
     upstream: &Endpoint,
 ) -> Result<DialledPeer<N>, DialPeerError> {
@@ -100,11 +104,14 @@ async fn dial_peer<N: Net>(
 
 /// Why a listening peer could not be dialled.
 #[derive(Debug, thiserror::Error)]
-enum DialPeerError {
+pub enum DialPeerError {
+    /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// No TLS on it.
     #[error("the TLS handshake failed: {0}")]
     Tls(#[from] io::Error),
+    /// As above, for want of an answer.
     #[error("the TLS handshake was not finished in time")]
     Late,
 }
@@ -122,12 +129,14 @@ struct Link<N: Net> {
     failed: (mpsc::Sender<Line>, mpsc::Receiver<Line>),
     /// One for each request that this link may still carry.
     slots: Arc<Semaphore>,
+    idle: IdleData<N>,
     registered: bool,
 }
 
 impl<N: Net> Link<N> {
     fn new(shared: Arc<Shared<N>>, upstream: Endpoint, dialled: DialledPeer<N>) -> Self {
         let peer = shared.config.peer_id.clone();
+        let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
         let names: Vec<Name> = shared.config.services.keys().cloned().collect();
         Self {
             names: in_lines(&names),
@@ -138,7 +147,8 @@ impl<N: Net> Link<N> {
             control: Control::new(dialled.stream, LineBuffer::default()),
             heard: Instant::now(),
             failed: mpsc::channel(FORWARDS_PER_LINK),
-            slots: Arc::new(Semaphore::new(FORWARDS_PER_LINK)),
+            idle: IdleData::new(shared.clone(), upstream.clone(), slots.clone()),
+            slots,
             registered: false,
             shared,
             upstream,
@@ -175,7 +185,12 @@ impl<N: Net> Link<N> {
                     Err(error) => return error.into(),
                 },
                 Some(line) = self.failed.1.recv() => { self.control.queue(&line); }
-                _ = heartbeat.tick() => self.beat(draining),
+                _ = heartbeat.tick() => {
+                    self.beat(draining);
+                    if self.registered {
+                        self.idle.next_period();
+                    }
+                }
                 () = sleep_until(wake) => {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
@@ -201,6 +216,7 @@ impl<N: Net> Link<N> {
                     self.registered = true;
                     self.shared.metrics.client_link(&self.upstream, true);
                     tracing::info!(upstream = %self.upstream, "link up, names registered");
+                    self.idle.replenish();
                 }
                 Ok(())
             }
@@ -213,7 +229,8 @@ impl<N: Net> Link<N> {
             | Line::Register(_)
             | Line::Unregister(_)
             | Line::Fail(..)
-            | Line::Data { .. } => Err(Ended::Control(ControlError::Wire(WireError {
+            | Line::Data { .. }
+            | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError {
                 code: ErrorCode::UnexpectedCommand,
                 text: "this line has no place on a link to a connecting peer",
             }))),
@@ -222,134 +239,23 @@ impl<N: Net> Link<N> {
 
     /// Serves a FORWARD beside all others: none waits for another.
     fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr) {
-        self.shared.metrics.client_forward_began();
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let from_link = self.idle.missed(id);
+        if from_link == FromLink::Ignore {
+            return;
+        }
+        let active = Active::begin(self.shared.metrics.clone());
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        let Some(slot) = slot.filter(|_| from_link == FromLink::Serve) else {
             self.control.queue(&Line::Fail(id, FailReason::Overloaded));
-            return self.shared.metrics.client_forward_ended(Err(ClientFailure::Overloaded));
+            return active.end(Err(ClientFailure::Overloaded));
         };
-        let forward = Forward {
-            shared: self.shared.clone(),
-            upstream: self.upstream.clone(),
-            id,
-            name,
-            source,
-        };
+        let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
+        let serving = Serving { shared, upstream, id, name, source };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {
-            let mut active = Active {
-                metrics: forward.shared.metrics.clone(),
-                outcome: Err(ClientFailure::DataIoError),
-            };
-            active.outcome = forward.serve(&failed).await;
-            drop((active, busy, slot));
+            active.end(serving.by_dialling(&failed).await);
+            drop((busy, slot));
         });
     }
-}
-
-/// Counts a FORWARD as ended when it is, also with its task.
-struct Active {
-    metrics: Arc<Metrics>,
-    outcome: Result<(), ClientFailure>,
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.metrics.client_forward_ended(self.outcome);
-    }
-}
-
-/// One FORWARD being served.
-struct Forward<N: Net> {
-    shared: Arc<Shared<N>>,
-    upstream: Endpoint,
-    id: ProxyId,
-    name: Name,
-    source: SocketAddr,
-}
-
-impl<N: Net> Forward<N> {
-    async fn serve(&self, failed: &mpsc::Sender<Line>) -> Result<(), ClientFailure> {
-        let (mut data, mut backend) = match self.connect().await {
-            Ok(both) => both,
-            Err((reason, failure)) => {
-                // A link that has ended has failed the request already.
-                let _ = failed.send(Line::Fail(self.id, reason)).await;
-                return Err(failure);
-            }
-        };
-        let carried = relay(&self.shared.net, &mut data, &mut backend, &Uncounted);
-        let ended = self.shared.tasks.until_closing(carried).await;
-        if matches!(ended, Some(Err(RelayError::Public(_)))) {
-            // The listening peer may have refused the DATA connection, which TLS 1.3
-            // tells after the handshake: then the request still waits. One that does
-            // not wait is not concerned.
-            let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
-        }
-        let error = match ended {
-            Some(Ok(())) => None,
-            Some(Err(error)) => Some(error.to_string()),
-            None => Some("this process ends".to_owned()),
-        };
-        if let Some(error) = error {
-            tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
-            self.shared.abort(data.stream);
-            self.shared.abort(backend.stream);
-            return Err(ClientFailure::DataIoError);
-        }
-        Ok(())
-    }
-
-    /// Backend first, then DATA: a DATA connection that arrives is ready.
-    async fn connect(&self) -> Result<(Half<N>, Half<N>), Failure> {
-        let Self { shared, id, name, source, .. } = self;
-        let Some(endpoint) = shared.config.services.get(name) else {
-            tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
-            return Err(fail(FailReason::UnknownName));
-        };
-        let backend = dial(&shared.net, endpoint).await.map_err(|error| {
-            tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
-            fail(error.fail_reason())
-        })?;
-        let data = self.dial_data().await.map_err(|error| {
-            tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
-            (FailReason::Overloaded, ClientFailure::DataDial)
-        })?;
-        let side = |stream| Side::raw(stream, Bytes::new());
-        Ok((side(data), side(Transport::Plain(backend))))
-    }
-
-    async fn dial_data(
-        &self,
-    ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
-        let DialledPeer { mut stream, token } = dial_peer(&self.shared, &self.upstream).await?;
-        let peer = &self.shared.config.peer_id;
-        let token = token
-            .map(|(token, exporter)| (peer.clone(), token.data_proof(&exporter, self.id, peer)));
-        let line = format!("{}\n", Line::Data { id: self.id, token });
-        timeout(WRITE_TIMEOUT, async {
-            stream.write_all(line.as_bytes()).await?;
-            stream.flush().await
-        })
-        .await??;
-        Ok(stream)
-    }
-}
-
-/// One end of a forwarded request.
-type Half<N> = Side<Transport<<N as Net>::Stream>>;
-
-/// What the listening peer is told, and what is counted here.
-type Failure = (FailReason, ClientFailure);
-
-fn fail(reason: FailReason) -> Failure {
-    (reason, reason.into())
-}
-
-/// The listening side counts the bytes of a request.
-struct Uncounted;
-
-impl Meter for Uncounted {
-    fn sent(&self, _bytes: usize) {}
-    fn received(&self, _bytes: usize) {}
 }

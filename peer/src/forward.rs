@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::dial::dial;
-use crate::mesh::{Assignment, Forward, ForwardError};
+use crate::fetch::{Fetched, NotFetched, fetch_data};
+use crate::mesh::{Assignment, ForwardError, Idle};
 use crate::metrics::{Protocol, ProxyError, Rejection};
-use crate::names::{Name, ProxyId};
+use crate::names::Name;
 use crate::net::Net;
-use crate::relay::Side;
+use crate::relay::{Meter, Side};
 use crate::request::Request;
-use crate::routes::{LinkId, Lookup, Provider};
+use crate::routes::{Lookup, Provider};
 use crate::shared::Shared;
 use crate::transport::Transport;
-use crate::wire::{FailReason, Line};
+use crate::wire::FailReason;
 
 /// A routed request and the stream to its backend.
 pub struct Forwarded<N: Net> {
@@ -25,6 +26,8 @@ pub struct Forwarded<N: Net> {
     pub request: Request,
     /// The DATA connection, or the connection to a backend of our own.
     pub backend: Side<Transport<N::Stream>>,
+    /// Whether the request's first bytes are on their way already, and counted.
+    pub head_sent: bool,
     /// Keeps the request active with its provider until dropped.
     pub assigned: Assigned<N>,
 }
@@ -53,10 +56,36 @@ pub struct Assigned<N: Net> {
     assignment: Assignment,
 }
 
+impl<N: Net> Assigned<N> {
+    /// Keeps the DATA connection of a request that has ended for the next one, if it
+    /// can carry another.
+    pub fn keep(&self, data: Side<Transport<N::Stream>>) {
+        let Provider::Link(link) = self.assignment.provider else { return };
+        let Side { stream, frames } = data;
+        // Who speaks out of turn is not asked again.
+        if frames.into_spent().is_some_and(|ahead| ahead.is_empty()) {
+            let _ = self.shared.mesh.keep_idle(link, Idle { stream, since: Instant::now() });
+        }
+    }
+}
+
 impl<N: Net> Drop for Assigned<N> {
     fn drop(&mut self) {
         self.shared.mesh.release(&self.assignment);
     }
+}
+
+/// A public client's request, as far as it is known when it is routed.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The name that it asks for.
+    pub name: &'a Name,
+    /// How it came.
+    pub protocol: Protocol,
+    /// The client.
+    pub source: SocketAddr,
+    /// Its bytes that were read already.
+    pub head: &'a [u8],
 }
 
 /// Routes a request and connects it. A provider that fails before any byte has
@@ -66,11 +95,9 @@ impl<N: Net> Drop for Assigned<N> {
 /// [`NotForwarded`], counted.
 pub async fn forward<N: Net>(
     shared: &Arc<Shared<N>>,
-    requested: &Name,
-    protocol: Protocol,
-    source: SocketAddr,
+    asked: Asked<'_>,
 ) -> Result<Forwarded<N>, NotForwarded> {
-    let first = match shared.mesh.assign(requested, None) {
+    let first = match shared.mesh.assign(asked.name, None) {
         Lookup::Provided(assignment) => Assigned { shared: shared.clone(), assignment },
         Lookup::NoProvider(stats) => {
             stats.no_client();
@@ -86,35 +113,48 @@ pub async fn forward<N: Net>(
         }
     };
     let stats = first.assignment.stats.clone();
-    let request = Request::begin(shared.metrics.clone(), stats, protocol);
-    let error = match connect(&first, source).await {
-        Ok(backend) => return Ok(Forwarded { request, backend, assigned: first }),
-        Err(error) => error,
+    let request = Request::begin(shared.metrics.clone(), stats, asked.protocol);
+    let failed = match connect(&first, asked).await {
+        Ok(fetched) => return Ok(Forwarded::new(request, fetched, first, asked)),
+        Err(failed) => failed,
     };
-    let error = match shared.mesh.assign(requested, Some(first.assignment.provider)) {
-        Lookup::Provided(assignment) => {
-            let second = Assigned { shared: shared.clone(), assignment };
-            match connect(&second, source).await {
-                Ok(backend) => return Ok(Forwarded { request, backend, assigned: second }),
-                Err(error) => error,
-            }
+    let mut error = failed.error;
+    if failed.untouched
+        && let Lookup::Provided(assignment) =
+            shared.mesh.assign(asked.name, Some(first.assignment.provider))
+    {
+        let second = Assigned { shared: shared.clone(), assignment };
+        match connect(&second, asked).await {
+            Ok(fetched) => return Ok(Forwarded::new(request, fetched, second, asked)),
+            Err(failed) => error = failed.error,
         }
-        Lookup::NoProvider(_) | Lookup::Unknown | Lookup::Full => error,
-    };
+    }
     request.failed(error.into());
     Err(error.into())
 }
 
+impl<N: Net> Forwarded<N> {
+    fn new(request: Request, fetched: Fetched<N>, assigned: Assigned<N>, asked: Asked<'_>) -> Self {
+        let Fetched { data, head_sent } = fetched;
+        if head_sent {
+            request.sent(asked.head.len());
+        }
+        Self { request, backend: data, head_sent, assigned }
+    }
+}
+
 async fn connect<N: Net>(
     assigned: &Assigned<N>,
-    source: SocketAddr,
-) -> Result<Side<Transport<N::Stream>>, ForwardError> {
+    asked: Asked<'_>,
+) -> Result<Fetched<N>, NotFetched> {
     let Assigned { shared, assignment } = assigned;
     let connected = match assignment.provider {
         Provider::Local => dial_own_backend(shared, &assignment.name).await,
-        Provider::Link(link) => fetch_data(shared, assignment, link, source).await,
+        Provider::Link(link) => {
+            fetch_data(shared, assignment, link, asked.source, asked.head).await
+        }
     };
-    if let Err(error) = &connected {
+    if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
         tracing::info!(%name, ?provider, %error, "a provider did not take a request");
     }
@@ -124,49 +164,15 @@ async fn connect<N: Net>(
 async fn dial_own_backend<N: Net>(
     shared: &Shared<N>,
     name: &Name,
-) -> Result<Side<Transport<N::Stream>>, ForwardError> {
+) -> Result<Fetched<N>, NotFetched> {
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let stream = dial(&shared.net, backend).await.map_err(|error| {
         tracing::warn!(%name, %error, "a backend cannot be reached");
         ForwardError::Failed(error.fail_reason())
     })?;
-    Ok(Side::raw(Transport::Plain(stream), Bytes::new()))
-}
-
-/// Sends FORWARD and waits for its DATA connection. Whatever happens, the id has
-/// left the table of pending ids when this returns or is dropped.
-async fn fetch_data<N: Net>(
-    shared: &Shared<N>,
-    assignment: &Assignment,
-    link: LinkId,
-    source: SocketAddr,
-) -> Result<Side<Transport<N::Stream>>, ForwardError> {
-    let id = shared.proxy_id();
-    let line = Line::Forward { id, name: assignment.name.clone(), source };
-    let deadline = Instant::now() + shared.config.timing.data_timeout;
-    let mut answer = shared.mesh.forward(link, assignment, Forward { id, line }, deadline)?;
-    let _waiting = Waiting { shared, id };
-    match timeout_at(deadline, &mut answer).await {
-        Ok(answer) => answer.unwrap_or(Err(ForwardError::LinkLost)),
-        Err(_) => match shared.mesh.expire(id) {
-            Some(error) => Err(error),
-            // Taken in the very last moment; the answer is on its way.
-            None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
-        },
-    }
-}
-
-/// Takes its id out of the table when the request goes away while waiting.
-struct Waiting<'a, N: Net> {
-    shared: &'a Shared<N>,
-    id: ProxyId,
-}
-
-impl<N: Net> Drop for Waiting<'_, N> {
-    fn drop(&mut self) {
-        self.shared.mesh.expire(self.id);
-    }
+    let data = Side::raw(Transport::Plain(stream), Bytes::new());
+    Ok(Fetched { data, head_sent: false })
 }
 
 impl From<ForwardError> for ProxyError {

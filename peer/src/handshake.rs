@@ -9,10 +9,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Ticket;
-use crate::auth::{Proven, TokenRules, authenticate, identify_data};
+use crate::auth::{Identity, Proven, TokenRules, authenticate, identify_data, identify_idle};
 use crate::control::{Control, ControlError, first_line};
 use crate::link::{refuse_peer, serve_link};
+use crate::mesh::Idle;
 use crate::metrics::Rejection;
+use crate::names::PeerId;
 use crate::net::Net;
 use crate::refusal::{Cause, refuse, tls_alert};
 use crate::relay::Side;
@@ -133,6 +135,10 @@ impl<N: Net> Encounter<N> {
                     tracing::info!(%source, %id, "an unexpected DATA connection was closed");
                 }
             }
+            Ok(Line::DataIdle { peer, proof }) => {
+                let identity = identify_idle(&self.proven, rules, &peer, proof.as_ref()).ok();
+                self.introduce(peer, identity);
+            }
             Ok(_) => {
                 let error = WireError {
                     code: ErrorCode::UnexpectedCommand,
@@ -141,6 +147,22 @@ impl<N: Net> Encounter<N> {
                 self.refuse(&error).await;
             }
             Err(error) => self.refuse(&error).await,
+        }
+    }
+
+    /// Keeps a DATA connection for requests to come. It waits without a task: who
+    /// takes it finds out whether it has ended.
+    fn introduce(self, peer: PeerId, identity: Option<Identity>) {
+        let Self { shared, stream, lines, source, ticket, .. } = self;
+        ticket.into_data();
+        let is_quiet = lines.into_rest().is_empty();
+        let idle = Idle { stream, since: Instant::now() };
+        let kept = identity
+            .filter(|_| is_quiet)
+            .is_some_and(|identity| shared.mesh.introduce(peer.clone(), &identity, idle).is_ok());
+        if !kept {
+            shared.metrics.rejected(Rejection::IdleData);
+            tracing::info!(%source, %peer, "an idle DATA connection was closed");
         }
     }
 

@@ -150,6 +150,30 @@ pub const PENDING_PER_LINK: usize = 1024;
 /// Requests that may wait for DATA connections in all.
 pub const PENDING: usize = 16_384;
 
+/// Idle DATA connections that a connecting peer keeps per link at most, unless
+/// configured: what a browser's worth of parallel requests takes, ten times over.
+pub const IDLE_DATA: usize = 64;
+
+/// Idle DATA connections taken in from one link; what may be configured.
+pub const IDLE_DATA_PER_LINK: usize = 1024;
+
+/// Idle DATA connections taken in from all links: one and a half for each of the
+/// links that may be there.
+pub const IDLE_DATA_IN_ALL: usize = 16_384;
+
+/// Idle DATA connections that a link keeps however quiet it is: a page and what it
+/// asks for next.
+pub const IDLE_DATA_SPARE: usize = 2;
+
+/// A request's first bytes leave with its FORWARD on a DATA connection that was
+/// idle for no longer than this, as long as no middlebox forgets one. On an older
+/// one they wait for its DATA, so that the request can still be sent elsewhere.
+pub const IDLE_DATA_FRESH: Duration = Duration::from_secs(60);
+
+/// FORWARD lines of which a connecting peer remembers, per link, that their DATA
+/// connection broke: more do not break within a round trip.
+pub const BROKEN_FORWARDS: usize = 1024;
+
 /// A day, which certificates are counted in.
 pub const DAY: Duration = Duration::from_hours(24);
 

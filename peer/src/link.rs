@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::auth::{Identity, Permission};
 use crate::control::{Control, ControlError, Event};
+use crate::fetch::is_quiet;
 use crate::mesh::Forward;
 use crate::metrics::Rejection;
 use crate::names::{Name, PeerId, ProxyId};
@@ -177,6 +178,7 @@ impl<N: Net> Link<N> {
                 })?;
                 self.permitted.extend(names);
                 self.control.queue(&Line::Ok(taken));
+                mesh.sweep_idle(self.open.id, is_quiet);
             }
             Line::Unregister(names) => {
                 let had = mesh.unregister(self.open.id, &names);
@@ -185,7 +187,11 @@ impl<N: Net> Link<N> {
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
             Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
-            Line::Hello { .. } | Line::Ok(_) | Line::Forward { .. } | Line::Data { .. } => {
+            Line::Hello { .. }
+            | Line::Ok(_)
+            | Line::Forward { .. }
+            | Line::Data { .. }
+            | Line::DataIdle { .. } => {
                 return Err(WireError {
                     code: ErrorCode::UnexpectedCommand,
                     text: "this line has no place on a link to a listening peer",

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -16,7 +16,7 @@ use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::control::read_more;
 use crate::dial::is_out_of_resources;
-use crate::forward::{Forwarded, forward};
+use crate::forward::{Asked, Forwarded, forward};
 use crate::handshake::PeerConnection;
 use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE, WRITE_TIMEOUT};
 use crate::metrics::{Protocol, ProxyError, Rejection};
@@ -63,6 +63,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
             Err(error) => {
                 if is_out_of_resources(&error) {
                     shared.metrics.rejected(Rejection::FdLimit);
+                    shared.mesh.drop_idle();
                 }
                 tracing::warn!(%error, "cannot accept; waiting a moment");
                 sleep(ACCEPT_BACKOFF).await;
@@ -212,9 +213,11 @@ impl<N: Net> Connection<N> {
             shared.metrics.rejected(Rejection::Draining);
             return Box::pin(refuse_public(&shared, stream, Cause::Draining, public)).await;
         }
-        match Box::pin(forward(&shared, &name, protocol, source)).await {
+        let asked = Asked { name: &name, protocol, source, head: &head };
+        match Box::pin(forward(&shared, asked)).await {
             Ok(forwarded) => {
-                let client = Side::raw(Transport::Plain(stream), head.freeze());
+                let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
+                let client = Side::raw(Transport::Plain(stream), ahead);
                 carry(&shared, client, forwarded, public).await;
             }
             Err(why) => {
@@ -278,7 +281,7 @@ async fn carry<N: Net>(
     forwarded: Forwarded<N>,
     public: Public,
 ) {
-    let Forwarded { request, mut backend, assigned: _assigned } = forwarded;
+    let Forwarded { request, mut backend, assigned, .. } = forwarded;
     let carried = async {
         if matches!(public, Public::Connect) {
             let established =
@@ -291,7 +294,10 @@ async fn carry<N: Net>(
     let ended = shared.tasks.until_closing(carried).await;
     let ended = ended.unwrap_or_else(|| Err("this process ends".into()));
     match ended {
-        Ok(()) => request.succeeded(),
+        Ok(()) => {
+            assigned.keep(backend);
+            request.succeeded();
+        }
         Err(error) => {
             tracing::debug!(%error, "a request broke");
             // Neither end may take the cut for a clean end.

@@ -2,7 +2,7 @@
 //! wait for a DATA connection. Each change is made together with the metrics
 //! that it means, so the two cannot part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::admission::Capacity;
 use crate::auth::{Identity, Owner};
-use crate::limits::FORWARDS_QUEUED_PER_LINK;
+use crate::limits::{FORWARDS_QUEUED_PER_LINK, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK};
 use crate::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::names::{Name, PeerId, ProxyId};
 use crate::pending::{Entry, Pending};
@@ -60,17 +60,30 @@ struct Waiting<S> {
     reply: oneshot::Sender<Dialled<S>>,
 }
 
+/// A DATA connection that waits for a request.
+#[derive(Debug)]
+pub struct Idle<S> {
+    /// The connection, before its next line.
+    pub stream: S,
+    /// Since when it waits.
+    pub since: Instant,
+}
+
 /// What the mesh keeps for a link.
-#[derive(Debug, Clone)]
-struct LinkHandle {
+#[derive(Debug)]
+struct LinkHandle<S> {
     identity: Identity,
     forwards: mpsc::Sender<Forward>,
+    /// The one used last is at the end, and is taken first.
+    idle: VecDeque<Idle<S>>,
 }
 
 #[derive(Debug)]
 struct Tables<S> {
     routes: Routes<Arc<NameStats>>,
-    links: BTreeMap<LinkId, LinkHandle>,
+    links: BTreeMap<LinkId, LinkHandle<S>>,
+    /// DATA connections that wait for a request, of all links.
+    idle_count: usize,
     pending: Pending<Waiting<S>>,
     links_opened: u64,
 }
@@ -94,6 +107,7 @@ impl<S> Mesh<S> {
         let tables = Tables {
             routes,
             links: BTreeMap::new(),
+            idle_count: 0,
             pending: Pending::new(capacity.pending_per_peer),
             links_opened: 0,
         };
@@ -109,17 +123,19 @@ impl<S> Mesh<S> {
         tables.links_opened += 1;
         let link = LinkId(tables.links_opened);
         let replaced = tables.routes.open_link(link, Owner::new(peer, &identity));
-        tables.links.insert(link, LinkHandle { identity, forwards });
-        if let Some(old) = replaced {
-            tables.close_link(old);
-        }
+        tables.links.insert(link, LinkHandle { identity, forwards, idle: VecDeque::new() });
+        let closed = replaced.and_then(|old| tables.close_link(old));
+        drop(tables);
+        // Its sockets are closed when nobody waits for the tables.
+        drop(closed);
         (link, receiver)
     }
 
     /// A link has ended: its names lose a provider, its waiting requests fail.
     /// Does nothing for a link that was replaced before.
     pub fn close_link(&self, link: LinkId) {
-        self.lock().close_link(link);
+        let closed = self.lock().close_link(link);
+        drop(closed);
     }
 
     /// Adds or refreshes names of a link and returns how many were taken.
@@ -167,22 +183,84 @@ impl<S> Mesh<S> {
         forward: Forward,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
-        let (reply, receiver) = oneshot::channel();
-        let waiting = Waiting {
-            name: assignment.name.clone(),
-            stats: assignment.stats.clone(),
-            since: Instant::now(),
-            reply,
-        };
-        let id = forward.id;
         let mut tables = self.lock();
-        let handle = tables.links.get(&link).cloned().ok_or(ForwardError::LinkLost)?;
-        handle.forwards.try_send(forward).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ForwardError::NotWritten,
-            mpsc::error::TrySendError::Closed(_) => ForwardError::LinkLost,
-        })?;
-        tables.pending.insert(id, link, handle.identity, deadline, waiting);
-        Ok(receiver)
+        let id = forward.id;
+        tables.send(link, forward)?;
+        tables.await_data(link, assignment, id, deadline)
+    }
+
+    /// As [`forward`](Self::forward), for a FORWARD that is written elsewhere.
+    ///
+    /// # Errors
+    /// `LinkLost` when the link has just ended.
+    pub fn await_data(
+        &self,
+        link: LinkId,
+        assignment: &Assignment,
+        id: ProxyId,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
+        self.lock().await_data(link, assignment, id, deadline)
+    }
+
+    /// Who is at the other end of a link, as long as it is open.
+    pub fn identity(&self, link: LinkId) -> Option<Identity> {
+        self.lock().links.get(&link).map(|handle| handle.identity.clone())
+    }
+
+    /// Hands a FORWARD to a link whose request waits already.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_again(&self, link: LinkId, forward: Forward) -> Result<(), ForwardError> {
+        self.lock().send(link, forward)
+    }
+
+    /// A DATA connection waits for requests of the link of this peer. Gives it back
+    /// when there is no such link with this identity, or enough wait.
+    pub fn introduce(
+        &self,
+        peer: PeerId,
+        identity: &Identity,
+        idle: Idle<S>,
+    ) -> Result<(), Idle<S>> {
+        let tables = &mut *self.lock();
+        let link = tables.routes.link_of(&Owner::new(peer, identity));
+        let handle = link.and_then(|link| tables.links.get(&link));
+        match link.filter(|_| handle.is_some_and(|handle| handle.identity == *identity)) {
+            Some(link) => tables.keep_idle(link, idle),
+            None => Err(idle),
+        }
+    }
+
+    /// A DATA connection of `link` waits again. Gives it back when the link has ended,
+    /// or enough wait.
+    pub fn keep_idle(&self, link: LinkId, idle: Idle<S>) -> Result<(), Idle<S>> {
+        self.lock().keep_idle(link, idle)
+    }
+
+    /// The DATA connection of `link` that was used last.
+    pub fn take_idle(&self, link: LinkId) -> Option<Idle<S>> {
+        let tables = &mut *self.lock();
+        let idle = tables.links.get_mut(&link)?.idle.pop_back()?;
+        tables.idle_count -= 1;
+        Some(idle)
+    }
+
+    /// Lets go of those idle DATA connections of `link` that are not `alive`.
+    pub fn sweep_idle(&self, link: LinkId, alive: impl Fn(&mut S) -> bool) {
+        let tables = &mut *self.lock();
+        let Some(handle) = tables.links.get_mut(&link) else { return };
+        let before = handle.idle.len();
+        handle.idle.retain_mut(|idle| alive(&mut idle.stream));
+        tables.idle_count -= before - handle.idle.len();
+    }
+
+    /// Lets go of all idle DATA connections: their descriptors are needed.
+    pub fn drop_idle(&self) {
+        let tables = &mut *self.lock();
+        tables.links.values_mut().for_each(|handle| handle.idle.clear());
+        tables.idle_count = 0;
     }
 
     /// The FORWARD line of this id has been written.
@@ -255,6 +333,7 @@ impl<S> Mesh<S> {
             other: self.metrics.other().snapshot(),
             pending: waiting.values().sum(),
             links: tables.routes.link_count() as u64,
+            idle_data: tables.idle_count as u64,
             unexpected: self.metrics.unexpected_count(),
             panics: self.metrics.panic_count(),
         }
@@ -266,8 +345,50 @@ impl<S> Mesh<S> {
 }
 
 impl<S> Tables<S> {
-    fn close_link(&mut self, link: LinkId) {
-        self.links.remove(&link);
+    fn send(&self, link: LinkId, forward: Forward) -> Result<(), ForwardError> {
+        let handle = self.links.get(&link).ok_or(ForwardError::LinkLost)?;
+        handle.forwards.try_send(forward).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ForwardError::NotWritten,
+            mpsc::error::TrySendError::Closed(_) => ForwardError::LinkLost,
+        })
+    }
+
+    fn await_data(
+        &mut self,
+        link: LinkId,
+        assignment: &Assignment,
+        id: ProxyId,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
+        let handle = self.links.get(&link).ok_or(ForwardError::LinkLost)?;
+        let (reply, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            name: assignment.name.clone(),
+            stats: assignment.stats.clone(),
+            since: Instant::now(),
+            reply,
+        };
+        self.pending.insert(id, link, handle.identity.clone(), deadline, waiting);
+        Ok(receiver)
+    }
+
+    fn keep_idle(&mut self, link: LinkId, idle: Idle<S>) -> Result<(), Idle<S>> {
+        match self.links.get_mut(&link) {
+            Some(handle)
+                if handle.idle.len() < IDLE_DATA_PER_LINK && self.idle_count < IDLE_DATA_IN_ALL =>
+            {
+                handle.idle.push_back(idle);
+                self.idle_count += 1;
+                Ok(())
+            }
+            _ => Err(idle),
+        }
+    }
+
+    /// Returns what is to be dropped.
+    fn close_link(&mut self, link: LinkId) -> Option<LinkHandle<S>> {
+        let closed = self.links.remove(&link);
+        self.idle_count -= closed.as_ref().map_or(0, |handle| handle.idle.len());
         for stats in self.routes.close_link(link, Instant::now()) {
             stats.disconnected();
         }
@@ -280,6 +401,7 @@ impl<S> Tables<S> {
             };
             let _ = entry.waiting.reply.send(Err(error));
         }
+        closed
     }
 
     /// Takes an entry whose peer has answered: then its FORWARD was written, even

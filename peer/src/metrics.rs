@@ -19,7 +19,7 @@ use prometheus::{
 };
 
 pub use name_stats::{Counts, NameStats, PerProtocol};
-pub use reasons::{ClientFailure, ForwardFailure, Protocol, ProxyError, Rejection};
+pub use reasons::{ClientFailure, ForwardFailure, IdleResult, Protocol, ProxyError, Rejection};
 
 use crate::config::{Endpoint, PeerConfig};
 
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub pending: u64,
     /// Open links of connecting peers.
     pub links: u64,
+    /// DATA connections that wait for a request.
+    pub idle_data: u64,
     /// DATA connections that matched nothing.
     pub unexpected: u64,
     /// Tasks that panicked.
@@ -70,6 +72,9 @@ pub struct Metrics {
     panics: IntCounter,
     request_duration: HistogramVec,
     data_wait: Histogram,
+    idle_data: IntGauge,
+    idle_data_forwards: IntCounterVec,
+    client_idle_data: IntGauge,
     client_forwards: IntCounter,
     client_forwards_failed: IntCounterVec,
     client_active_forwards: IntGauge,
@@ -118,6 +123,22 @@ impl Metrics {
                 "data_wait_seconds",
                 "Time from FORWARD to its DATA connection.",
                 listening,
+            ),
+            idle_data: build.gauge(
+                "idle_data_connections",
+                "DATA connections that were dialled ahead and wait for a request.",
+                listening,
+            ),
+            idle_data_forwards: build.counters(
+                "idle_data_forwards_total",
+                "FORWARD commands sent down an idle DATA connection, by what came of it.",
+                "result",
+                listening,
+            ),
+            client_idle_data: build.gauge(
+                "client_idle_data_connections",
+                "DATA connections kept open to listening peers that carry no request.",
+                connecting,
             ),
             client_forwards: build.counter(
                 "client_forwards_total",
@@ -192,6 +213,16 @@ impl Metrics {
         self.data_wait.observe(waited.as_secs_f64());
     }
 
+    /// What came of a FORWARD that was sent down an idle DATA connection.
+    pub fn idle_data_forward(&self, result: IdleResult) {
+        self.idle_data_forwards.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// The connecting side keeps so many more idle DATA connections, or fewer.
+    pub fn client_idle_data(&self, change: i64) {
+        self.client_idle_data.add(change);
+    }
+
     /// The connecting side took a FORWARD.
     pub fn client_forward_began(&self) {
         self.client_forwards.inc();
@@ -249,6 +280,7 @@ impl Metrics {
 
     /// Prometheus text format 0.0.4, families and series in order.
     pub fn render(&self, snapshot: &Snapshot) -> String {
+        self.idle_data.set(snapshot.idle_data as i64);
         let mut all = self.registry.gather();
         if self.listening {
             all.extend(families::of_names(snapshot, &self.node, &self.pod));

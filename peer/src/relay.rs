@@ -117,6 +117,8 @@ enum Direction<C> {
     Reading,
     /// The writer did not take all of this yet.
     Writing(Bytes),
+    /// The same, and these are the last bytes.
+    Ending(Bytes),
     /// Bulk flowed and paused, and may flow again.
     Paused,
     /// Bulk flows.
@@ -194,12 +196,12 @@ impl<C> Direction<C> {
                     }
                 }
                 Self::Writing(rest) => {
-                    while rest.has_remaining() {
-                        let written = ready!(write_some(cx, writer, rest))?;
-                        count(written);
-                        rest.advance(written);
-                    }
+                    ready!(write_rest(cx, writer, rest, &count))?;
                     *self = Self::Reading;
+                }
+                Self::Ending(rest) => {
+                    ready!(write_rest(cx, writer, rest, &count))?;
+                    *self = Self::Closing;
                 }
                 Self::Closing => {
                     match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
@@ -234,8 +236,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
-/// One read, and the writes that follow from it. The buffer is this function's
-/// stack: it costs nothing while the relay waits.
+/// What can be read at once, and the writes that follow from it. The buffer is this
+/// function's stack: it costs nothing while the relay waits.
 fn read_once<C, R, W>(
     cx: &mut Context<'_>,
     reader: &mut Side<R>,
@@ -248,24 +250,91 @@ where
 {
     let mut storage = [MaybeUninit::uninit(); RELAY_BYTES];
     let mut buffer = ReadBuf::uninit(&mut storage);
-    ready!(Pin::new(reader).poll_read(cx, &mut buffer)).map_err(Broken::Reader)?;
+    let after = ready!(read_all(cx, reader, &mut buffer)).map_err(Broken::Reader)?;
     let mut rest = buffer.filled();
-    let is_bulk = rest.len() == RELAY_BYTES;
-    if rest.is_empty() {
-        return Poll::Ready(Ok(Direction::Closing));
-    }
+    let is_bulk = buffer.remaining() == 0;
     while !rest.is_empty() {
-        match write_some(cx, writer, rest)? {
+        let written = match after {
+            // The end goes with the last bytes.
+            After::End => writer.poll_write_last(cx, rest).map_err(Broken::Writer)?,
+            _ => write_some(cx, writer, rest)?,
+        };
+        match written {
+            Poll::Ready(0) => {
+                return Poll::Ready(Err(Broken::Writer(io::ErrorKind::WriteZero.into())));
+            }
             Poll::Ready(written) => {
                 count(written);
                 rest = &rest[written..];
             }
             Poll::Pending => {
-                return Poll::Ready(Ok(Direction::Writing(Bytes::copy_from_slice(rest))));
+                let rest = Bytes::copy_from_slice(rest);
+                return Poll::Ready(Ok(match after {
+                    After::More => Direction::Writing(rest),
+                    After::End => Direction::Ending(rest),
+                    After::Failure(error) => return Poll::Ready(Err(Broken::Reader(error))),
+                }));
             }
         }
     }
-    Poll::Ready(Ok(if is_bulk { Direction::Paused } else { Direction::Reading }))
+    Poll::Ready(match after {
+        After::More if is_bulk => Ok(Direction::Paused),
+        After::More => Ok(Direction::Reading),
+        After::End => Ok(Direction::Closing),
+        After::Failure(error) => Err(Broken::Reader(error)),
+    })
+}
+
+/// What follows on bytes that were read.
+enum After {
+    /// More, perhaps.
+    More,
+    /// The end of the direction.
+    End,
+    /// Nothing, for the stream broke behind them.
+    Failure(io::Error),
+}
+
+/// Reads until `buffer` is full or nothing more is there. Ready once there is
+/// anything.
+fn read_all<R>(
+    cx: &mut Context<'_>,
+    reader: &mut R,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<After>>
+where
+    R: AsyncRead + Unpin,
+{
+    loop {
+        let before = buffer.filled().len();
+        let after = match Pin::new(&mut *reader).poll_read(cx, buffer) {
+            Poll::Pending if before == 0 => return Poll::Pending,
+            Poll::Pending => After::More,
+            Poll::Ready(Err(error)) if before == 0 => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => After::Failure(error),
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => After::End,
+            Poll::Ready(Ok(())) if buffer.remaining() > 0 => continue,
+            Poll::Ready(Ok(())) => After::More,
+        };
+        return Poll::Ready(Ok(after));
+    }
+}
+
+fn write_rest<W>(
+    cx: &mut Context<'_>,
+    writer: &mut W,
+    rest: &mut Bytes,
+    count: &impl Fn(usize),
+) -> Poll<Result<(), Broken>>
+where
+    W: AsyncWrite + Unpin,
+{
+    while rest.has_remaining() {
+        let written = ready!(write_some(cx, writer, rest))?;
+        count(written);
+        rest.advance(written);
+    }
+    Poll::Ready(Ok(()))
 }
 
 fn write_some<W>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> Poll<Result<usize, Broken>>

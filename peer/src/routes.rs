@@ -121,6 +121,11 @@ impl<S: Clone + Default> Routes<S> {
         self.add_provider(name, Provider::Local);
     }
 
+    /// The open link of `owner`.
+    pub fn link_of(&self, owner: &Owner) -> Option<LinkId> {
+        self.by_owner.get(owner).copied()
+    }
+
     /// Takes in a link of `owner` and returns the link that it replaces, which is
     /// then to be closed with [`close_link`](Self::close_link).
     pub fn open_link(&mut self, link: LinkId, owner: Owner) -> Option<LinkId> {

@@ -55,6 +55,14 @@ pub enum Line {
         /// Who dials, where a token and not a certificate tells.
         token: Option<(PeerId, TokenProof)>,
     },
+    /// `DATA:idle:<peer_id>[:<proof>]`: a DATA connection for requests to come. Each
+    /// begins with a FORWARD on it, answered there by DATA or FAIL.
+    DataIdle {
+        /// Whose link it belongs to.
+        peer: PeerId,
+        /// Shows that the peer knows a token.
+        proof: Option<TokenProof>,
+    },
 }
 
 macro_rules! words {
@@ -236,14 +244,23 @@ fn parse_hello(fields: &str) -> Result<Line, WireError> {
     if version != VERSION {
         return Err(refuse(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
     }
-    let (peer, proof) = match peer_id.split_once(':') {
-        Some((peer, proof)) => (peer, Some(parse_proof(proof)?)),
-        None => (peer_id, None),
-    };
-    Ok(Line::Hello { peer: parse_peer(peer)?, proof })
+    let (peer, proof) = parse_proven_peer(peer_id)?;
+    Ok(Line::Hello { peer, proof })
+}
+
+/// `<peer_id>[:<proof>]`.
+fn parse_proven_peer(text: &str) -> Result<(PeerId, Option<TokenProof>), WireError> {
+    match text.split_once(':') {
+        Some((peer, proof)) => Ok((parse_peer(peer)?, Some(parse_proof(proof)?))),
+        None => Ok((parse_peer(text)?, None)),
+    }
 }
 
 fn parse_data(fields: &str) -> Result<Line, WireError> {
+    if let Some(peer) = fields.strip_prefix("idle:") {
+        let (peer, proof) = parse_proven_peer(peer)?;
+        return Ok(Line::DataIdle { peer, proof });
+    }
     let Some((id, token)) = fields.split_once(':') else {
         return Ok(Line::Data { id: parse_id(fields)?, token: None });
     };
@@ -318,6 +335,8 @@ impl fmt::Display for Line {
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
             Self::Data { id, token: None } => write!(f, "DATA:{id}"),
             Self::Data { id, token: Some((peer, proof)) } => write!(f, "DATA:{id}:{peer}:{proof}"),
+            Self::DataIdle { peer, proof: None } => write!(f, "DATA:idle:{peer}"),
+            Self::DataIdle { peer, proof: Some(proof) } => write!(f, "DATA:idle:{peer}:{proof}"),
         }
     }
 }

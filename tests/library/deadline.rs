@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ops_proxy::auth::Identity;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::forward::{NotForwarded, forward};
+use ops_proxy::forward::{Asked, NotForwarded, forward};
 use ops_proxy::mesh::{Forward, ForwardError};
 use ops_proxy::metrics::{Counts, Protocol, ProxyError};
 use ops_proxy::names::Name;
@@ -112,7 +112,8 @@ impl Rig {
         let shared = self.shared.clone();
         let request = tokio::spawn(async move {
             let source = SocketAddr::from(([192, 0, 2, 1], 5000));
-            let forwarded = match forward(&shared, &name(), Protocol::Tcp, source).await {
+            let asked = Asked { name: &name(), protocol: Protocol::Tcp, source, head: b"" };
+            let forwarded = match forward(&shared, asked).await {
                 Ok(forwarded) => forwarded,
                 // On two threads the deadline may even come before the test has
                 // said that the FORWARD was written.

@@ -75,6 +75,9 @@ fn describe(config: &PeerConfig) -> String {
     lines.push(("max_connections_per_source", capacity.connections_per_source.to_string()));
     lines.push(("max_names_per_peer", capacity.names_per_peer.to_string()));
     lines.push(("max_pending_per_peer", capacity.pending_per_peer.to_string()));
+    if config.is_connecting() {
+        lines.push(("idle_data", config.idle_data.to_string()));
+    }
     for net in &config.trusted_proxies {
         lines.push(("trusted_proxies", format!("{net} must send a PROXY protocol header")));
     }

@@ -24,7 +24,9 @@ use tracing::level_filters::LevelFilter;
 use crate::admission::Capacity;
 use crate::auth::Token;
 use crate::config::{ConfigError, Endpoint, PeerConfig, Service, TcpMapping, Timing};
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE, NAMES_PER_LINK, PENDING_PER_LINK};
+use crate::limits::{
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
+};
 use crate::names::PeerId;
 use crate::tls::{TlsConfig, TokenSource};
 
@@ -144,6 +146,10 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
     pub max_pending_per_peer: Option<usize>,
 
+    /// Idle DATA connections kept open to a listening peer at most, so that requests need not wait for one; 0 keeps none [default: 64]
+    #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
+    pub idle_data: Option<usize>,
+
     /// Let links between peers leave this machine although they are not encrypted [default: false]
     #[arg(
         long,
@@ -255,6 +261,7 @@ impl Settings {
                 .or(file.max_connections_per_source),
             max_names_per_peer: self.max_names_per_peer.or(file.max_names_per_peer),
             max_pending_per_peer: self.max_pending_per_peer.or(file.max_pending_per_peer),
+            idle_data: self.idle_data.or(file.idle_data),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
@@ -299,6 +306,7 @@ impl Settings {
                 token,
                 accept_tokens: self.accept_tokens,
             },
+            idle_data: self.idle_data.unwrap_or(IDLE_DATA),
             capacity: Capacity {
                 connections: self.max_connections.unwrap_or(CONNECTIONS),
                 connections_per_source: self

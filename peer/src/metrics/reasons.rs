@@ -89,6 +89,18 @@ impl From<FailReason> for ClientFailure {
 }
 
 words! {
+    /// What came of a FORWARD that was sent down an idle DATA connection.
+    IdleResult {
+        /// The connecting peer answered there, with DATA or FAIL.
+        Answered = "answered",
+        /// The connection had ended; the FORWARD went down the link.
+        Stale = "stale",
+        /// No answer came there in time, and the FORWARD went down the link, too.
+        Late = "late",
+    }
+}
+
+words! {
     /// Why something was refused before it had a name.
     Rejection {
         /// An HTTP head that breaks the rules, answered with 400.
@@ -143,6 +155,8 @@ words! {
         PendingLimit = "pending_limit",
         /// A request that came while this peer was finishing its last ones.
         Draining = "draining",
+        /// An idle DATA connection that no link is there for, or one too many.
+        IdleData = "idle_data",
         /// No file descriptor was left to accept with.
         FdLimit = "fd_limit",
     }

@@ -213,6 +213,37 @@ impl<S: AsyncWrite + Unpin> Side<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes as [`poll_write`](AsyncWrite::poll_write) does, and with the last of
+    /// `bytes` the end of the direction, if that needs no close. To be
+    /// [shut down](AsyncWrite::poll_shutdown) nevertheless.
+    pub fn poll_write_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.frames.writing != Writing::Between || !(1..=FRAME_BYTES).contains(&bytes.len()) {
+            return Pin::new(self).poll_write(cx, bytes);
+        }
+        let (header, end) = (Frames::header(bytes), END.to_be_bytes());
+        let parts = [IoSlice::new(&header), IoSlice::new(bytes), IoSlice::new(&end)];
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &parts))?;
+        let length = bytes.len();
+        if count <= FRAME_HEADER_BYTES {
+            let unsent = (FRAME_HEADER_BYTES - count) as u8;
+            self.frames.writing = Writing::Header { length: length as u16, unsent };
+            return Pin::new(self).poll_write(cx, bytes);
+        }
+        let of_frame = (count - FRAME_HEADER_BYTES).min(length);
+        self.frames.writing = match left_of_frame(length as u16, of_frame) {
+            Writing::Between => {
+                let of_end = count - FRAME_HEADER_BYTES - length;
+                Writing::Header { length: END, unsent: (end.len() - of_end) as u8 }
+            }
+            filling => filling,
+        };
+        Poll::Ready(Ok(of_frame))
+    }
+
     /// Writes what is left of a header that has no frame.
     fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Writing::Header { length, unsent } = self.frames.writing
@@ -340,6 +371,10 @@ mod tests {
             side.write_all(b"bulk").await.unwrap();
         });
         assert_eq!(bytes.await, b"\xff\xffbulk");
+        let bytes = wrote(async |side| {
+            assert_eq!(std::future::poll_fn(|cx| side.poll_write_last(cx, b"z")).await.unwrap(), 1);
+        });
+        assert_eq!(bytes.await, b"\0\x01z\0\0", "the end has gone with the last bytes");
     }
 
     #[tokio::test]
@@ -389,6 +424,7 @@ mod tests {
             capacity in 1..50_usize,
             at_a_time in 1..64_usize,
             raw_from in prop::option::of(0..20_usize),
+            last in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (got, ended) = runtime.block_on(async {
@@ -400,6 +436,11 @@ mod tests {
                             std::future::poll_fn(|cx| writer.poll_raw(cx)).await.unwrap();
                         }
                         writer.write_all(chunk).await.unwrap();
+                    }
+                    let mut rest = &last[..];
+                    while !rest.is_empty() {
+                        let written = std::future::poll_fn(|cx| writer.poll_write_last(cx, rest));
+                        rest = &rest[written.await.unwrap()..];
                     }
                     writer.shutdown().await.unwrap();
                 };
@@ -416,7 +457,7 @@ mod tests {
                 let ((), got) = tokio::join!(write, read);
                 (got, reader.frames.reading == Reading::Ended)
             });
-            prop_assert_eq!(got, chunks.concat());
+            prop_assert_eq!(got, [chunks.concat(), last].concat());
             prop_assert_eq!(ended, raw_from.is_none_or(|from| from >= chunks.len()));
         }
     }

@@ -49,6 +49,10 @@ pub struct PeerSpec {
     /// A name without provider is known for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_retention: Option<Time>,
+    /// Idle DATA connections kept per link at most; none if absent, which the real
+    /// peer's default is not: a scenario's DATA connections are then one a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_data: Option<usize>,
     /// Its certificate and what it believes; it then takes and dials no plaintext
     /// peers. Absent, it speaks plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +101,7 @@ impl PeerSpec {
         }
         config.tls = self.tls.as_ref().map(crate::files::config).unwrap_or_default();
         config.insecure_plaintext = self.lets_in_plaintext();
+        config.idle_data = self.idle_data.unwrap_or(0);
         config.timing = self.timing();
         Ok(config)
     }

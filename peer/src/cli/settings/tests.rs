@@ -79,7 +79,7 @@ const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --token-file token --accept-tokens tokens.toml --max-connections 7 \
-    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 \
+    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --idle-data 9 \
     --insecure-plaintext --log-format json --log-level debug";
 const FILE: &str = r#"
     listen = "127.0.0.1:1"
@@ -105,6 +105,7 @@ const FILE: &str = r#"
     max_connections_per_source = 3
     max_names_per_peer = 5
     max_pending_per_peer = 2
+    idle_data = 9
     insecure_plaintext = true
     log_format = "json"
     log_level = "debug"
