@@ -291,8 +291,10 @@ impl Player {
             }
         }
         let within = self.scenario.network.quiet_within.0;
-        stage.until(within, "every connection but links closed", |stage| {
-            stage.mesh.fabric().state().open_besides_links().is_empty()
+        stage.until(within, "every connection but links and idle ones closed", |stage| {
+            let idle = idle_data(&stage.mesh);
+            let state = stage.mesh.fabric().state();
+            state.open_besides_links().is_empty() && state.idle_connections() == idle
         })
     }
 
@@ -307,4 +309,10 @@ impl Player {
             stage.mesh.fabric().state().ledger.pairs().next().is_none()
         })
     }
+}
+
+/// DATA connections that wait for a request, as the listening peers count them.
+fn idle_data(mesh: &Mesh) -> usize {
+    let peers = mesh.scenario().peers.keys().filter_map(|host| mesh.peer(host));
+    peers.map(|peer| peer.snapshot().idle_data as usize).sum()
 }
