@@ -9,7 +9,7 @@ use crate::{Mesh, NAME, Path, listening};
 
 #[tokio::test]
 async fn after_200_the_connection_is_the_backends() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let echo = Backend::echo().await;
         let mesh = Mesh::serving(path, echo.addr(), "").await;
         let mut stream = connect(mesh.addr()).await;

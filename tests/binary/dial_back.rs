@@ -16,7 +16,8 @@ const OTHER_ID: &str = "fedcba9876543210fedcba9876543210";
 /// which HELLO and REGISTER have been read and only HELLO was answered.
 async fn connected(listener: &TcpListener, backend: std::net::SocketAddr) -> (Peer, Link) {
     let addr = listener.local_addr().unwrap();
-    let behind = connecting(addr, &format!("--service {NAME}={backend} --peer-id beside")).await;
+    let args = format!("--service {NAME}={backend} --peer-id beside --idle-data 0");
+    let behind = connecting(addr, &args).await;
     let mut link = Link::on(backend::accept(listener).await);
     assert_eq!(link.line().await, "HELLO:1:beside");
     assert_eq!(link.line().await, format!("REGISTER:{NAME}"));

@@ -127,7 +127,7 @@ async fn a_hundred_mebibytes_each_way_arrive_unchanged_and_are_counted_exactly()
 
 #[tokio::test]
 async fn bytes_are_counted_while_they_stream() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (listener, addr) = backend::listener().await;
         let mesh = Mesh::serving(path, addr, "").await;
         let mut client = connect(mesh.addr()).await;
@@ -150,7 +150,7 @@ async fn bytes_are_counted_while_they_stream() {
 
 #[tokio::test]
 async fn a_websocket_upgrade_carries_any_bytes_afterwards() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let upgraded = Backend::start(|mut stream| async move {
             let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                 Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";

@@ -48,7 +48,7 @@ async fn crowd(to: SocketAddr, count: usize, message: impl Fn(usize) -> Vec<u8>)
 
 #[tokio::test]
 async fn at_the_connection_limit_one_more_is_503_and_peers_still_come() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let backend = Backend::echo().await;
         let mesh = Mesh::serving(path, backend.addr(), "--max-connections 2").await;
         let mut held = Vec::new();

@@ -15,6 +15,7 @@ mod data;
 mod demo;
 mod dial_back;
 mod http;
+mod idle_data;
 mod invariants;
 mod limits;
 mod links;
@@ -34,6 +35,7 @@ mod tokens;
 
 use std::net::SocketAddr;
 
+use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::process::{Launch, Peer};
 
 /// The name that most tests serve.
@@ -59,12 +61,18 @@ async fn connecting(to: SocketAddr, args: &str) -> Peer {
 enum Path {
     /// The listening peer serves the name itself.
     Local,
-    /// Another peer has registered it.
+    /// Another peer has registered it, and keeps idle DATA connections.
     Tunnelled,
+    /// Another peer has registered it, and dials a DATA connection for each request.
+    Dialled,
 }
 
 impl Path {
-    const BOTH: [Self; 2] = [Self::Local, Self::Tunnelled];
+    const ALL: [Self; 3] = [Self::Local, Self::Tunnelled, Self::Dialled];
+}
+
+fn idle_data(metrics: &Metrics) -> f64 {
+    metrics.value("ops_proxy_idle_data_connections", &[])
 }
 
 /// A listening peer through which one name is reached.
@@ -87,8 +95,17 @@ impl Mesh {
                 let behind = connecting(public.listen(), &service).await;
                 (public, Some(behind))
             }
+            Path::Dialled => {
+                let public = listening(args).await;
+                let args = format!("{service} --idle-data 0");
+                let behind = connecting(public.listen(), &args).await;
+                (public, Some(behind))
+            }
         };
         public.serves(&[NAME]).await;
+        if matches!(path, Path::Tunnelled) {
+            public.until("idle DATA connections", |metrics| idle_data(metrics) == 2.0).await;
+        }
         Self { public, behind }
     }
 

@@ -51,7 +51,7 @@ async fn a_known_name_without_provider_is_503_and_says_when_to_return() {
 
 #[tokio::test]
 async fn a_backend_that_refuses_is_502() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (_socket, addr) = backend::refusing();
         let mesh = Mesh::serving(path, addr, "").await;
         assert_refusal(&get(mesh.addr()).await, 502);

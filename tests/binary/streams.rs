@@ -40,7 +40,7 @@ async fn assert_ended(public: &Peer, success: f64, failed: f64) {
 
 #[tokio::test]
 async fn a_backend_that_answers_only_after_the_clients_end_is_heard() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (listener, addr) = backend::listener().await;
         let mesh = Mesh::serving(path, addr, "").await;
         let (mut client, mut backend) = both_ends(&mesh, &listener).await;
@@ -61,7 +61,7 @@ async fn a_backend_that_answers_only_after_the_clients_end_is_heard() {
 
 #[tokio::test]
 async fn a_client_may_go_on_after_the_backends_end() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (listener, addr) = backend::listener().await;
         let mesh = Mesh::serving(path, addr, "").await;
         let (mut client, mut backend) = both_ends(&mesh, &listener).await;
@@ -82,7 +82,7 @@ async fn a_client_may_go_on_after_the_backends_end() {
 
 #[tokio::test]
 async fn a_reset_at_the_backend_is_an_error_for_the_client_and_no_clean_end() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (listener, addr) = backend::listener().await;
         let mesh = Mesh::serving(path, addr, "").await;
         let (mut client, mut backend) = both_ends(&mesh, &listener).await;
@@ -97,7 +97,7 @@ async fn a_reset_at_the_backend_is_an_error_for_the_client_and_no_clean_end() {
 
 #[tokio::test]
 async fn a_reset_by_the_client_is_an_error_for_the_backend() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (listener, addr) = backend::listener().await;
         let mesh = Mesh::serving(path, addr, "").await;
         let (client, mut backend) = both_ends(&mesh, &listener).await;

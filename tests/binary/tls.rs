@@ -12,7 +12,7 @@ use crate::{Mesh, NAME, Path, listening};
 
 #[tokio::test]
 async fn the_client_sees_the_backends_certificate_and_protocol() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let (backend, certificate) = Backend::tls(NAME, &["h2", "http/1.1"]).await;
         let mesh = Mesh::serving(path, backend.addr(), "").await;
         let config = hello::config(std::slice::from_ref(&certificate), &["http/1.1"]);
@@ -53,7 +53,7 @@ async fn a_hello_in_one_byte_writes_reaches_the_backend_unchanged() {
 /// and segments that have nothing to do with each other.
 #[tokio::test]
 async fn a_large_hello_in_any_records_and_segments_reaches_the_backend_unchanged() {
-    for path in Path::BOTH {
+    for path in Path::ALL {
         let echo = Backend::echo().await;
         let mesh = Mesh::serving(path, echo.addr(), "").await;
         let name = hello::server_names(&[NAME.as_bytes()]);

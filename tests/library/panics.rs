@@ -236,6 +236,7 @@ async fn connecting(backend: SocketAddr) -> (Running, TcpListener, Link) {
     let (listener, addr) = backend::listener().await;
     let site = Running::start("site", |config| {
         config.connect.push(addr.to_string().parse().unwrap());
+        config.idle_data = 0;
         let name = "app.example".parse().unwrap();
         config.services.insert(name, backend.to_string().parse().unwrap());
     })

@@ -56,6 +56,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.stream.into_inner()
     }
 
+    /// The connection, with what was read beyond the last line.
+    pub fn into_buffered(self) -> BufReader<S> {
+        self.stream
+    }
+
     /// Writes one line.
     pub async fn send(&mut self, line: &str) {
         let line = format!("{line}\n");
