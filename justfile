@@ -37,6 +37,11 @@ bench-tunnel *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
 
+# One listening peer with 100,000 names, then with 10,000 idle connections
+bench-scale *args:
+    cargo build --release -p ops-proxy -p ops-proxy-benches
+    cargo run --release -p ops-proxy-benches --bin bench-scale -- {{ args }}
+
 # Each fuzz target for so many seconds, or those named: just fuzz 60 wire hello (needs cargo-fuzz)
 fuzz seconds *targets:
     #!/usr/bin/env bash
