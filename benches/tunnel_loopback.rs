@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 const WEB: &str = "web.bench";
 /// Sends everything back.
 const ECHO: &str = "echo.bench";
-/// Sends [`BULK`] bytes to whoever comes.
+/// Answers a request with [`BULK`] bytes.
 const FILE: &str = "file.bench";
 
 /// What one iteration of bulk carries, in bytes.
@@ -43,6 +43,8 @@ struct Tunnel {
 impl Tunnel {
     async fn start() -> Self {
         let file = Backend::start(|mut stream| async move {
+            // What is not read would be a reset, at the end.
+            client::raw_head(&mut stream).await;
             // A client that has left is no fault of the backend.
             let _ = stream.write_all(&vec![0x5a; BULK]).await;
         });
