@@ -32,10 +32,28 @@ demo *args:
 bench *args:
     cargo bench -p ops-proxy-benches {{ args }}
 
+# How fast it is beside another commit, on one machine: just bench-compare main [FILTER]
+bench-compare base *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Dependencies are built once, and criterion finds what the base measured.
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+    before=$(mktemp -d)
+    trap 'git worktree remove --force "$before"' EXIT
+    git worktree add --detach "$before" "{{ base }}"
+    (cd "$before" && cargo bench -p ops-proxy-benches -- --save-baseline base {{ args }})
+    # Lenient with benches that the base did not have.
+    cargo bench -p ops-proxy-benches -- --baseline-lenient base {{ args }}
+
 # The whole tunnel beside two chained HAProxies (needs nginx, haproxy, wrk, curl)
 bench-tunnel *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
+
+# One listening peer with 100,000 names, then with 10,000 idle connections
+bench-scale *args:
+    cargo build --release -p ops-proxy -p ops-proxy-benches
+    cargo run --release -p ops-proxy-benches --bin bench-scale -- {{ args }}
 
 # Each fuzz target for so many seconds, or those named: just fuzz 60 wire hello (needs cargo-fuzz)
 fuzz seconds *targets:

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ops_proxy::auth::{Identity, Owner};
+use ops_proxy::classify::proxy_protocol::{self, Progress};
 use ops_proxy::classify::{Verdict, classify};
 use ops_proxy::limits::NAMES_PER_LINK;
 use ops_proxy::names::{Name, ProxyId};
@@ -61,6 +62,23 @@ fn first_bytes(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a trusted proxy sends before those.
+fn proxy_headers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("PROXY");
+    let first = b"PROXY TCP4 203.0.113.7 192.0.2.1 54321 443\r\n".to_vec();
+    let second = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
+        &[203, 0, 113, 7, 192, 0, 2, 1, 0xd4, 0x31, 1, 0xbb],
+    ];
+    for (what, bytes) in [("version 1", first), ("version 2", second.concat())] {
+        let read = proxy_protocol::parse(&bytes);
+        assert!(matches!(read, Progress::Header { source: Some(_), .. }), "{what}");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(what, |b| b.iter(|| proxy_protocol::parse(black_box(&bytes))));
+    }
+    group.finish();
+}
+
 /// `count` names, each served by one link.
 fn table(count: usize) -> Routes<()> {
     let mut routes = Routes::default();
@@ -93,5 +111,5 @@ fn routes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lines, first_bytes, routes);
+criterion_group!(benches, lines, first_bytes, proxy_headers, routes);
 criterion_main!(benches);

@@ -38,7 +38,7 @@ fn mesh(metrics: &Arc<Metrics>, count: usize) -> Mesh<()> {
 fn scrape(c: &mut Criterion) {
     let mut group = c.benchmark_group("scrape");
     group.sample_size(10);
-    for count in [10, 10_000] {
+    for count in [10, 10_000, 100_000] {
         let metrics = metrics();
         let mesh = mesh(&metrics, count);
         // Requests wait for the lock that a snapshot holds; for rendering, nobody.

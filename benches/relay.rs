@@ -2,13 +2,20 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ops_proxy::net::tokio::TokioNet;
 use ops_proxy::net::{Listener, Net};
 use ops_proxy::relay::{Meter, Side, copy_both};
+use ops_proxy_tests::pki::{Ca, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::runtime::Builder;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// What one iteration carries, in bytes.
 const LENGTH: usize = 16 * 1024 * 1024;
@@ -28,9 +35,10 @@ fn side<S>(stream: S) -> Side<S> {
 }
 
 /// Sends all bytes from the client to the backend while `relay` runs.
-async fn upload<S, R>(mut client: S, mut backend: S, relay: R)
+async fn upload<C, B, R>(mut client: C, mut backend: B, relay: R)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
     R: Future<Output = ()>,
 {
     let send = async {
@@ -74,6 +82,7 @@ async fn connection() -> (<TokioNet as Net>::Stream, <TokioNet as Net>::Stream) 
     (near, far)
 }
 
+/// As the network does it best: spliced, where it can.
 async fn over_loopback() {
     let (client, public) = connection().await;
     let (inner, backend) = connection().await;
@@ -84,12 +93,60 @@ async fn over_loopback() {
     upload(client, backend, relay).await;
 }
 
+async fn copied_over_loopback() {
+    let (client, public) = connection().await;
+    let (inner, backend) = connection().await;
+    let relay = async {
+        copy_both(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+    };
+    upload(client, backend, relay).await;
+}
+
+/// From clear text into TLS, as between the public and another peer.
+async fn into_tls(ends: &TlsEnds) {
+    let (client, public) = connection().await;
+    let (inner, backend) = connection().await;
+    let dialled = ends.connector.connect("localhost".try_into().unwrap(), inner);
+    let (inner, backend) = tokio::join!(biased; dialled, ends.acceptor.accept(backend));
+    let relay = async {
+        copy_both(&mut side(public), &mut side(inner.unwrap()), &Uncounted).await.unwrap();
+    };
+    upload(client, backend.unwrap(), relay).await;
+}
+
+/// How the two ends of a session are made.
+struct TlsEnds {
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
+}
+
+impl TlsEnds {
+    fn new() -> Self {
+        let ca = Ca::new("bench");
+        let files = ca.issue("hub", Request::nobody(&["localhost"]));
+        let chain = vec![CertificateDer::from_pem_file(&files.cert).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+        let mut client = ca.client(None).as_ref().clone();
+        client.alpn_protocols.clear();
+        Self {
+            connector: TlsConnector::from(Arc::new(client)),
+            acceptor: TlsAcceptor::from(Arc::new(server.unwrap())),
+        }
+    }
+}
+
 fn relay(c: &mut Criterion) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let mut group = c.benchmark_group("relay");
     group.sample_size(10).throughput(Throughput::Bytes(LENGTH as u64));
     group.bench_function("in memory", |b| b.to_async(&runtime).iter(in_memory));
     group.bench_function("over loopback", |b| b.to_async(&runtime).iter(over_loopback));
+    group.bench_function("copied over loopback", |b| {
+        b.to_async(&runtime).iter(copied_over_loopback);
+    });
+    let ends = TlsEnds::new();
+    group.bench_function("into TLS", |b| b.to_async(&runtime).iter(|| into_tls(&ends)));
     group.finish();
 }
 

@@ -101,6 +101,24 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Requests of admin clients in flight; scrapers and probes need a handful.
 pub const ADMIN_CONNECTIONS: usize = 64;
 
+/// Scrapes of many names under way at a time: a pair of Prometheus. Each holds a
+/// copy of all counters until its reader has them; further ones wait.
+pub const ADMIN_SCRAPES: usize = 2;
+
+/// An admin client must have its answer within this time: a scrape of 100,000 names
+/// over a slow line. Who stops reading holds a copy of all counters for no longer.
+pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is written of a scrape at a time, in bytes: a fraction of a millisecond's
+/// work, after which others get their turn.
+pub const SCRAPE_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Names whose numbers are read at a time, before requests get to the tables again.
+pub const SNAPSHOT_ROWS: usize = 512;
+
+/// Names that the status page lists; `/metrics` has them all.
+pub const STATUS_NAMES: usize = 1_000;
+
 /// An admin client must send its request head within this time.
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 

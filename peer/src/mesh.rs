@@ -316,22 +316,25 @@ impl<S> Mesh<S> {
     /// The numbers of this moment.
     pub fn snapshot(&self) -> Snapshot {
         let tables = self.lock();
-        let mut waiting: BTreeMap<&Name, u64> = BTreeMap::new();
-        tables.pending.waiting().for_each(|one| *waiting.entry(&one.name).or_default() += 1);
-        let rows = tables.routes.rows().map(|row| NameRow {
-            name: row.name.to_string(),
-            providers: row
-                .providers
-                .iter()
-                .map(|peer| peer.map_or("local", |peer| peer.as_str()).to_owned())
-                .collect(),
-            pending: waiting.get(row.name).copied().unwrap_or(0),
-            counts: row.stats.snapshot(),
-        });
+        Snapshot { names: tables.rows(None, usize::MAX), ..self.totals(&tables) }
+    }
+
+    /// All numbers but those of the names.
+    pub fn snapshot_without_names(&self) -> Snapshot {
+        self.totals(&self.lock())
+    }
+
+    /// The numbers of the first names after `last`, `most` at most, in order: who
+    /// goes through all of them so holds up no request for long.
+    pub fn rows_after(&self, last: Option<&str>, most: usize) -> Vec<NameRow> {
+        self.lock().rows(last, most)
+    }
+
+    fn totals(&self, tables: &Tables<S>) -> Snapshot {
         Snapshot {
-            names: rows.collect(),
+            names: Vec::new(),
             other: self.metrics.other().snapshot(),
-            pending: waiting.values().sum(),
+            pending: tables.pending.waiting().count() as u64,
             links: tables.routes.link_count() as u64,
             idle_data: tables.idle_count as u64,
             unexpected: self.metrics.unexpected_count(),
@@ -345,6 +348,22 @@ impl<S> Mesh<S> {
 }
 
 impl<S> Tables<S> {
+    fn rows(&self, after: Option<&str>, most: usize) -> Vec<NameRow> {
+        let mut waiting: BTreeMap<&Name, u64> = BTreeMap::new();
+        self.pending.waiting().for_each(|one| *waiting.entry(&one.name).or_default() += 1);
+        let rows = self.routes.rows_after(after).take(most).map(|row| NameRow {
+            name: row.name.to_string(),
+            providers: row
+                .providers
+                .iter()
+                .map(|peer| peer.map_or("local", |peer| peer.as_str()).to_owned())
+                .collect(),
+            pending: waiting.get(row.name).copied().unwrap_or(0),
+            counts: row.stats.snapshot(),
+        });
+        rows.collect()
+    }
+
     fn send(&self, link: LinkId, forward: Forward) -> Result<(), ForwardError> {
         let handle = self.links.get(&link).ok_or(ForwardError::LinkLost)?;
         handle.forwards.try_send(forward).map_err(|error| match error {

@@ -9,17 +9,20 @@
 mod families;
 mod name_stats;
 mod reasons;
+mod text;
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use reasons::{ClientFailure, ForwardFailure, IdleResult, Protocol, ProxyError, Rejection};
+pub use text::Page;
 
 use crate::config::{Endpoint, PeerConfig};
 
@@ -280,17 +283,15 @@ impl Metrics {
 
     /// Prometheus text format 0.0.4, families and series in order.
     pub fn render(&self, snapshot: &Snapshot) -> String {
-        self.idle_data.set(snapshot.idle_data as i64);
-        let mut all = self.registry.gather();
-        if self.listening {
-            all.extend(families::of_names(snapshot, &self.node, &self.pod));
-        }
-        all.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = Vec::new();
-        TextEncoder::new()
-            .encode(&all, &mut text)
-            .expect("writing to memory does not fail, and no family is empty");
-        String::from_utf8(text).expect("the text format is UTF-8")
+        self.page(snapshot).collect()
+    }
+
+    /// As [`render`](Self::render), piece by piece, for a page that is not to be in
+    /// memory as a whole.
+    pub fn page<S: Borrow<Snapshot>>(&self, snapshot: S) -> Page<S> {
+        self.idle_data.set(snapshot.borrow().idle_data as i64);
+        let scope = (self.node.as_str(), self.pod.as_str());
+        Page::new(&self.registry.gather(), snapshot, scope, self.listening)
     }
 }
 

@@ -4,7 +4,7 @@
 //! the same inputs give the same outputs in the same order.
 
 use std::collections::{BTreeMap, BTreeSet};
-
+use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -228,7 +228,13 @@ impl<S: Clone + Default> Routes<S> {
 
     /// All known names in order, each with its live providers.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_, S>> {
-        self.names.iter().map(|(name, entry)| Row {
+        self.rows_after(None)
+    }
+
+    /// As [`rows`](Self::rows), of the names after `last`.
+    pub fn rows_after(&self, last: Option<&str>) -> impl Iterator<Item = Row<'_, S>> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range::<str, _>((from, Bound::Unbounded)).map(|(name, entry)| Row {
             name,
             stats: &entry.stats,
             providers: entry.providers.iter().map(|one| self.peer_of(one.provider)).collect(),
@@ -417,6 +423,19 @@ mod tests {
         assert_eq!(routes.rows().count(), 1);
         routes.forget(start + 2 * minute, minute, |()| false);
         assert_eq!(routes.assign(&name("app"), None, |_| true), Lookup::Unknown);
+    }
+
+    #[test]
+    fn rows_go_on_after_a_name_that_may_be_gone() {
+        let mut routes = Routes::<()>::default();
+        for text in ["a", "b", "d"] {
+            routes.serve_locally(name(text));
+        }
+        let after = |last| routes.rows_after(last).map(|row| row.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(after(None), ["a", "b", "d"]);
+        assert_eq!(after(Some("b")), ["d"]);
+        assert_eq!(after(Some("c")), ["d"]);
+        assert!(after(Some("d")).is_empty());
     }
 
     #[test]

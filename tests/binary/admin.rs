@@ -1,11 +1,28 @@
 //! The admin pages.
 
+use ops_proxy::limits::ADMIN_SCRAPES;
 use ops_proxy_tests::backend::{self, Backend};
-use ops_proxy_tests::client;
-use ops_proxy_tests::process::{NODE, POD};
+use ops_proxy_tests::client::{self, connect};
+use ops_proxy_tests::link::Link;
+use ops_proxy_tests::process::{NODE, POD, Peer};
 use ops_proxy_tests::wait::until;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::{NAME, connecting, launch, listening};
+
+/// A link that has registered so many names under `domain`, in order.
+async fn names(public: &Peer, count: usize, domain: &str) -> (Link, Vec<String>) {
+    let names: Vec<String> = (0..count).map(|index| format!("n{index:05}.{domain}")).collect();
+    let mut link = Link::on(connect(public.listen()).await);
+    link.send("HELLO:1:many").await;
+    assert_eq!(link.line().await, "OK:0");
+    for line in names.chunks(60) {
+        link.send(&format!("REGISTER:{}", line.join(","))).await;
+        assert_eq!(link.line().await, format!("OK:{}", line.len()));
+    }
+    (link, names)
+}
 
 #[tokio::test]
 async fn a_listening_peer_is_healthy_and_ready() {
@@ -74,4 +91,62 @@ async fn the_status_page_shows_names_and_who_serves_them() {
     }
     let page = behind.page("/").await.text();
     assert!(page.contains(&public.listen().to_string()), "the upstream is not on the page");
+}
+
+#[tokio::test]
+async fn a_scrape_of_many_names_has_each_of_them_once_and_in_order() {
+    let public = listening("").await;
+    let (_link, names) = names(&public, 5_000, "example").await;
+    let page = public.page("/metrics").await;
+    assert_eq!(page.field("transfer-encoding"), "chunked");
+    let text = page.text();
+    let up = text.lines().filter_map(|line| {
+        let (_, labels) = line.split_once("ops_proxy_client_up{client_name=\"")?;
+        labels.split('"').next()
+    });
+    assert!(up.eq(names.iter()), "not the names that were registered");
+    let metrics = public.metrics().await;
+    assert_eq!(metrics.value("ops_proxy_clients_total", &[]), 5_000.0);
+    assert_eq!(metrics.value("ops_proxy_clients_connected", &[]), 5_000.0);
+    assert_eq!(metrics.value("ops_proxy_client_registrations_total", &[]), 5_000.0);
+}
+
+#[tokio::test]
+async fn scrapers_that_stop_reading_hold_up_neither_probes_nor_requests() {
+    let backend = Backend::http().await;
+    let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
+    // More text than the buffers of a connection hold.
+    let domain = format!("{0}.{0}.example", "x".repeat(50));
+    let (_link, _) = names(&public, 10_000, &domain).await;
+    let scraper = async || {
+        let mut scraper = connect(public.admin()).await;
+        scraper.write_all(client::get_request("/metrics", "admin").as_bytes()).await.unwrap();
+        scraper
+    };
+    // As many as there may be have begun; the others wait for them.
+    let mut stalled = Vec::new();
+    for _ in 0..ADMIN_SCRAPES {
+        let mut begun = scraper().await;
+        begun.read_exact(&mut [0; 1024]).await.unwrap();
+        stalled.push(begun);
+    }
+    let mut waiting = [scraper().await, scraper().await, scraper().await];
+    assert_eq!(public.page("/readyz").await.status, 200);
+    assert_eq!(public.page("/").await.status, 200);
+    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+    drop(stalled);
+    for scraper in &mut waiting {
+        let answer = client::last_answer(scraper).await;
+        assert!(answer.text().contains("ops_proxy_client_up{client_name=\"n09999."));
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_lists_a_thousand_names_and_counts_them_all() {
+    let public = listening("").await;
+    let (_link, _) = names(&public, 1_234, "example").await;
+    let page = public.page("/").await.text();
+    assert!(page.contains("1234 of 1234 names up"), "{}", &page[..2_000]);
+    assert!(page.contains("n00999.example") && !page.contains("n01000.example"));
+    assert!(page.contains("and 234 more"));
 }

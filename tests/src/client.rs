@@ -94,8 +94,29 @@ pub async fn last_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     if let Some(length) = answer.fields.get("content-length") {
         assert_eq!(length.parse(), Ok(body.len()), "Content-Length is not the body's length");
     }
-    answer.body = body.to_vec();
+    answer.body = match answer.field("transfer-encoding") {
+        "chunked" => unchunked(body),
+        _ => body.to_vec(),
+    };
     answer
+}
+
+/// What a chunked body carries (RFC 9112 §7.1), which must end where `body` does.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut carried = Vec::new();
+    loop {
+        let size = httparse::parse_chunk_size(body).expect("a chunk size");
+        let httparse::Status::Complete((head, size)) = size else { panic!("half a chunk size") };
+        let chunk = usize::try_from(size).expect("a chunk that fits into memory");
+        let rest = &body[head..];
+        assert_eq!(rest.get(chunk..chunk + 2), Some(&b"\r\n"[..]), "a chunk without its end");
+        carried.extend_from_slice(&rest[..chunk]);
+        body = &rest[chunk + 2..];
+        if chunk == 0 {
+            assert!(body.is_empty(), "bytes behind the last chunk");
+            return carried;
+        }
+    }
 }
 
 /// Reads the next answer, bounded by its `Content-Length`, on a connection that

@@ -293,11 +293,20 @@ impl Peer {
 
     /// The memory that it has in use, in bytes.
     pub fn resident_bytes(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that it ever had in use, in bytes.
+    pub fn peak_resident_bytes(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, what: &str) -> usize {
         let path = format!("/proc/{}/status", self.process.child.id());
         let status = std::fs::read_to_string(path).expect("a running process has a status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("VmRSS in kB") * 1024
+        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("a number in kB") * 1024
     }
 
     /// Waits for its end; the exit code.

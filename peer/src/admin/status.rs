@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use super::scrape::each_slice;
+use crate::limits::STATUS_NAMES;
 use crate::metrics::NameRow;
 use crate::net::Net;
 use crate::shared::Shared;
@@ -20,22 +22,19 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
 .up{color:#4cc26f}.down{color:#ff7a70}small{color:#999}}</style>";
 
 /// The page at this moment.
-pub(super) fn page<N: Net>(shared: &Shared<N>) -> String {
-    let snapshot = shared.mesh.snapshot();
+pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
+    let names = Names::of(shared).await;
+    let snapshot = shared.mesh.snapshot_without_names();
     let phase = match shared.tasks.phase() {
         Phase::Serving => "serving",
         Phase::Draining | Phase::Finishing => "draining",
         Phase::Closing => "closing",
     };
     let mut page = String::from(HEAD);
-    let up = snapshot.names.iter().filter(|row| !row.providers.is_empty()).count();
     let _ = write!(
         page,
-        "<h1>Ops Proxy · {}</h1><p>{phase} · {up} of {} names up · {} links · {} requests waiting for DATA",
-        shared.config.peer_id,
-        snapshot.names.len(),
-        snapshot.links,
-        snapshot.pending,
+        "<h1>Ops Proxy · {}</h1><p>{phase} · {} of {} names up · {} links · {} requests waiting for DATA",
+        shared.config.peer_id, names.up, names.known, snapshot.links, snapshot.pending,
     );
     if !shared.config.connect.is_empty() {
         page.push_str("<h2>Registers with</h2><ul>");
@@ -52,9 +51,36 @@ pub(super) fn page<N: Net>(shared: &Shared<N>) -> String {
         "<h2>Names</h2><table><tr><th>name<th>state<th>served by<th class=n>active\
          <th class=n>requests<th class=n>succeeded<th class=n>failed<th class=n>bytes in<th class=n>bytes out",
     );
-    snapshot.names.iter().for_each(|row| write_row(&mut page, row));
-    page.push_str("</table><p><small><a href=/metrics>metrics</a></small>");
+    names.first.iter().for_each(|row| write_row(&mut page, row));
+    page.push_str("</table>");
+    if names.known > names.first.len() {
+        let _ = write!(page, "<p>and {} more", names.known - names.first.len());
+    }
+    page.push_str("<p><small><a href=/metrics>metrics</a></small>");
     page
+}
+
+/// What the page says of the names.
+#[derive(Default)]
+struct Names {
+    /// The first of them, [`STATUS_NAMES`] at most.
+    first: Vec<NameRow>,
+    known: usize,
+    up: usize,
+}
+
+impl Names {
+    async fn of<N: Net>(shared: &Shared<N>) -> Self {
+        let mut names = Self::default();
+        each_slice(shared, |rows| {
+            names.known += rows.len();
+            names.up += rows.iter().filter(|row| !row.providers.is_empty()).count();
+            let room = STATUS_NAMES - names.first.len();
+            names.first.extend(rows.into_iter().take(room));
+        })
+        .await;
+        names
+    }
 }
 
 fn write_row(page: &mut String, row: &NameRow) {
