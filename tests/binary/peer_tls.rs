@@ -107,9 +107,11 @@ async fn a_peer_that_is_revoked_while_the_mesh_runs_is_let_in_no_more() {
     // The link that was open, and the handshake of its return.
     let of_name =
         |metrics: &Metrics, name| metrics.value("ops_proxy_client_up", &[("client_name", name)]);
-    let metrics = hub.until("the link's end", |metrics| of_name(metrics, NAME) == 0.0).await;
-    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "auth_failed")]), 1.0);
-    assert_eq!(idle_data(&metrics), 2.0);
+    let refused = |metrics: &Metrics| {
+        metrics.value("ops_proxy_rejected_total", &[("reason", "auth_failed")]) == 1.0
+    };
+    let metrics = hub.until("the link's refusal", refused).await;
+    assert_eq!((of_name(&metrics, NAME), idle_data(&metrics)), (0.0, 2.0));
     hub.until("a refused handshake", |metrics| {
         metrics.value("ops_proxy_rejected_total", &[("reason", "tls_handshake")]) >= 1.0
     })
