@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const CRATES: [&str; 5] = ["peer/src", "sim/src", "tests", "benches", "fuzz/src"];
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-const PURE: [&str; 7] = ["names", "limits", "wire", "classify", "routes", "pending", "backoff"];
+const PURE: [&str; 8] =
+    ["names", "limits", "wire", "classify", "routes", "pending", "backoff", "reserve"];
 
 /// Where real sockets are named: this file and what is under it.
 const SEAM: &str = "peer/src/net/tokio";

@@ -2,13 +2,14 @@
 //!
 //! The way of a request reads along the modules: [`listener`] accepts,
 //! [`classify`] finds the name, [`routes`] chooses a provider, [`forward`]
-//! fetches a DATA connection over the provider's [`link`], [`relay`] carries the
-//! bytes. On the other side [`dial_back`] keeps links to listening peers and
-//! answers their FORWARD lines.
+//! gets a DATA connection that [`fetch`] asks for, down an idle one or the provider's
+//! [`link`], and [`relay`] carries the bytes. On the other side [`dial_back`] keeps
+//! links to listening peers and [`idle_data`] connections beside them; [`serve`]
+//! answers FORWARD lines.
 //!
 //! | pure decisions (no socket, no clock, no randomness) | the shell |
 //! |---|---|
-//! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`] | [`net`], [`listener`], [`link`], [`forward`], [`dial_back`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
+//! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`], [`reserve`] | [`net`], [`listener`], [`link`], [`forward`], [`fetch`], [`dial_back`], [`idle_data`], [`serve`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
 
 pub mod admin;
 pub mod admission;

@@ -182,6 +182,7 @@ impl<N: Net> Link<N> {
             }
             Line::Unregister(names) => {
                 let had = mesh.unregister(self.open.id, &names);
+                mesh.sweep_idle(self.open.id, is_quiet);
                 self.permitted.retain(|name| !names.contains(name));
                 self.control.queue(&Line::Ok(had));
             }

@@ -412,6 +412,11 @@ impl LineBuffer {
         }
     }
 
+    /// Whether nothing follows the last line taken.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// What follows the last line taken.
     pub fn into_rest(self) -> Bytes {
         self.bytes.freeze()

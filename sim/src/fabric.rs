@@ -287,9 +287,16 @@ impl State {
         }
     }
 
-    /// Open connections that are no links, each with its ends, for a message.
+    /// Open DATA connections that wait for a request.
+    pub fn idle_connections(&self) -> usize {
+        self.ledger.pairs().filter(|(_, id)| self.tap.is_idle(*id)).count()
+    }
+
+    /// Open connections that are no links and do not wait for a request, each with its
+    /// ends, for a message.
     pub fn open_besides_links(&self) -> Vec<String> {
-        let besides = self.ledger.pairs().filter(|(_, id)| self.tap.role(*id) != Role::Link);
+        let besides = |id| self.tap.role(id) != Role::Link && !self.tap.is_idle(id);
+        let besides = self.ledger.pairs().filter(|(_, id)| besides(*id));
         besides
             .map(|(pair, id)| {
                 format!("[{id}] {} -> {}", self.show(pair.dialler), self.show(pair.acceptor))

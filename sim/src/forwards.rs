@@ -28,7 +28,8 @@ pub struct Tally {
 #[derive(Debug)]
 struct Forward {
     key: Key,
-    conn: u64,
+    /// The link and the idle DATA connection that it went down, if not only one.
+    conns: Vec<u64>,
     /// The connecting peer's host.
     asked: IpAddr,
     /// A DATA was its answer.
@@ -68,8 +69,14 @@ impl Forwards {
                 (Ok(Line::Forward { id, name, source }), End::Acceptor) => {
                     let key = (pair.acceptor.ip(), name.to_string());
                     let asked = pair.dialler.ip();
-                    self.by_id
-                        .insert(id, Forward { key, conn, asked, answered: false, refused: false });
+                    let new = || Forward {
+                        key,
+                        conns: Vec::new(),
+                        asked,
+                        answered: false,
+                        refused: false,
+                    };
+                    self.by_id.entry(id).or_insert_with(new).conns.push(conn);
                     if !self.asked_for.insert((conn, source)) {
                         self.twice.get_or_insert_with(|| line.clone());
                     }
@@ -95,7 +102,8 @@ impl Forwards {
         let Some(link) = self.links.get_mut(&conn).filter(|_| end == End::Acceptor) else { return };
         link.read += bytes as u64;
         while let Some((_, id)) = link.fails.pop_front_if(|(at, _)| *at <= link.read) {
-            let forward = self.by_id.get_mut(&id).filter(|one| one.conn == conn && !one.refused);
+            let forward =
+                self.by_id.get_mut(&id).filter(|one| one.conns.contains(&conn) && !one.refused);
             if let Some(forward) = forward {
                 forward.refused = true;
                 let tally = self.tallies.entry(forward.key.clone()).or_default();

@@ -40,6 +40,10 @@ pub const SOMETIMES: &[&str] = &[
     "metric data_connections_timeout_total",
     "metric data_connections_unexpected_total",
     "metric client_disconnects_total",
+    "metric idle_data_forwards_total answered",
+    "metric idle_data_forwards_total stale",
+    "metric idle_data_forwards_total late",
+    "metric rejected_total idle_data",
     "metric rejected_total bad_line",
     "metric rejected_total bad_name",
     "metric rejected_total bad_head",
@@ -82,8 +86,9 @@ impl Reached {
         for host in mesh.scenario().peers.keys() {
             let Ok(exported) = mesh.exported(host) else { continue };
             for series in exported.counters().filter(|series| series.value > 0.0) {
-                let reason = series.labels.get("reason").map_or("", String::as_str);
-                self.add(&format!("metric {}", series.name), reason);
+                let word = |label| series.labels.get(label).map(String::as_str);
+                let which = word("reason").or(word("result")).unwrap_or_default();
+                self.add(&format!("metric {}", series.name), which);
             }
         }
     }

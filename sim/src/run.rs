@@ -172,7 +172,8 @@ impl Stage {
             if self.mesh.now() - began > within {
                 let open = self.mesh.fabric().state().open_besides_links();
                 let within = humantime::format_duration(within);
-                return Err(format!("not within {within}: {what}; open: {open:?}"));
+                let busy = busy(&self.mesh);
+                return Err(format!("not within {within}: {what}; open: {open:?}, busy: {busy:?}"));
             }
             self.tick()?;
         }
@@ -291,8 +292,10 @@ impl Player {
             }
         }
         let within = self.scenario.network.quiet_within.0;
-        stage.until(within, "every connection but links closed", |stage| {
-            stage.mesh.fabric().state().open_besides_links().is_empty()
+        stage.until(within, "every connection but links and idle ones closed", |stage| {
+            let idle = idle_data(&stage.mesh);
+            let state = stage.mesh.fabric().state();
+            state.open_besides_links().is_empty() && state.idle_connections() == idle
         })
     }
 
@@ -307,4 +310,25 @@ impl Player {
             stage.mesh.fabric().state().ledger.pairs().next().is_none()
         })
     }
+}
+
+/// DATA connections that wait for a request, as the listening peers count them.
+fn idle_data(mesh: &Mesh) -> usize {
+    let peers = mesh.scenario().peers.keys().filter_map(|host| mesh.peer(host));
+    peers.map(|peer| peer.snapshot().idle_data as usize).sum()
+}
+
+/// Names for which something is going on, each with its peer, for a message.
+fn busy(mesh: &Mesh) -> Vec<String> {
+    let mut busy = Vec::new();
+    for host in mesh.scenario().peers.keys() {
+        let Some(peer) = mesh.peer(host) else { continue };
+        for row in peer.snapshot().names {
+            let (active, pending) = (row.counts.active, row.pending);
+            if active + pending > 0 {
+                busy.push(format!("{} at {host}: {active} active, {pending} pending", row.name));
+            }
+        }
+    }
+    busy
 }

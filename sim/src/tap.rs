@@ -2,6 +2,7 @@
 //! which protocol lines went over them, in clear text or inside TLS.
 
 mod records;
+mod requests;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use ops_proxy::classify::PEER_ALPN;
 use ops_proxy::wire::{Line, LineBuffer};
 
 use self::records::Records;
+use self::requests::Requests;
 use crate::trace::End;
 
 /// What a connection turned out to be.
@@ -28,6 +30,8 @@ enum Reading {
     Opening(Vec<u8>),
     /// Lines, both ways.
     Lines { dialler: LineBuffer, acceptor: LineBuffer },
+    /// An idle DATA connection, and the requests that come on it.
+    Idle { dialler: Requests, acceptor: Requests },
     /// TLS between peers, and what is heard within.
     Tls { dialler: Records, acceptor: Records, within: Box<Heard> },
     /// Nothing more to learn.
@@ -52,6 +56,11 @@ impl Tap {
     /// What a connection is, as far as its first bytes told.
     pub fn role(&self, conn: u64) -> Role {
         self.connections.get(&conn).map_or(Role::Other, |heard| heard.role)
+    }
+
+    /// Whether this is a DATA connection that waits for a request.
+    pub fn is_idle(&self, conn: u64) -> bool {
+        self.connections.get(&conn).is_some_and(Heard::is_idle)
     }
 
     /// The proxy ids of all FORWARD lines so far.
@@ -82,6 +91,14 @@ impl Heard {
         Self { role: Role::Other, reading: Reading::Opening(Vec::new()) }
     }
 
+    fn is_idle(&self) -> bool {
+        match &self.reading {
+            Reading::Idle { dialler, acceptor } => dialler.is_idle() && acceptor.is_idle(),
+            Reading::Tls { within, .. } => within.is_idle(),
+            _ => false,
+        }
+    }
+
     fn wrote(&mut self, end: End, bytes: &[u8]) -> Vec<String> {
         if let Reading::Opening(first) = &mut self.reading {
             if end == End::Acceptor {
@@ -98,6 +115,10 @@ impl Heard {
                 let buffer = if end == End::Dialler { dialler } else { acceptor };
                 buffer.push(bytes);
                 take_lines(buffer)
+            }
+            Reading::Idle { dialler, acceptor } => {
+                let requests = if end == End::Dialler { dialler } else { acceptor };
+                requests.wrote(bytes)
             }
             Reading::Tls { dialler, acceptor, within } => {
                 let records = if end == End::Dialler { dialler } else { acceptor };
@@ -133,8 +154,15 @@ impl Heard {
         if starts(b"DATA:") && opening.len() >= 5 {
             self.role = Role::Data;
             if let Some(line_end) = line_end {
-                self.reading = Reading::Done;
-                return vec![String::from_utf8_lossy(&opening[..line_end]).into_owned()];
+                let line = String::from_utf8_lossy(&opening[..line_end]).into_owned();
+                self.reading = match Line::parse(line.as_bytes()) {
+                    Ok(Line::DataIdle { .. }) => Reading::Idle {
+                        dialler: Requests::default(),
+                        acceptor: Requests::default(),
+                    },
+                    _ => Reading::Done,
+                };
+                return vec![line];
             }
         }
         let undecided = starts(b"HELLO:") || starts(b"DATA:");

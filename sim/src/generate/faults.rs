@@ -237,7 +237,11 @@ fn theft(
     }
     let to = draw.one(&peer.connect).clone();
     let from = draw.one(&scenario.clients).clone();
-    let request = Request::probe(&from, &to, &name.replace('*', "any"), via);
+    // A stranger of this host may have registered the name: then the thief's DATA is
+    // rightful, and the answer never comes.
+    let patience = Some(Time::from_millis(30_000));
+    let probe = Request::probe(&from, &to, &name.replace('*', "any"), via);
+    let request = Request { patience, ..probe };
     let thief = Raw {
         conn: format!("thief{number}"),
         from: Some(from),

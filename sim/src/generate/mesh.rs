@@ -84,6 +84,7 @@ fn timing(draw: &mut Draw) -> PeerSpec {
         drain_grace: Some(draw.millis(100, 2_000)),
         drain_limit: Some(draw.millis(500, 5_000)),
         name_retention: draw.chance(0.2).then(|| draw.millis(1_000, 5_000)),
+        idle_data: draw.chance(0.5).then(|| draw.between(1, 8) as usize),
         ..PeerSpec::default()
     }
 }
