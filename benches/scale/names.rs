@@ -20,8 +20,8 @@ pub(crate) struct Names {
     names: usize,
     register: Duration,
     refresh: (Duration, Duration),
-    /// Requests at rest, and while names are refreshed.
-    requests: [(Duration, Duration); 2],
+    /// Requests at rest, while names are refreshed, and while they are scraped.
+    requests: [(Duration, Duration); 3],
     scrape: (Duration, Duration),
     scrape_bytes: usize,
     /// Of the peer without names, with them, refreshed, and at most, scraped.
@@ -40,19 +40,21 @@ impl Names {
         for turn in 0..100 {
             at_rest.push(request(public.listen(), links, turn).await);
         }
-        let mut refreshes = Vec::new();
-        let mut meanwhile = Vec::new();
+        let (mut refreshes, mut refreshing) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            refreshes.push(refresh(&mut fleet, public.listen(), links, &mut meanwhile).await);
+            let work = timed(fleet.refresh());
+            let ((), time) = alongside(work, public.listen(), links, &mut refreshing).await;
+            refreshes.push(time);
         }
         let refreshed = public.resident_bytes();
 
-        let mut scrapes = Vec::new();
         let mut scrape_bytes = 0;
+        let (mut scrapes, mut scraping) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let (time, bytes) = scrape(public.admin()).await;
             scrapes.push(time);
             scrape_bytes = bytes;
+            alongside(scrape(public.admin()), public.listen(), links, &mut scraping).await;
         }
         let peak = public.peak_resident_bytes();
         Self {
@@ -60,7 +62,7 @@ impl Names {
             names: links * each,
             register,
             refresh: median_and_most(refreshes),
-            requests: [median_and_most(at_rest), median_and_most(meanwhile)],
+            requests: [at_rest, refreshing, scraping].map(median_and_most),
             scrape: median_and_most(scrapes),
             scrape_bytes,
             resident: [empty, registered, refreshed, peak],
@@ -74,20 +76,20 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     (output, begun.elapsed())
 }
 
-/// Refreshes every name once, and asks for some of them, one after the other, for
-/// as long as that takes.
-async fn refresh(
-    fleet: &mut Fleet,
+/// Does `work`, and asks for some names, one after the other, for as long as that
+/// takes.
+async fn alongside<T>(
+    work: impl Future<Output = T>,
     public: SocketAddr,
     links: usize,
-    meanwhile: &mut Vec<Duration>,
-) -> Duration {
-    let mut refreshing = pin!(timed(fleet.refresh()));
+    asked: &mut Vec<Duration>,
+) -> T {
+    let mut work = pin!(work);
     loop {
         tokio::select! {
             biased;
-            ((), time) = &mut refreshing => return time,
-            asked = request(public, links, meanwhile.len()) => meanwhile.push(asked),
+            done = &mut work => return done,
+            time = request(public, links, asked.len()) => asked.push(time),
         }
     }
 }
@@ -114,9 +116,10 @@ impl fmt::Display for Names {
         writeln!(f, "| registering all | {ms:.0} ms, {:.0} a second |", rate(self.register))?;
         let refresh = both(self.refresh);
         writeln!(f, "| refreshing all: median, slowest | {refresh} |")?;
-        let [at_rest, meanwhile] = self.requests.map(both);
+        let [at_rest, refreshing, scraping] = self.requests.map(both);
         writeln!(f, "| a request at rest: median, slowest | {at_rest} |")?;
-        writeln!(f, "| a request while refreshing: median, slowest | {meanwhile} |")?;
+        writeln!(f, "| a request while refreshing: median, slowest | {refreshing} |")?;
+        writeln!(f, "| a request while scraped: median, slowest | {scraping} |")?;
         let scrape = both(self.scrape);
         writeln!(f, "| `/metrics`: median, slowest | {scrape} |")?;
         writeln!(f, "| its text | {:.1} MB |", megabytes(self.scrape_bytes))?;

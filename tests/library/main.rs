@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod admin_deadline;
 mod deadline;
 mod panics;
 mod return_of_peers;
