@@ -519,6 +519,8 @@ mod tests {
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),
             (ids(), prop::option::of((peers(), proofs())))
                 .prop_map(|(id, token)| Line::Data { id, token }),
+            (peers(), prop::option::of(proofs()))
+                .prop_map(|(peer, proof)| Line::DataIdle { peer, proof }),
         ]
     }
 

@@ -98,6 +98,8 @@ fn hello_must_agree_with_the_certificate() {
     let (identity, permission) = ask("site-1").unwrap();
     assert!(permission.permits(&name("a.example")) && !permission.permits(&name("b.example")));
     assert_eq!(ask("site-2").unwrap_err(), UNAUTHORIZED);
+    let idle_of = |id| identify_idle(&proven, &TokenRules::default(), &peer(id), None).ok();
+    assert_eq!((idle_of("site-1"), idle_of("site-2")), (Some(identity.clone()), None));
     let id = ProxyId::from_random([1; 16]);
     assert_eq!(identify_data(&proven, &TokenRules::default(), id, None), Ok(identity));
     let nobody = session(Some(certificate(&["a.example"], &[])), 1);
@@ -136,6 +138,15 @@ fn a_proof_holds_for_its_session_peer_id_and_purpose_only() {
     assert_eq!(data_of(1, two, &a, &data), None, "another id");
     assert_eq!(data_of(1, one, &b, &data), None, "another peer");
     assert!(!hello_of(1, &a, &data) && data_of(1, one, &a, &hello).is_none(), "another purpose");
+
+    let idle = token.idle_proof(&[1; 32], &a);
+    let idle_of = |exporter, peer: &PeerId, proof: &TokenProof| {
+        identify_idle(&session(None, exporter), &rules, peer, Some(proof)).ok()
+    };
+    assert_eq!(idle_of(1, &a, &idle), Some(Identity::Token(a.clone())));
+    assert_eq!(idle_of(2, &a, &idle), None, "another session");
+    assert_eq!(idle_of(1, &b, &idle), None, "another peer");
+    assert!(!hello_of(1, &a, &idle) && idle_of(1, &a, &hello).is_none(), "another purpose");
 
     let wrong = Token::new(OTHER.as_bytes()).unwrap().hello_proof(&[1; 32], &a);
     assert!(!hello_of(1, &a, &wrong));
