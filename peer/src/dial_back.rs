@@ -5,8 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_rustls::rustls;
 
 use crate::auth::Token;
 use crate::backoff::Backoff;
@@ -22,7 +24,7 @@ use crate::reserve::FromLink;
 use crate::serve::{Active, Serving};
 use crate::shared::Shared;
 use crate::tasks::Phase;
-use crate::tls;
+use crate::tls::{self, Loaded, Verdict};
 use crate::transport::Transport;
 use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
 
@@ -37,6 +39,8 @@ enum Ended {
     Stalled,
     #[error("the listening peer refused: {0}: {1:?}")]
     Refused(ErrorCode, String),
+    #[error("the certificate of the listening peer is revoked")]
+    Revoked,
     #[error("this process ends")]
     Closing,
     #[error(transparent)]
@@ -79,6 +83,8 @@ pub struct DialledPeer<N: Net> {
     pub stream: Transport<N::Stream>,
     /// A token, and the keying material of the session that it is bound to.
     pub token: Option<(Token, [u8; 32])>,
+    /// The certificates that the listening peer showed inside TLS.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// Dials a listening peer, inside TLS where a CA is configured to verify it.
@@ -94,12 +100,16 @@ pub async fn dial_peer<N: Net>(
     let Some((config, token)) =
         loaded.and_then(|loaded| Some((loaded.client.clone()?, loaded.token.clone())))
     else {
-        return Ok(DialledPeer { stream: Transport::Plain(stream), token: None });
+        return Ok(DialledPeer {
+            stream: Transport::Plain(stream),
+            token: None,
+            chain: Vec::new(),
+        });
     };
     let handshake = tls::connect::<N>(config, &upstream.host, stream);
     let session = timeout(DIAL_TIMEOUT, handshake).await.map_err(|_| DialPeerError::Late)??;
     let token = token.map(|token| (token, session.exporter));
-    Ok(DialledPeer { stream: session.stream, token })
+    Ok(DialledPeer { stream: session.stream, token, chain: session.chain })
 }
 
 /// Why a listening peer could not be dialled.
@@ -131,6 +141,10 @@ struct Link<N: Net> {
     slots: Arc<Semaphore>,
     idle: IdleData<N>,
     registered: bool,
+    /// What the listening peer showed, and when to look at that again.
+    chain: Vec<CertificateDer<'static>>,
+    judged_by: Option<Arc<Loaded>>,
+    looks: watch::Receiver<()>,
 }
 
 impl<N: Net> Link<N> {
@@ -150,6 +164,9 @@ impl<N: Net> Link<N> {
             idle: IdleData::new(shared.clone(), upstream.clone(), slots.clone()),
             slots,
             registered: false,
+            chain: dialled.chain,
+            judged_by: shared.tls.as_ref().map(|tls| tls.current()),
+            looks: shared.looks_at_tls(),
             shared,
             upstream,
         }
@@ -191,11 +208,38 @@ impl<N: Net> Link<N> {
                         self.idle.next_period();
                     }
                 }
+                Ok(()) = self.looks.changed() => {
+                    if let Err(ended) = self.look_again() {
+                        return ended;
+                    }
+                }
                 () = sleep_until(wake) => {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
             }
         }
+    }
+
+    /// The files of TLS were looked at, and what the listening peer showed is, too. What
+    /// we show may have changed: idle DATA connections are dialled anew with it.
+    fn look_again(&mut self) -> Result<(), Ended> {
+        let Some(tls) = self.shared.tls.as_ref().filter(|_| !self.chain.is_empty()) else {
+            return Ok(());
+        };
+        let loaded = tls.current();
+        let now = UnixTime::since_unix_epoch(self.shared.net.unix_time());
+        let host = ServerName::try_from(self.upstream.host.as_str());
+        let verdict =
+            host.map_or(Verdict::Outdated, |host| loaded.judge_server(&self.chain, &host, now));
+        if verdict == Verdict::Revoked {
+            return Err(Ended::Revoked);
+        }
+        let before = self.judged_by.replace(loaded.clone());
+        let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &loaded));
+        if is_new || verdict == Verdict::Outdated {
+            self.idle.dial_anew();
+        }
+        Ok(())
     }
 
     /// REGISTER is the heartbeat; while draining, UNREGISTER is.

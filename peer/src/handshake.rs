@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls;
 
 use crate::admission::Ticket;
 use crate::auth::{Identity, Proven, TokenRules, authenticate, identify_data, identify_idle};
 use crate::control::{Control, ControlError, first_line};
-use crate::link::{refuse_peer, serve_link};
+use crate::link::{Admitted, refuse_peer, serve_link};
 use crate::mesh::Idle;
 use crate::metrics::Rejection;
 use crate::names::PeerId;
@@ -19,7 +21,7 @@ use crate::net::Net;
 use crate::refusal::{Cause, refuse, tls_alert};
 use crate::relay::Side;
 use crate::shared::Shared;
-use crate::tls::{self, Session};
+use crate::tls::{self, Loaded, Session, Shown};
 use crate::transport::Transport;
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
@@ -53,8 +55,10 @@ impl<N: Net> PeerConnection<N> {
         let proven = Proven::Plaintext(source.ip());
         let rules = TokenRules::default();
         let lines = LineBuffer::starting_with(&head);
-        let encounter = Encounter { shared, stream, lines, proven, source, deadline, ticket };
-        encounter.serve(&rules).await;
+        let chain = Vec::new();
+        let encounter =
+            Encounter { shared, stream, lines, proven, chain, source, deadline, ticket };
+        encounter.serve(&rules, None).await;
     }
 
     /// Serves a peer that came with TLS.
@@ -66,7 +70,7 @@ impl<N: Net> PeerConnection<N> {
             return refuse(stream, &tls_alert(Cause::TlsPeer)).await;
         };
         let accepting = tls::accept::<N>(&loaded, stream, head);
-        let Session { stream, proven, .. } = match timeout_at(deadline, accepting).await {
+        let Session { stream, proven, chain, .. } = match timeout_at(deadline, accepting).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
                 shared.metrics.rejected(Rejection::TlsHandshake);
@@ -78,8 +82,9 @@ impl<N: Net> PeerConnection<N> {
             }
         };
         let lines = LineBuffer::default();
-        let encounter = Encounter { shared, stream, lines, proven, source, deadline, ticket };
-        encounter.serve(&loaded.rules).await;
+        let encounter =
+            Encounter { shared, stream, lines, proven, chain, source, deadline, ticket };
+        encounter.serve(&loaded.rules, Some(loaded.clone())).await;
     }
 }
 
@@ -89,13 +94,15 @@ struct Encounter<N: Net> {
     stream: Transport<N::Stream>,
     lines: LineBuffer,
     proven: Proven,
+    chain: Vec<CertificateDer<'static>>,
     source: SocketAddr,
     deadline: Instant,
     ticket: Ticket,
 }
 
 impl<N: Net> Encounter<N> {
-    async fn serve(mut self, rules: &TokenRules) {
+    /// `judged_by`: what the TLS handshake went by, if there was one.
+    async fn serve(mut self, rules: &TokenRules, judged_by: Option<Arc<Loaded>>) {
         let reading = first_line(&mut self.stream, &mut self.lines);
         let line = match timeout_at(self.deadline, reading).await {
             Ok(Ok(line)) => Line::parse(&line),
@@ -114,13 +121,16 @@ impl<N: Net> Encounter<N> {
         match line {
             Ok(Line::Hello { peer, proof }) => {
                 match authenticate(&self.proven, rules, &peer, proof.as_ref()) {
-                    Ok(granted) => {
-                        let Self { shared, stream, lines, source, ticket, .. } = self;
+                    Ok((identity, permission)) => {
+                        let Self { shared, stream, lines, chain, source, ticket, .. } = self;
+                        let by_token = proof.is_some();
+                        let shown = judged_by.map(|judged_by| Shown { chain, by_token, judged_by });
+                        let admitted = Admitted { peer, identity, permission, shown };
                         let Ok(_ticket) = ticket.into_link() else {
                             shared.metrics.rejected(Rejection::ConnectionLimit);
-                            return tracing::warn!(%source, %peer, "too many links; closed");
+                            return tracing::warn!(%source, peer = %admitted.peer, "too many links; closed");
                         };
-                        serve_link(shared, stream, lines, peer, granted, source).await;
+                        serve_link(shared, stream, lines, admitted, source).await;
                     }
                     Err(error) => self.refuse(&error).await,
                 }

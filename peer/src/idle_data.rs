@@ -64,6 +64,11 @@ impl<N: Net> IdleData<N> {
         self.pool.begun().from_link(id)
     }
 
+    /// Those that are idle were dialled with what is good no longer.
+    pub fn dial_anew(&self) {
+        self.pool.surplus.notify_waiters();
+    }
+
     /// Adapts the number to what was needed since this was called last.
     pub fn next_period(&self) {
         let surplus = self.pool.reserve().next_period();
@@ -132,7 +137,7 @@ impl<N: Net> Pool<N> {
     }
 
     async fn dial(&self) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
-        let DialledPeer { mut stream, token } = dial_peer(&self.shared, &self.upstream).await?;
+        let DialledPeer { mut stream, token, .. } = dial_peer(&self.shared, &self.upstream).await?;
         let peer = self.shared.config.peer_id.clone();
         let proof = token.map(|(token, exporter)| token.idle_proof(&exporter, &peer));
         write_line(&mut stream, &Line::DataIdle { peer, proof }).await?;
@@ -141,7 +146,7 @@ impl<N: Net> Pool<N> {
 
     /// The line that an idle connection has waited for; `None` when it is to be closed.
     async fn next_line(
-        &self,
+        self: &Arc<Self>,
         stream: &mut Transport<N::Stream>,
         lines: &mut LineBuffer,
         ended: &mut watch::Receiver<()>,
@@ -154,6 +159,7 @@ impl<N: Net> Pool<N> {
             () = self.shared.tasks.entered(Phase::Draining) => None,
             () = self.surplus.notified() => {
                 self.reserve().closed();
+                self.replenish(ended);
                 None
             }
         }

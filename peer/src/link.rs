@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use rustls::pki_types::UnixTime;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::rustls;
 
-use crate::auth::{Identity, Permission};
+use crate::auth::{Identity, Permission, UNAUTHORIZED};
 use crate::control::{Control, ControlError, Event};
 use crate::fetch::is_quiet;
 use crate::mesh::Forward;
@@ -18,6 +20,7 @@ use crate::net::Net;
 use crate::routes::LinkId;
 use crate::shared::Shared;
 use crate::tasks::Phase;
+use crate::tls::{Look, Shown, Verdict};
 use crate::transport::Transport;
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
@@ -38,19 +41,32 @@ enum Ended {
     Control(#[from] ControlError),
 }
 
-/// Serves a link whose HELLO named `peer`, until it ends. `input` holds what
-/// came after that line.
+/// A peer that was let in.
+pub struct Admitted {
+    /// What it calls itself.
+    pub peer: PeerId,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it may register.
+    pub permission: Permission,
+    /// What it showed inside TLS, to be looked at again.
+    pub shown: Option<Shown>,
+}
+
+/// Serves a link until it ends. `input` holds what came after its HELLO.
 pub async fn serve_link<N: Net>(
     shared: Arc<Shared<N>>,
     stream: Transport<N::Stream>,
     input: LineBuffer,
-    peer: PeerId,
-    (identity, permission): (Identity, Permission),
+    admitted: Admitted,
     source: SocketAddr,
 ) {
+    let Admitted { peer, identity, permission, shown } = admitted;
     let (id, forwards) = shared.mesh.open_link(peer.clone(), identity);
     tracing::info!(%peer, %source, "link up");
     let mut link = Link {
+        looks: shared.looks_at_tls(),
+        shown,
         open: OpenLink { shared, id },
         control: Control::new(stream, input),
         forwards,
@@ -99,6 +115,9 @@ struct Link<N: Net> {
     control: Control<Transport<N::Stream>>,
     forwards: mpsc::Receiver<Forward>,
     permission: Permission,
+    shown: Option<Shown>,
+    /// When to look at that again.
+    looks: watch::Receiver<()>,
     /// Names that were found permitted; a heartbeat asks for the same again.
     permitted: BTreeSet<Name>,
     /// FORWARD lines that are queued, each with the position at its end.
@@ -136,6 +155,11 @@ impl<N: Net> Link<N> {
                     }
                     None => return Ended::Replaced,
                 },
+                Ok(()) = self.looks.changed() => {
+                    if let Err(error) = self.look_again() {
+                        return Ended::Control(error.into());
+                    }
+                }
                 () = sleep_until(wake) => {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
@@ -150,6 +174,22 @@ impl<N: Net> Link<N> {
             self.unwritten.pop_front();
             self.open.shared.mesh.forward_written(id);
         }
+    }
+
+    /// The files of TLS were looked at, and what let this peer in is, too.
+    fn look_again(&mut self) -> Result<(), WireError> {
+        let OpenLink { shared, id } = &self.open;
+        let (Some(shown), Some(tls)) = (&mut self.shown, &shared.tls) else { return Ok(()) };
+        let loaded = tls.current();
+        let now = UnixTime::since_unix_epoch(shared.net.unix_time());
+        if loaded.judge_client(&shown.chain, now) == Verdict::Revoked {
+            return Err(UNAUTHORIZED);
+        }
+        let by_token = shown.by_token;
+        let mut look = Look::new(&loaded, shown, now);
+        shared.mesh.sweep_idle(*id, |data| look.is_good(by_token, data.peer_chain()));
+        shown.judged_by = loaded.clone();
+        Ok(())
     }
 
     /// All of `names`, or none, may be registered.

@@ -247,8 +247,9 @@ impl<S> Mesh<S> {
         Some(idle)
     }
 
-    /// Lets go of those idle DATA connections of `link` that are not `alive`.
-    pub fn sweep_idle(&self, link: LinkId, alive: impl Fn(&mut S) -> bool) {
+    /// Lets go of those idle DATA connections of `link` that are not `alive`, which is
+    /// asked while nobody else can use the tables.
+    pub fn sweep_idle(&self, link: LinkId, mut alive: impl FnMut(&mut S) -> bool) {
         let tables = &mut *self.lock();
         let Some(handle) = tables.links.get_mut(&link) else { return };
         let before = handle.idle.len();

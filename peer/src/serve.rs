@@ -164,7 +164,7 @@ impl<N: Net> Serving<N> {
     async fn dial_data(
         &self,
     ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
-        let DialledPeer { mut stream, token } = dial_peer(&self.shared, &self.upstream).await?;
+        let DialledPeer { mut stream, token, .. } = dial_peer(&self.shared, &self.upstream).await?;
         let peer = &self.shared.config.peer_id;
         let token = token
             .map(|(token, exporter)| (peer.clone(), token.data_proof(&exporter, self.id, peer)));

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::admission::Admission;
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::Mesh;
@@ -64,6 +66,14 @@ impl<N: Net> Shared<N> {
     pub fn lets_in_plaintext(&self, source: IpAddr) -> bool {
         let secure = self.tls.as_ref().is_some_and(|tls| tls.current().server.is_some());
         self.config.insecure_plaintext || (!secure && source.to_canonical().is_loopback())
+    }
+
+    /// Tells of each look at the files of TLS; never, without TLS.
+    pub fn looks_at_tls(&self) -> watch::Receiver<()> {
+        match &self.tls {
+            Some(tls) => tls.looks(),
+            None => watch::channel(()).1,
+        }
     }
 
     /// Whether traffic may be sent here: not draining, and listening or

@@ -4,6 +4,7 @@
 //! A bad file never replaces a good one: it is counted and logged, and what was
 //! loaded before stays.
 
+mod again;
 mod load;
 
 use std::collections::BTreeMap;
@@ -13,10 +14,11 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::rustls::{self, CommonState};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub use again::{Look, Shown, Verdict};
 pub use load::Loaded;
 
 use crate::auth::{EXPORTER_LABEL, Proven, Token};
@@ -95,6 +97,8 @@ pub struct Tls {
     /// once.
     seen: Mutex<Result<Contents, ConfigError>>,
     reload: Notify,
+    /// Says so after each look at the files, whether they changed or not.
+    looked: watch::Sender<()>,
 }
 
 impl Tls {
@@ -115,6 +119,7 @@ impl Tls {
             current: RwLock::new(Arc::new(loaded)),
             seen: Mutex::new(Ok(contents)),
             reload: Notify::new(),
+            looked: watch::Sender::new(()),
         })
     }
 
@@ -133,8 +138,19 @@ impl Tls {
         self.reload.notified().await;
     }
 
+    /// Tells of each look at the files. What was let in by what was loaded before, or
+    /// some time ago, is then to be asked again.
+    pub fn looks(&self) -> watch::Receiver<()> {
+        self.looked.subscribe()
+    }
+
     /// Reads the files again, and loads them if they changed.
     pub fn reload<N: Net>(&self, net: &N, metrics: &Metrics) {
+        self.load_changes(net, metrics);
+        self.looked.send_replace(());
+    }
+
+    fn load_changes<N: Net>(&self, net: &N, metrics: &Metrics) {
         let read = read_all(net, &self.config);
         let mut seen = self.seen.lock().expect("comparing bytes does not panic");
         if read == *seen {
@@ -197,6 +213,8 @@ pub struct Session<S> {
     pub proven: Proven,
     /// Keying material of this session, which our own token is bound to.
     pub exporter: [u8; 32],
+    /// The certificate of the other end, and those that lead to its CA.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// Takes the handshake of a connecting peer, whose first bytes were read before.
@@ -250,8 +268,8 @@ fn session<S>(mut tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
     if state.alpn_protocol() != Some(PEER_ALPN) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the other end is no peer"));
     }
-    let certificate = state.peer_certificates().and_then(|chain| chain.first());
-    let certificate = certificate.cloned().map(CertificateDer::into_owned);
-    let proven = Proven::Tls { certificate, exporter };
-    Ok(Session { stream: Transport::Tls(Box::new(tls)), proven, exporter })
+    let chain = state.peer_certificates().unwrap_or_default();
+    let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
+    let proven = Proven::Tls { certificate: chain.first().cloned(), exporter };
+    Ok(Session { stream: Transport::Tls(Box::new(tls)), proven, exporter, chain })
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::net::Net;
 use crate::relay::{Meter, RelayError, Side, copy_both};
@@ -22,6 +23,16 @@ pub enum Transport<S> {
 }
 
 impl<S> Transport<S> {
+    /// The certificate of the other end, and those that lead to its CA; none in clear
+    /// text.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        let chain = match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.get_ref().1.peer_certificates(),
+        };
+        chain.unwrap_or_default()
+    }
+
     /// The network's own stream, without its encryption.
     pub fn into_inner(self) -> S {
         match self {

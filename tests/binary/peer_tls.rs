@@ -7,13 +7,14 @@ use std::path::Path;
 use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, connect};
 use ops_proxy_tests::link::{self, Link};
+use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::payload::{Digester, Payload};
 use ops_proxy_tests::pki::{Ca, Files, Request};
 use ops_proxy_tests::process::Peer;
 use ops_proxy_tests::wait::{until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{NAME, connecting, launch, listening};
+use crate::{NAME, connecting, idle_data, launch, listening};
 
 const EXPIRY: &str = "ops_proxy_tls_certificate_expiry_timestamp_seconds";
 
@@ -95,19 +96,29 @@ async fn a_peer_that_is_revoked_while_the_mesh_runs_is_let_in_no_more() {
         let args = format!("{} {service}", tls(id));
         async move { connecting(to, &args).await }
     };
-    let trusted = site("site", NAME).await;
-    hub.serves(&[NAME]).await;
-    drop(trusted);
+    let _other = site("other", "other.example").await;
+    hub.serves(&["other.example"]).await;
+    let _trusted = site("site", NAME).await;
+    hub.serves(&[NAME, "other.example"]).await;
+    hub.until("idle connections of both", |metrics| idle_data(metrics) == 4.0).await;
     pki("revoke --peer site").await;
     hub.process().hang_up();
     hub.until("the list", |metrics| metrics.value("ops_proxy_tls_reloads_total", &[]) == 1.0).await;
-    let _revoked = site("site", NAME).await;
+    // The link that was open, and the handshake of its return.
+    let of_name =
+        |metrics: &Metrics, name| metrics.value("ops_proxy_client_up", &[("client_name", name)]);
+    let refused = |metrics: &Metrics| {
+        metrics.value("ops_proxy_rejected_total", &[("reason", "auth_failed")]) == 1.0
+    };
+    let metrics = hub.until("the link's refusal", refused).await;
+    assert_eq!((of_name(&metrics, NAME), idle_data(&metrics)), (0.0, 2.0));
     hub.until("a refused handshake", |metrics| {
         metrics.value("ops_proxy_rejected_total", &[("reason", "tls_handshake")]) >= 1.0
     })
     .await;
-    let _other = site("other", "other.example").await;
-    hub.serves(&["other.example"]).await;
+    let metrics = hub.metrics().await;
+    assert_eq!(of_name(&metrics, "other.example"), 1.0, "it was not touched");
+    assert_eq!(metrics.value("ops_proxy_client_disconnects_total", &[]), 1.0);
 }
 
 #[tokio::test]

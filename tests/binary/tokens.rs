@@ -9,7 +9,7 @@ use ops_proxy_tests::wait::until;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use crate::{NAME, launch, listening};
+use crate::{NAME, idle_data, launch, listening};
 
 const SHARED: &str = "shared-0123456789abcdef0123456789abcdef";
 const OWN: &str = "own-0123456789abcdef0123456789abcdef";
@@ -132,4 +132,21 @@ async fn a_token_that_is_limited_to_names_registers_no_others() {
     assert!(refused.contains("name_forbidden"), "{refused}");
     assert!(rejected(&hub, "name_forbidden").await >= 1.0);
     assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 404, "never known");
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_off_the_list_carries_no_more_requests() {
+    let ca = Ca::new("ca");
+    let mut hub = hub(&ca).await;
+    let backend = Backend::http().await;
+    let _site = site(&ca, &hub, OWN, "site-1", &format!("own.example={}", backend.addr())).await;
+    hub.serves(&["own.example"]).await;
+    hub.until("idle connections", |metrics| idle_data(metrics) == 2.0).await;
+    assert_eq!(client::get(hub.listen(), "/", "own.example").await.status, 200);
+    hub.until("idle connections again", |metrics| idle_data(metrics) >= 2.0).await;
+
+    ca.write("tokens.toml", &format!("[[token]]\nsecret = '{SHARED}'\n"));
+    hub.process().hang_up();
+    hub.until("no idle connection", |metrics| idle_data(metrics) == 0.0).await;
+    assert_eq!(client::get(hub.listen(), "/", "own.example").await.status, 502);
 }

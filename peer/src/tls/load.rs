@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub token: Option<Token>,
     /// What connecting peers may show.
     pub rules: TokenRules,
+    pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(super) server_verifier: Option<Arc<WebPkiServerVerifier>>,
     expiries: Vec<(&'static str, i64)>,
     own: Option<CertificateDer<'static>>,
 }
@@ -69,9 +72,13 @@ impl Loaded {
             all.iter().filter_map(not_after).min().map(|at| (which, at))
         };
         let expiries = [expires("peer", &material.chain), expires("ca", &roots)];
+        let client_verifier = material.client_verifier(net)?;
+        let server_verifier = material.server_verifier(net)?;
         Ok(Self {
-            server: material.server(net)?,
-            client: material.client(net)?,
+            server: material.server(net, client_verifier.clone())?,
+            client: material.client(net, server_verifier.clone())?,
+            client_verifier,
+            server_verifier,
             token: token(config, contents)?,
             rules: rules(contents)?,
             expiries: expiries.into_iter().flatten().collect(),
@@ -113,7 +120,41 @@ struct Material {
 }
 
 impl Material {
-    fn server<N: Net>(&self, net: &N) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+    /// Verifies connecting peers.
+    fn client_verifier<N: Net>(
+        &self,
+        net: &N,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {
+        let Some(roots) = &self.roots else { return Ok(None) };
+        let mut verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.clone(), net.crypto_provider())
+                .with_crls(self.revoked.iter().cloned())
+                .only_check_end_entity_revocation();
+        if self.accepts_tokens {
+            verifier = verifier.allow_unauthenticated();
+        }
+        verifier.build().map(Some).map_err(|error| ConfigError::new("tls_crl", error))
+    }
+
+    /// Verifies listening peers.
+    fn server_verifier<N: Net>(
+        &self,
+        net: &N,
+    ) -> Result<Option<Arc<WebPkiServerVerifier>>, ConfigError> {
+        let Some(roots) = &self.roots else { return Ok(None) };
+        WebPkiServerVerifier::builder_with_provider(roots.clone(), net.crypto_provider())
+            .with_crls(self.revoked.iter().cloned())
+            .only_check_end_entity_revocation()
+            .build()
+            .map(Some)
+            .map_err(|error| ConfigError::new("tls_crl", error))
+    }
+
+    fn server<N: Net>(
+        &self,
+        net: &N,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
         let Some(key) = self.key.as_ref().filter(|_| !self.chain.is_empty()) else {
             return Ok(None);
         };
@@ -121,22 +162,9 @@ impl Material {
             ServerConfig::builder_with_details(net.crypto_provider(), Arc::new(Clock(net.clone())))
                 .with_protocol_versions(&[&TLS13])
                 .map_err(|error| ConfigError::new("tls_cert", error))?;
-        let builder = match &self.roots {
+        let builder = match verifier {
             None => builder.with_no_client_auth(),
-            Some(roots) => {
-                let mut verifier = WebPkiClientVerifier::builder_with_provider(
-                    roots.clone(),
-                    net.crypto_provider(),
-                )
-                .with_crls(self.revoked.iter().cloned())
-                .only_check_end_entity_revocation();
-                if self.accepts_tokens {
-                    verifier = verifier.allow_unauthenticated();
-                }
-                let verifier =
-                    verifier.build().map_err(|error| ConfigError::new("tls_crl", error))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
         let mut server =
             builder.with_single_cert(self.chain.clone(), key.clone_key()).map_err(|error| {
@@ -149,14 +177,12 @@ impl Material {
         Ok(Some(Arc::new(server)))
     }
 
-    fn client<N: Net>(&self, net: &N) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
-        let Some(roots) = &self.roots else { return Ok(None) };
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(roots.clone(), net.crypto_provider())
-                .with_crls(self.revoked.iter().cloned())
-                .only_check_end_entity_revocation()
-                .build()
-                .map_err(|error| ConfigError::new("tls_crl", error))?;
+    fn client<N: Net>(
+        &self,
+        net: &N,
+        verifier: Option<Arc<WebPkiServerVerifier>>,
+    ) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
+        let Some(verifier) = verifier else { return Ok(None) };
         let builder =
             ClientConfig::builder_with_details(net.crypto_provider(), Arc::new(Clock(net.clone())))
                 .with_protocol_versions(&[&TLS13])
