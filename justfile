@@ -33,17 +33,19 @@ bench *args:
     cargo bench -p ops-proxy-benches {{ args }}
 
 # How fast it is beside another commit, on one machine: just bench-compare main [FILTER]
+[positional-arguments]
 bench-compare base *args:
     #!/usr/bin/env bash
     set -euo pipefail
     # Dependencies are built once, and criterion finds what the base measured.
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-    before=$(mktemp -d)
+    export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    before=$CARGO_TARGET_DIR/before
     trap 'git worktree remove --force "$before"' EXIT
-    git worktree add --detach "$before" "{{ base }}"
-    (cd "$before" && cargo bench -p ops-proxy-benches -- --save-baseline base {{ args }})
+    git worktree add --detach "$before" "$1"
+    # Standard output is the comparison alone.
+    (cd "$before" && cargo bench -p ops-proxy-benches -- --save-baseline before "${@:2}") >&2
     # Lenient with benches that the base did not have.
-    cargo bench -p ops-proxy-benches -- --baseline-lenient base {{ args }}
+    cargo bench -p ops-proxy-benches -- --baseline-lenient before "${@:2}"
 
 # The whole tunnel beside two chained HAProxies (needs nginx, haproxy, wrk, curl)
 bench-tunnel *args:
