@@ -29,14 +29,12 @@ impl Queues {
     }
 
     /// Bytes under way from the socket `from` to the socket `to`: written and not
-    /// acknowledged by the other end's kernel, or arrived there and not read.
-    ///
-    /// # Panics
-    /// When there is no such connection.
-    pub fn between(&self, from: SocketAddr, to: SocketAddr) -> usize {
-        let (unsent, _) = self.of(from, to);
-        let (_, unread) = self.of(to, from);
-        unsent + unread
+    /// acknowledged by the other end's kernel, or arrived there and not read. `None`
+    /// when the connection is open no longer.
+    pub fn between(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
+        let (unsent, _) = self.of(from, to)?;
+        let (_, unread) = self.of(to, from)?;
+        Some(unsent + unread)
     }
 
     /// The addresses that `to` was dialled from, by whomever.
@@ -50,13 +48,13 @@ impl Queues {
     }
 
     /// The queues of the socket `near` that is connected to `far`.
-    fn of(&self, near: SocketAddr, far: SocketAddr) -> (usize, usize) {
+    fn of(&self, near: SocketAddr, far: SocketAddr) -> Option<(usize, usize)> {
         let ends = format!(" {} {} ", written(near), written(far));
-        let (_, line) = self.0.split_once(&ends).expect("the connection is there");
+        let (_, line) = self.0.split_once(&ends)?;
         let queues = line.split_whitespace().nth(1).expect("the queues follow the state");
         let (unsent, unread) = queues.split_once(':').expect("two queues");
         let bytes = |hex| usize::from_str_radix(hex, 16).expect("a length in hex");
-        (bytes(unsent), bytes(unread))
+        Some((bytes(unsent), bytes(unread)))
     }
 }
 
