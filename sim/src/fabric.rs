@@ -229,6 +229,20 @@ impl State {
         }
     }
 
+    /// One end has read the end of a connection, or that it failed.
+    pub fn saw_end(&mut self, pair: Pair, end: End) {
+        let hosts = |pair: Pair| (pair.dialler.ip(), pair.acceptor.ip());
+        let is_link = |other: &(Pair, u64)| {
+            hosts(other.0) == hosts(pair) && self.tap.role(other.1) == Role::Link
+        };
+        let mut links = self.ledger.pairs().filter(is_link).map(|(_, id)| id);
+        // Between an old link and a new one, nobody can tell from outside which it was.
+        let link = links.next().filter(|_| links.next().is_none());
+        if let (Some(conn), Some(link), End::Acceptor) = (self.ledger.id(pair), link, end) {
+            self.forwards.ended(conn, link);
+        }
+    }
+
     /// One end let go.
     pub fn closed(&mut self, pair: Pair, end: End, reset: bool) {
         if self.over {

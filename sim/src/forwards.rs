@@ -47,6 +47,20 @@ struct Incoming {
     fails: VecDeque<(u64, ProxyId)>,
 }
 
+/// Lines of a listening peer on a link after which a lost FORWARD must have been
+/// among them: what was under way when it was lost, and one.
+const LINES_BEFORE_ANOTHER: usize = 3;
+
+/// A FORWARD that was lost with its idle DATA connection.
+#[derive(Debug)]
+struct Lost {
+    id: ProxyId,
+    /// Where it must be sent again, as long as this is open.
+    link: u64,
+    /// Lines that the listening peer has written there since.
+    lines: usize,
+}
+
 /// All FORWARD lines of a run.
 #[derive(Debug, Default)]
 pub struct Forwards {
@@ -56,6 +70,8 @@ pub struct Forwards {
     /// The link and the public client of every FORWARD.
     asked_for: BTreeSet<(u64, SocketAddr)>,
     twice: Option<String>,
+    lost: Vec<Lost>,
+    given_up: Option<ProxyId>,
 }
 
 impl Forwards {
@@ -89,6 +105,34 @@ impl Forwards {
                 _ => {}
             }
         }
+        if end == End::Acceptor && !self.lost.is_empty() {
+            self.wait_for_another(conn, lines.len());
+        }
+    }
+
+    /// A listening peer saw the end of connection `conn`, and may go on on `link`.
+    pub fn ended(&mut self, conn: u64, link: u64) {
+        let waiting = |one: &Forward| one.conns == [conn] && !one.answered && !one.refused;
+        let lost = self.by_id.iter().filter(|(_, forward)| waiting(forward));
+        self.lost.extend(lost.map(|(id, _)| Lost { id: *id, link, lines: 0 }));
+    }
+
+    fn wait_for_another(&mut self, link: u64, lines: usize) {
+        let Self { lost, by_id, given_up, .. } = self;
+        lost.retain_mut(|one| {
+            let sent_once = by_id.get(&one.id).is_some_and(|forward| forward.conns.len() == 1);
+            one.lines += if one.link == link { lines } else { 0 };
+            if sent_once && one.lines >= LINES_BEFORE_ANOTHER {
+                given_up.get_or_insert(one.id);
+            }
+            sent_once && one.lines < LINES_BEFORE_ANOTHER
+        });
+    }
+
+    /// A FORWARD that was lost with its idle DATA connection and not sent again down
+    /// the link, if there was one.
+    pub fn given_up(&self) -> Option<ProxyId> {
+        self.given_up
     }
 
     /// A FORWARD by which a peer was asked a second time for the same public
@@ -204,6 +248,24 @@ mod tests {
         }
         assert_eq!(tally(&forwards), (1, 0));
         assert_eq!(forwards.tally(pair(2).acceptor.ip(), "app").taken_back, 1);
+    }
+
+    #[test]
+    fn a_forward_that_was_lost_must_be_sent_again_on_the_link() {
+        for sent_again in [false, true] {
+            let mut forwards = one_asked();
+            forwards.ended(1, 7);
+            if sent_again {
+                let line = format!("FORWARD:{ID}:app:10.0.0.9:1");
+                forwards.wrote(7, pair(2), End::Acceptor, line.len() + 1, &[line]);
+            }
+            let ok = ["OK:1".to_owned(), "OK:1".to_owned()];
+            forwards.wrote(8, pair(3), End::Acceptor, 10, &[&ok[..], &ok].concat());
+            forwards.wrote(7, pair(2), End::Acceptor, 10, &ok);
+            assert_eq!(forwards.given_up(), None, "others, or not enough yet");
+            forwards.wrote(7, pair(2), End::Acceptor, 10, &ok);
+            assert_eq!(forwards.given_up().is_some(), !sent_again);
+        }
     }
 
     #[test]

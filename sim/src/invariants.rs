@@ -61,6 +61,7 @@ impl Invariants {
             self.before.insert(host.clone(), (start, now));
         }
         check_asked_once(mesh)?;
+        check_asked_again(mesh)?;
         let wrongs = std::mem::take(&mut mesh.fabric().state().wrongs);
         wrongs.into_iter().next().map_or(Ok(()), Err)
     }
@@ -201,6 +202,15 @@ fn check_asked_once(mesh: &Mesh) -> Result<(), String> {
     match trusting {
         true => Ok(()),
         false => Err(format!("one provider was asked twice for one request: {line}")),
+    }
+}
+
+/// An idle DATA connection that has ended costs a retry, never a request.
+fn check_asked_again(mesh: &Mesh) -> Result<(), String> {
+    let state = mesh.fabric().state();
+    match state.forwards.given_up() {
+        Some(id) => Err(format!("FORWARD {id} was lost with its connection, and not sent again")),
+        None => Ok(()),
     }
 }
 

@@ -231,6 +231,7 @@ impl SimStream {
         if let Some(conn) = state.ledger.id(self.pair) {
             let error = error.kind().to_string();
             state.event(self.ip(), What::Failed { conn, end: self.end, error });
+            state.saw_end(self.pair, self.end);
         }
         error
     }
@@ -268,6 +269,7 @@ impl SimStream {
             state.event(ip, What::Read { conn, end, bytes });
         } else if !std::mem::replace(&mut self.ended, true) {
             state.event(ip, What::SawEnd { conn, end });
+            state.saw_end(self.pair, end);
         }
         Ok(())
     }
