@@ -6,12 +6,12 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ops_proxy::auth::{Identity, Owner};
 use ops_proxy::classify::proxy_protocol::{self, Progress};
 use ops_proxy::classify::{Verdict, classify};
 use ops_proxy::limits::NAMES_PER_LINK;
+use ops_proxy::mesh::routes::{LinkId, Lookup, Routes};
 use ops_proxy::names::{Name, ProxyId};
-use ops_proxy::routes::{LinkId, Lookup, Routes};
+use ops_proxy::trust::{Identity, Owner};
 use ops_proxy::wire::{Line, LineBuffer};
 use ops_proxy_tests::hello;
 

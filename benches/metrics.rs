@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ops_proxy::admission::Capacity;
+use ops_proxy::config::Capacity;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::mesh::Mesh;
-use ops_proxy::metrics::{Metrics, NameStats, Protocol};
+use ops_proxy::mesh::routes::Lookup;
+use ops_proxy::mesh::tables::Mesh;
 use ops_proxy::names::Name;
-use ops_proxy::routes::Lookup;
+use ops_proxy::observe::metrics::{Metrics, NameStats, Protocol};
 
 fn metrics() -> Arc<Metrics> {
     let mut config = PeerConfig::new("bench".parse().unwrap());

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ops_proxy::net::tokio::TokioNet;
-use ops_proxy::net::{Listener, Net};
-use ops_proxy::relay::{Meter, Side, copy_both};
+use ops_proxy::stream::net::tokio::TokioNet;
+use ops_proxy::stream::net::{Listener, Net};
+use ops_proxy::stream::relay::{Meter, Side, copy_both};
 use ops_proxy_tests::pki::{Ca, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::runtime::Builder;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ops_proxy::config::PeerConfig;
-use ops_proxy::net::tokio::TokioNet;
 use ops_proxy::peer::Peer;
+use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client::{self, connect};
 use ops_proxy_tests::wait::until;

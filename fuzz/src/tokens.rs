@@ -1,6 +1,6 @@
 //! The file of accepted tokens: `TokenRules` of `peer/src/auth.rs`.
 
-use ops_proxy::auth::TokenRules;
+use ops_proxy::trust::TokenRules;
 
 /// Stands for each `$` of the input. No piece of [`PIECE_BYTES`] of it can stand
 /// in a name, a peer id or a message by chance.

@@ -1,47 +1,25 @@
 //! The library behind the `ops-proxy` binary.
 //!
-//! The way of a request reads along the modules: [`listener`] accepts,
-//! [`classify`] finds the name, [`routes`] chooses a provider, [`forward`]
-//! gets a DATA connection that [`fetch`] asks for, down an idle one or the provider's
-//! [`link`], and [`relay`] carries the bytes. On the other side [`dial_back`] keeps
-//! links to listening peers and [`idle_data`] connections beside them; [`serve`]
-//! answers FORWARD lines.
-//!
-//! | pure decisions (no socket, no clock, no randomness) | the shell |
-//! |---|---|
-//! | [`names`], [`limits`], [`wire`], [`classify`], [`routes`], [`pending`], [`backoff`], [`reserve`] | [`net`], [`listener`], [`link`], [`forward`], [`fetch`], [`dial_back`], [`idle_data`], [`serve`], [`relay`], [`metrics`], [`admin`], [`peer`], [`cli`] |
+//! The way of a request reads along the folders. [`public`] accepts a connection,
+//! [`classify`] finds the name in its first bytes, [`mesh`] chooses a provider, `forward`
+//! gets a DATA connection from it, and [`stream`]'s relay carries the bytes. [`listening`]
+//! is what connecting peers meet there; [`connecting`] is the other end of their links,
+//! which dials backends and DATA connections. `ARCHITECTURE.md` has the map.
 
-pub mod admin;
-pub mod admission;
-pub mod auth;
-pub mod backoff;
 pub mod classify;
 pub mod cli;
 pub mod config;
-pub mod control;
-pub mod dial;
-pub mod dial_back;
-pub mod fetch;
-pub mod forward;
-pub mod handshake;
-pub mod idle_data;
+pub mod connecting;
 pub mod limits;
-pub mod link;
-pub mod listener;
+pub mod listening;
 pub mod mesh;
-pub mod metrics;
 pub mod names;
-pub mod net;
+pub mod observe;
 pub mod peer;
-pub mod pending;
-pub mod refusal;
-pub mod relay;
-pub mod request;
-pub mod reserve;
-pub mod routes;
-pub mod serve;
+pub mod public;
 pub mod shared;
+pub mod stream;
 pub mod tasks;
-pub mod tls;
-pub mod transport;
+pub mod trust;
 pub mod wire;
+mod words;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 
-use crate::admin;
 use crate::config::{ConfigError, PeerConfig};
-use crate::dial_back::keep_link;
+use crate::connecting::keep_link;
 use crate::limits::{CLOSE_GRACE, FORGET_INTERVAL, TLS_RELOAD_INTERVAL};
-use crate::listener::{Port, accept_loop};
-use crate::metrics::Snapshot;
-use crate::net::{Listener, Net};
+use crate::observe::admin;
+use crate::observe::metrics::Snapshot;
+use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
+use crate::stream::net::{Listener, Net};
 use crate::tasks::Phase;
 
 /// A peer that could not be started.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::admission::Admission;
 use crate::config::{ConfigError, PeerConfig};
-use crate::mesh::Mesh;
-use crate::metrics::Metrics;
+use crate::mesh::admission::Admission;
+use crate::mesh::tables::Mesh;
 use crate::names::ProxyId;
-use crate::net::Net;
+use crate::observe::metrics::Metrics;
+use crate::stream::net::Net;
+use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
-use crate::tls::Tls;
-use crate::transport::Transport;
+use crate::trust::tls::Tls;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {

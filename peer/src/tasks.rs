@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::limits::TASK_RESTART_WAIT;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 
 /// The life of a peer. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

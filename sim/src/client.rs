@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ops_proxy::net::Net;
+use ops_proxy::stream::net::Net;
 use tokio::sync::Notify;
 
 pub use exchange::{ENDLESS, GREETING};

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ops_proxy::tls::{TlsConfig, TokenSource};
+use ops_proxy::config::{TlsConfig, TokenSource};
 use serde::{Deserialize, Serialize};
 
 use crate::certificates::Certificates;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ops_proxy::metrics::{Counts, ForwardFailure, NameRow, ProxyError, Snapshot};
+use ops_proxy::observe::metrics::{Counts, ForwardFailure, NameRow, ProxyError, Snapshot};
 
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;

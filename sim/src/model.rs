@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
 use ops_proxy::limits::{BACKOFF_CAP, DIAL_TIMEOUT, RESOLVE_TIMEOUT};
-use ops_proxy::metrics::Snapshot;
+use ops_proxy::observe::metrics::Snapshot;
 
 use crate::mesh::Mesh;
 use crate::steps::Raw;

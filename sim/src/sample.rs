@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ops_proxy::metrics::{NameRow, Snapshot};
+use ops_proxy::observe::metrics::{NameRow, Snapshot};
 
 /// Some metrics of one listening peer at one moment, all names together.
 #[derive(Debug, Clone)]

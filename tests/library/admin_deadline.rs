@@ -2,8 +2,8 @@
 
 use ops_proxy::config::PeerConfig;
 use ops_proxy::limits::ADMIN_DEADLINE;
-use ops_proxy::net::tokio::TokioNet;
 use ops_proxy::peer::Peer;
+use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy_tests::client::{self, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{advance, pause, resume};

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ops_proxy::config::PeerConfig;
-use ops_proxy::net::tokio::TokioNet;
-use ops_proxy::net::{Listener, Net};
 use ops_proxy::peer::{Peer, PeerHandle};
+use ops_proxy::stream::net::tokio::TokioNet;
+use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, assert_carries, connect, stream_to};
 use ops_proxy_tests::link::Link;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ops_proxy::backoff::Backoff;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::net::tokio::TokioNet;
+use ops_proxy::connecting::Backoff;
 use ops_proxy::peer::Peer;
+use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
 use ops_proxy_tests::payload::Payload;

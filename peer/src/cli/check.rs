@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use super::{Failure, Sources, configure};
-use crate::config::PeerConfig;
-use crate::net::tokio::TokioNet;
-use crate::tls::{TlsConfig, TokenSource, check_files};
+use super::failure::Failure;
+use super::sources::{Sources, configure};
+use crate::config::{PeerConfig, TlsConfig, TokenSource};
+use crate::stream::net::tokio::TokioNet;
+use crate::trust::tls::check_files;
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;

@@ -2,6 +2,7 @@
 //! them in every way there is, and what the metrics make of it.
 
 mod backends;
+mod loopback;
 mod mesh;
 mod moved;
 mod requests;
@@ -12,7 +13,7 @@ use std::io::{self, Write as _};
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
-use super::Failure;
+use super::failure::Failure;
 use super::run::log_to_stderr;
 use super::settings::LogFormat;
 use super::signals::Signals;
@@ -126,8 +127,8 @@ fn say(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tokio::TokioNet;
     use crate::peer::Peer;
+    use crate::stream::net::tokio::TokioNet;
 
     #[tokio::test]
     async fn every_way_through_the_mesh_works_and_the_readme_names_every_metric() {

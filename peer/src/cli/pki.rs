@@ -20,7 +20,7 @@ use clap::builder::RangedU64ValueParser;
 use self::authority::{Authority, Issued, PeerRequest};
 use self::files::PkiFiles;
 use self::revocation::Revocations;
-use super::Failure;
+use super::failure::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CA_DAYS, CERTIFICATE_DAYS, CERTIFICATE_DAYS_MAX};
 use crate::names::{Name, PeerId};

@@ -7,12 +7,13 @@ use tokio::runtime::Runtime;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
+use super::failure::Failure;
 use super::settings::LogFormat;
 use super::signals::Signals;
-use super::{Failure, Sources, configure};
+use super::sources::{Sources, configure};
 use crate::config::PeerConfig;
-use crate::net::tokio::TokioNet;
 use crate::peer::{Peer, PeerHandle};
+use crate::stream::net::tokio::TokioNet;
 
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let settings = sources.merged()?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ops_proxy::net::Net;
+use ops_proxy::stream::net::Net;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::hello::client_hello;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
-use ops_proxy::net::Net;
-use ops_proxy::transport::Transport;
+use ops_proxy::stream::net::Net;
+use ops_proxy::stream::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::{self, ClientConfig};
@@ -96,7 +96,8 @@ async fn open(
     match tls {
         None => Ok(Transport::Plain(stream)),
         Some(config) => {
-            let session = ops_proxy::tls::connect::<SimNet>(config, &endpoint.host, stream).await?;
+            let session =
+                ops_proxy::trust::tls::connect::<SimNet>(config, &endpoint.host, stream).await?;
             Ok(session.stream)
         }
     }

@@ -20,10 +20,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::mesh::{ANY_PORT, Stream};
+use super::loopback::{ANY_PORT, Stream};
 use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE};
-use crate::net::tokio::TokioNet;
-use crate::net::{Listener, Net};
+use crate::stream::net::tokio::TokioNet;
+use crate::stream::net::{Listener, Net};
 
 /// Connections that one backend carries at a time; more wait to be accepted.
 const CONNECTIONS: usize = 256;

@@ -1,6 +1,6 @@
 //! The demo's peers, and what runs behind them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::super::Failure;
+use super::super::failure::Failure;
 use super::super::settings::DEFAULT_ADMIN;
+use super::loopback::ANY_PORT;
 use super::{backends, moved};
 use crate::config::{Endpoint, PeerConfig};
 use crate::names::Name;
-use crate::net::Net;
-use crate::net::tokio::TokioNet;
 use crate::peer::{Peer, PeerHandle, StartError};
+use crate::stream::net::tokio::TokioNet;
 
 /// Served over HTTP at both sites.
 pub(super) const WEB: &str = "web.demo";
@@ -28,18 +28,11 @@ pub(super) const ECHO: &str = "echo.demo";
 /// Served nowhere.
 pub(super) const NOBODY: &str = "nobody.demo";
 
-/// Loopback, with a port that the system chooses.
-pub(super) const ANY_PORT: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
 /// Anything here takes milliseconds; after this long something is broken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a condition is looked at while it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// A connection of the real network.
-pub(super) type Stream = <TokioNet as Net>::Stream;
 
 /// Everything that runs; dropping it ends everything.
 pub(super) struct Mesh {

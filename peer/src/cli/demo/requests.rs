@@ -10,9 +10,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::mesh::{ECHO, Mesh, NOBODY, PATIENCE, SECURE, Stream, WEB};
-use crate::net::Net;
-use crate::net::tokio::TokioNet;
+use super::loopback::Stream;
+use super::mesh::{ECHO, Mesh, NOBODY, PATIENCE, SECURE, WEB};
+use crate::stream::net::Net;
+use crate::stream::net::tokio::TokioNet;
 
 /// More than any answer here has, in bytes.
 const ANSWER_BYTES: u64 = 64 * 1024;

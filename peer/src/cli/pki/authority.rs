@@ -14,12 +14,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::Pair;
 use super::{Subject, TrustDomain};
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
 use crate::names::PeerId;
-use crate::net::Net;
-use crate::net::tokio::TokioNet;
+use crate::stream::net::Net;
+use crate::stream::net::tokio::TokioNet;
 
 /// Longest common name (RFC 5280 appendix A.1, `ub-common-name`).
 const COMMON_NAME_BYTES: usize = 64;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::authority::Issued;
 use super::reserved;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config::ConfigError;
 use crate::names::PeerId;
 

@@ -12,11 +12,11 @@ use tokio_rustls::rustls;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::authority::{Authority, failed};
-use crate::auth::{Identity, certificate_identity};
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::names::PeerId;
-use crate::net::Net;
-use crate::net::tokio::TokioNet;
+use crate::stream::net::Net;
+use crate::stream::net::tokio::TokioNet;
+use crate::trust::{Identity, certificate_identity};
 
 /// What a CA has revoked so far.
 pub(super) struct Revocations {

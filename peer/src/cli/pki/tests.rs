@@ -8,8 +8,8 @@ use tokio_rustls::rustls;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::*;
-use crate::auth::{Identity, Permission, certificate_identity};
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
+use crate::trust::{Identity, Permission, certificate_identity};
 
 #[derive(Debug, Parser)]
 struct Line {

@@ -1,6 +1,10 @@
 use clap::{Arg, Args, Command, FromArgMatches};
 
+use std::time::Duration;
+
+use super::file::keys;
 use super::*;
+use crate::config::{ConfigError, PeerConfig, Timing, TokenSource};
 use crate::limits::NAMES_PER_LINK;
 
 /// What the command line makes of these flags; the environment is not read.

@@ -1,0 +1,37 @@
+//! Whether the first bytes begin a request, a peer's line, or nothing we speak.
+
+use super::super::opening::Opening;
+use super::super::verdict::Refusal;
+use crate::limits::HTTP_METHOD_BYTES;
+
+/// As much of the HTTP/2 preface (RFC 9113 §3.4) as no HTTP/1.x request can
+/// begin with.
+const H2C_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// What bytes that are not TLS begin.
+pub(in crate::classify) fn opening(bytes: &[u8]) -> Option<Opening> {
+    const UNKNOWN: Option<Opening> = Some(Opening::Refused(Refusal::UnknownProtocol));
+    let start = match bytes {
+        [b'\r', b'\n', ..] => 2,
+        [b'\r'] => return None,
+        _ => 0,
+    };
+    let window = &bytes[start..];
+    let Some(length) = window.iter().take(HTTP_METHOD_BYTES + 1).position(|&byte| !is_tchar(byte))
+    else {
+        return if window.len() > HTTP_METHOD_BYTES { UNKNOWN } else { None };
+    };
+    match (&window[..length], window[length]) {
+        (b"HELLO" | b"DATA", b':') if start == 0 => Some(Opening::Peer),
+        (b"", _) => UNKNOWN,
+        (b"PRI", b' ') if window.starts_with(H2C_PREFACE) => Some(Opening::Refused(Refusal::H2c)),
+        (b"PRI", b' ') if H2C_PREFACE.starts_with(window) => None,
+        (_, b' ') => Some(Opening::Http(start)),
+        _ => UNKNOWN,
+    }
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

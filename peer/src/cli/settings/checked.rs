@@ -1,0 +1,129 @@
+//! From what was set to a checked configuration, with a default for all else.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::flags::Settings;
+use super::values::{Admin, Source};
+use crate::config::{Capacity, ConfigError, PeerConfig, Service, Timing, TlsConfig, TokenSource};
+use crate::limits::{
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
+};
+use crate::names::PeerId;
+use crate::trust::Token;
+
+/// Where the admin pages are served unless told otherwise.
+pub(in crate::cli) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+
+/// What the machine says about itself, where the operator said nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The host name; may be empty.
+    pub host: String,
+    /// `NODE_NAME`.
+    pub node: Option<String>,
+    /// `POD_NAME`.
+    pub pod: Option<String>,
+    /// `OPS_PROXY_TOKEN`.
+    pub token: Option<String>,
+    /// Tells apart the peers of one host.
+    pub random: [u8; 4],
+}
+
+impl Settings {
+    /// The checked configuration, with a default for what is set nowhere. Log
+    /// format and level are not the peer's business: read them before.
+    ///
+    /// # Errors
+    /// The first key at fault, and what is wrong with it.
+    pub fn into_config(self, surroundings: Surroundings) -> Result<PeerConfig, ConfigError> {
+        let timing = self.timing();
+        let token = token(self.token_file, surroundings.token.as_deref())?;
+        let mut services = BTreeMap::new();
+        for Service { name, backend } in self.service {
+            if services.insert(name.clone(), backend).is_some() {
+                return Err(ConfigError::new("service", format!("{name} is served twice")));
+            }
+        }
+        let host = Some(surroundings.host.clone());
+        let unless_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let unknown = || "unknown".to_owned();
+        let config = PeerConfig {
+            peer_id: self.peer_id.unwrap_or_else(|| surroundings.peer_id()),
+            node: unless_empty(surroundings.node).unwrap_or_else(unknown),
+            pod: unless_empty(surroundings.pod)
+                .or_else(|| unless_empty(host))
+                .unwrap_or_else(unknown),
+            listen: self.listen,
+            tcp: self.tcp,
+            connect: self.connect,
+            services,
+            admin: self.admin.map_or(Some(DEFAULT_ADMIN), |Admin(addr)| addr),
+            trusted_proxies: self.trusted_proxies.into_iter().map(|Source(net)| net).collect(),
+            insecure_plaintext: self.insecure_plaintext.unwrap_or(false),
+            tls: TlsConfig {
+                cert: self.tls_cert,
+                key: self.tls_key,
+                ca: self.tls_ca,
+                crl: self.tls_crl,
+                token,
+                accept_tokens: self.accept_tokens,
+            },
+            idle_data: self.idle_data.unwrap_or(IDLE_DATA),
+            capacity: Capacity {
+                connections: self.max_connections.unwrap_or(CONNECTIONS),
+                connections_per_source: self
+                    .max_connections_per_source
+                    .unwrap_or(CONNECTIONS_PER_SOURCE),
+                names_per_peer: self.max_names_per_peer.unwrap_or(NAMES_PER_LINK),
+                pending_per_peer: self.max_pending_per_peer.unwrap_or(PENDING_PER_LINK),
+            },
+            timing,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn timing(&self) -> Timing {
+        let default = Timing::default();
+        let set = |time: Option<humantime::Duration>, default: Duration| {
+            time.map_or(default, Duration::from)
+        };
+        Timing {
+            data_timeout: set(self.data_timeout, default.data_timeout),
+            heartbeat: set(self.heartbeat, default.heartbeat),
+            peer_timeout: set(self.peer_timeout, default.peer_timeout),
+            drain_grace: set(self.drain_grace, default.drain_grace),
+            drain_limit: set(self.drain_limit, default.drain_limit),
+            name_retention: set(self.name_retention, default.name_retention),
+        }
+    }
+}
+
+impl Surroundings {
+    /// The host name, as far as it can stand in a peer id, and the random digits.
+    fn peer_id(&self) -> PeerId {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(c);
+        let host: String = self.host.chars().filter(plain).take(64).collect();
+        let host = if host.is_empty() { "peer" } else { &host };
+        let suffix = u32::from_be_bytes(self.random);
+        format!("{host}-{suffix:08x}").parse().expect("made of the bytes of a peer id only")
+    }
+}
+
+/// The token of this peer: from its file, or from the environment.
+fn token(file: Option<PathBuf>, given: Option<&str>) -> Result<Option<TokenSource>, ConfigError> {
+    match (file, given.filter(|text| !text.is_empty())) {
+        (Some(_), Some(_)) => {
+            Err(ConfigError::new("token_file", "the token is in OPS_PROXY_TOKEN already"))
+        }
+        (Some(path), None) => Ok(Some(TokenSource::File(path))),
+        (None, Some(text)) => Token::new(text.as_bytes())
+            .map(|token| Some(TokenSource::Given(token)))
+            .map_err(|error| ConfigError::new("OPS_PROXY_TOKEN", error)),
+        (None, None) => Ok(None),
+    }
+}

@@ -1,0 +1,189 @@
+//! Everything that can be set: flags, environment variables and keys of the file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
+
+use super::values::{Admin, LogFormat, Source, from_text, from_texts};
+use crate::config::{Endpoint, Service, TcpMapping};
+use crate::names::PeerId;
+
+/// Everything that can be set, each thing possibly unset.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// IP:PORT where public traffic and connecting peers arrive
+    #[arg(long, env = "OPS_PROXY_LISTEN", value_name = "ADDR")]
+    #[serde(deserialize_with = "from_text")]
+    pub listen: Option<SocketAddr>,
+
+    /// Route every connection to this IP:PORT to this name, bytes untouched (a list)
+    #[arg(long, env = "OPS_PROXY_TCP", value_name = "ADDR=NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub tcp: Vec<TcpMapping>,
+
+    /// A listening peer to register this peer's services with (a list)
+    #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub connect: Vec<Endpoint>,
+
+    /// A name that this peer serves, and the backend that it dials for it (a list)
+    #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub service: Vec<Service>,
+
+    /// IP:PORT of metrics, probes and the status page, or `none` [default: 127.0.0.1:9090]
+    #[arg(long, env = "OPS_PROXY_ADMIN", value_name = "ADDR")]
+    #[serde(deserialize_with = "from_text")]
+    pub admin: Option<Admin>,
+
+    /// What this peer calls itself; set it in production, so that a peer that comes back replaces its old link at once [default: host name and 8 random hex digits]
+    #[arg(long, env = "OPS_PROXY_PEER_ID", value_name = "ID")]
+    #[serde(deserialize_with = "from_text")]
+    pub peer_id: Option<PeerId>,
+
+    /// Sources that must send a PROXY protocol header; from all others it is refused (a list)
+    #[arg(long, env = "OPS_PROXY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub trusted_proxies: Vec<Source>,
+
+    /// How long a request waits for its DATA connection [default: 5s]
+    #[arg(long, env = "OPS_PROXY_DATA_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub data_timeout: Option<humantime::Duration>,
+
+    /// How often names are registered anew; shorter than the peer timeout [default: 10s]
+    #[arg(long, env = "OPS_PROXY_HEARTBEAT", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub heartbeat: Option<humantime::Duration>,
+
+    /// A link on which nothing arrived for this long is dead [default: 30s]
+    #[arg(long, env = "OPS_PROXY_PEER_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub peer_timeout: Option<humantime::Duration>,
+
+    /// After the first signal, new connections are still accepted for this long [default: 5s]
+    #[arg(long, env = "OPS_PROXY_DRAIN_GRACE", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub drain_grace: Option<humantime::Duration>,
+
+    /// After the grace, running requests may last this long [default: 30s]
+    #[arg(long, env = "OPS_PROXY_DRAIN_LIMIT", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub drain_limit: Option<humantime::Duration>,
+
+    /// A name is remembered for this long after its last provider left [default: 10m]
+    #[arg(long, env = "OPS_PROXY_NAME_RETENTION", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub name_retention: Option<humantime::Duration>,
+
+    /// This peer's certificate chain, PEM; with it, peers speak TLS 1.3
+    #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CA certificates that verify the other side, PEM; with it, listening peers are dialled with TLS
+    #[arg(long, env = "OPS_PROXY_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Certificate revocation lists of that CA, PEM
+    #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
+    pub tls_crl: Option<PathBuf>,
+
+    /// A file with the token shown to listening peers; or the token itself in OPS_PROXY_TOKEN
+    #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// A TOML file of [[token]] tables (secret, peer, names) that connecting peers may show
+    #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
+    pub accept_tokens: Option<PathBuf>,
+
+    /// Public connections served at a time; one more is answered with 503 [default: 50000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+
+    /// Connections from one source (an IPv4 address, an IPv6 /64) at a time; one more is closed [default: 20000]
+    #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
+    pub max_connections_per_source: Option<usize>,
+
+    /// Names that one connecting peer may register; more are refused with too_many_names [default: 10000]
+    #[arg(long, env = "OPS_PROXY_MAX_NAMES_PER_PEER", value_name = "COUNT")]
+    pub max_names_per_peer: Option<usize>,
+
+    /// Requests that may wait for DATA connections of one peer; one more is answered with 503 [default: 1024]
+    #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
+    pub max_pending_per_peer: Option<usize>,
+
+    /// Idle DATA connections kept open to a listening peer at most, so that requests need not wait for one; 0 keeps none [default: 64]
+    #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
+    pub idle_data: Option<usize>,
+
+    /// Let links between peers leave this machine although they are not encrypted [default: false]
+    #[arg(
+        long,
+        env = "OPS_PROXY_INSECURE_PLAINTEXT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub insecure_plaintext: Option<bool>,
+
+    /// What a log line looks like: `text` or `json` [default: text]
+    #[arg(long, env = "OPS_PROXY_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(deserialize_with = "from_text")]
+    pub log_format: Option<LogFormat>,
+
+    /// The least level that is logged: `error`, `warn`, `info`, `debug`, `trace`, or `off` [default: info]
+    #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL")]
+    #[serde(deserialize_with = "from_text")]
+    pub log_level: Option<LevelFilter>,
+}
+
+impl Settings {
+    /// What is set here, and for the rest what is set in `file`.
+    #[must_use]
+    pub fn or(self, file: Self) -> Self {
+        fn list<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+            if first.is_empty() { second } else { first }
+        }
+        Self {
+            listen: self.listen.or(file.listen),
+            tcp: list(self.tcp, file.tcp),
+            connect: list(self.connect, file.connect),
+            service: list(self.service, file.service),
+            admin: self.admin.or(file.admin),
+            peer_id: self.peer_id.or(file.peer_id),
+            trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),
+            data_timeout: self.data_timeout.or(file.data_timeout),
+            heartbeat: self.heartbeat.or(file.heartbeat),
+            peer_timeout: self.peer_timeout.or(file.peer_timeout),
+            drain_grace: self.drain_grace.or(file.drain_grace),
+            drain_limit: self.drain_limit.or(file.drain_limit),
+            name_retention: self.name_retention.or(file.name_retention),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            tls_ca: self.tls_ca.or(file.tls_ca),
+            tls_crl: self.tls_crl.or(file.tls_crl),
+            token_file: self.token_file.or(file.token_file),
+            accept_tokens: self.accept_tokens.or(file.accept_tokens),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_connections_per_source: self
+                .max_connections_per_source
+                .or(file.max_connections_per_source),
+            max_names_per_peer: self.max_names_per_peer.or(file.max_names_per_peer),
+            max_pending_per_peer: self.max_pending_per_peer.or(file.max_pending_per_peer),
+            idle_data: self.idle_data.or(file.idle_data),
+            insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
+            log_format: self.log_format.or(file.log_format),
+            log_level: self.log_level.or(file.log_level),
+        }
+    }
+}

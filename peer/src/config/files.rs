@@ -1,0 +1,61 @@
+//! Which files a peer proves itself with, and verifies others.
+
+use std::path::PathBuf;
+
+use crate::trust::Token;
+
+/// Where the files are. Which of them are needed, [`PeerConfig::check`] says.
+#[derive(Debug, Clone, Default)]
+pub struct TlsConfig {
+    /// Our certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+    /// The CA certificates that verify the other side, PEM.
+    pub ca: Option<PathBuf>,
+    /// Certificate revocation lists, PEM.
+    pub crl: Option<PathBuf>,
+    /// The token that we show to listening peers.
+    pub token: Option<TokenSource>,
+    /// The tokens that connecting peers may show, TOML.
+    pub accept_tokens: Option<PathBuf>,
+}
+
+/// Where a token comes from. Never from the command line, which all can read.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// A file that holds it.
+    File(PathBuf),
+    /// The environment.
+    Given(Token),
+}
+
+impl TlsConfig {
+    /// Whether anything is set: then peers speak TLS.
+    pub fn is_set(&self) -> bool {
+        self.cert.is_some()
+            || self.key.is_some()
+            || self.ca.is_some()
+            || self.crl.is_some()
+            || self.token.is_some()
+            || self.accept_tokens.is_some()
+    }
+
+    /// Every file, with its key in the configuration.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let token = match &self.token {
+            Some(TokenSource::File(path)) => Some(path),
+            Some(TokenSource::Given(_)) | None => None,
+        };
+        [
+            ("tls_cert", self.cert.as_ref()),
+            ("tls_key", self.key.as_ref()),
+            ("tls_ca", self.ca.as_ref()),
+            ("tls_crl", self.crl.as_ref()),
+            ("token_file", token),
+            ("accept_tokens", self.accept_tokens.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path?)))
+    }
+}

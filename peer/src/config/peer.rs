@@ -1,0 +1,204 @@
+//! Everything that one peer is told, and whether a peer can be started with it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::capacity::Capacity;
+use super::endpoint::{Endpoint, TcpMapping};
+use super::error::ConfigError;
+use super::files::TlsConfig;
+use super::timing::Timing;
+use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
+use crate::names::{Name, PeerId};
+
+/// A checked configuration. How it is read from flags, environment and file is
+/// the command's business ([`cli`](crate::cli)).
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// What this peer calls itself on its links.
+    pub peer_id: PeerId,
+    /// The `node` label of every metric.
+    pub node: String,
+    /// The `pod` label of every metric.
+    pub pod: String,
+    /// Where public traffic and connecting peers arrive.
+    pub listen: Option<SocketAddr>,
+    /// Raw TCP listeners, each with the name that it routes to.
+    pub tcp: Vec<TcpMapping>,
+    /// The listening peers to register with.
+    pub connect: Vec<Endpoint>,
+    /// The names served by this peer, each with its backend.
+    pub services: BTreeMap<Name, Endpoint>,
+    /// Where `/metrics` and its like are served.
+    pub admin: Option<SocketAddr>,
+    /// Sources that must send a PROXY protocol header; nobody else may.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Plaintext peers are let in from beyond loopback.
+    pub insecure_plaintext: bool,
+    /// How peers prove who they are; unset, they speak plaintext.
+    pub tls: TlsConfig,
+    /// Idle DATA connections kept per link at most; 0 keeps none.
+    pub idle_data: usize,
+    /// How many connections are let in.
+    pub capacity: Capacity,
+    /// Deadlines and intervals.
+    pub timing: Timing,
+}
+
+impl PeerConfig {
+    /// A peer that does nothing yet; set the fields that it shall have.
+    pub fn new(peer_id: PeerId) -> Self {
+        Self {
+            peer_id,
+            node: "unknown".to_owned(),
+            pod: "unknown".to_owned(),
+            listen: None,
+            tcp: Vec::new(),
+            connect: Vec::new(),
+            services: BTreeMap::new(),
+            admin: None,
+            trusted_proxies: Vec::new(),
+            insecure_plaintext: false,
+            tls: TlsConfig::default(),
+            idle_data: IDLE_DATA,
+            capacity: Capacity::default(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// Whether public traffic can arrive here.
+    pub fn is_listening(&self) -> bool {
+        self.listen.is_some() || !self.tcp.is_empty()
+    }
+
+    /// Whether this peer registers with others.
+    pub fn is_connecting(&self) -> bool {
+        !self.connect.is_empty()
+    }
+
+    /// Whether a peer can be started with this.
+    ///
+    /// # Errors
+    /// The first key at fault, and what is wrong with it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.timing.check()?;
+        self.capacity.check()?;
+        if !self.is_listening() && !self.is_connecting() {
+            let problem = "nothing to do: set listen or tcp to take public traffic, \
+                           or connect to register services with another peer";
+            return Err(ConfigError::new("listen", problem));
+        }
+        if self.is_connecting() && self.services.is_empty() {
+            let problem = "connect needs at least one service to register";
+            return Err(ConfigError::new("service", problem));
+        }
+        if self.services.len() > NAMES_PER_LINK {
+            let problem = format!("at most {NAMES_PER_LINK} names fit one link");
+            return Err(ConfigError::new("service", problem));
+        }
+        if self.idle_data > IDLE_DATA_PER_LINK {
+            let problem =
+                format!("a listening peer takes at most {IDLE_DATA_PER_LINK} of one link");
+            return Err(ConfigError::new("idle_data", problem));
+        }
+        self.check_addresses()?;
+        self.check_tls()?;
+        self.check_plaintext()
+    }
+
+    /// No two listeners may want the same address.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let listen = self.listen.map(|addr| ("listen", addr));
+        let tcp = self.tcp.iter().map(|mapping| ("tcp", mapping.addr));
+        let admin = self.admin.map(|addr| ("admin", addr));
+        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+        for (key, addr) in listen.into_iter().chain(tcp).chain(admin) {
+            if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
+                let problem = format!("{addr} is taken already by {other} {clash}");
+                return Err(ConfigError::new(key, problem));
+            }
+            taken.push((key, addr));
+        }
+        Ok(())
+    }
+
+    /// What is set of TLS must be enough for what this peer does.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.tls;
+        let refuse = |key, problem| Err(ConfigError::new(key, problem));
+        if tls.cert.is_some() != tls.key.is_some() {
+            let key = if tls.cert.is_some() { "tls_key" } else { "tls_cert" };
+            return refuse(key, "tls_cert and tls_key go together");
+        }
+        if tls.crl.is_some() && tls.ca.is_none() {
+            return refuse("tls_crl", "revocations need tls_ca, whose certificates they revoke");
+        }
+        if tls.accept_tokens.is_some() && tls.cert.is_none() {
+            return refuse(
+                "accept_tokens",
+                "tokens are accepted inside TLS only: set tls_cert and tls_key",
+            );
+        }
+        if tls.token.is_some() && tls.ca.is_none() {
+            return refuse(
+                "token_file",
+                "a token is shown only to a listening peer that tls_ca verifies: set tls_ca",
+            );
+        }
+        if self.listen.is_some()
+            && tls.cert.is_some()
+            && tls.ca.is_none()
+            && tls.accept_tokens.is_none()
+        {
+            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer could prove itself");
+        }
+        if self.is_connecting() && tls.cert.is_some() && tls.ca.is_none() {
+            return refuse("tls_ca", "set tls_ca to verify the listening peers");
+        }
+        if self.is_connecting() && tls.ca.is_some() && tls.cert.is_none() && tls.token.is_none() {
+            return refuse(
+                "tls_cert",
+                "set tls_cert and tls_key, or token_file, to prove who this peer is",
+            );
+        }
+        Ok(())
+    }
+
+    /// Without TLS, links stay on this machine unless told otherwise.
+    fn check_plaintext(&self) -> Result<(), ConfigError> {
+        if self.insecure_plaintext {
+            return Ok(());
+        }
+        let refuse = |key, what: String, instead| {
+            let problem = format!(
+                "{what} is beyond loopback, and without TLS anyone on the way can read, change and \
+                 register: {instead}, use a loopback address, or allow it with --insecure-plaintext \
+                 where the network between the peers is trusted"
+            );
+            Err(ConfigError::new(key, problem))
+        };
+        let beyond = self.listen.filter(|addr| !addr.ip().to_canonical().is_loopback());
+        if let Some(addr) = beyond.filter(|_| self.tls.cert.is_none()) {
+            return refuse("listen", addr.to_string(), "set tls_cert, tls_key and tls_ca");
+        }
+        let beyond = self.connect.iter().find(|peer| !peer.is_loopback());
+        if let Some(peer) = beyond.filter(|_| self.tls.ca.is_none()) {
+            return refuse("connect", peer.to_string(), "set tls_ca, tls_cert and tls_key");
+        }
+        Ok(())
+    }
+}
+
+/// Whether the system would refuse to bind the second of these. Port 0 never
+/// clashes; an unspecified address stands for all of its family, and `[::]` for
+/// both families.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |wide: SocketAddr, narrow: SocketAddr| {
+        wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}

@@ -1,0 +1,65 @@
+//! The times that an operator may set.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+
+/// The longest time that may be set: what is meant to last longer is a mistake,
+/// and adding it to a clock must not overflow.
+const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The times an operator may set. All are longer than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From FORWARD to its DATA connection.
+    pub data_timeout: Duration,
+    /// Between two REGISTER refreshes.
+    pub heartbeat: Duration,
+    /// A link on which nothing arrived for this long is dead.
+    pub peer_timeout: Duration,
+    /// While draining, new connections are accepted for this long.
+    pub drain_grace: Duration,
+    /// While draining, running requests may last this long after the grace.
+    pub drain_limit: Duration,
+    /// A name without provider is known for this long.
+    pub name_retention: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            data_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            peer_timeout: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(5),
+            drain_limit: Duration::from_secs(30),
+            name_retention: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Timing {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, time) in [
+            ("data_timeout", self.data_timeout),
+            ("heartbeat", self.heartbeat),
+            ("peer_timeout", self.peer_timeout),
+            ("drain_grace", self.drain_grace),
+            ("drain_limit", self.drain_limit),
+            ("name_retention", self.name_retention),
+        ] {
+            if time.is_zero() {
+                return Err(ConfigError::new(key, "must be longer than zero"));
+            }
+            if time > LONGEST_TIME {
+                return Err(ConfigError::new(key, "must be at most 366 days"));
+            }
+        }
+        if self.heartbeat >= self.peer_timeout {
+            let timeout = humantime::format_duration(self.peer_timeout);
+            let problem = format!("must be shorter than peer_timeout, which is {timeout}");
+            return Err(ConfigError::new("heartbeat", problem));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The connecting side: links to listening peers, DATA connections dialled ahead, and the
+//! FORWARDs that come through either, served by our own backends.
+//!
+//! Nothing here may know the listening side or the public side.
+
+mod backoff;
+mod idle_data;
+mod link;
+mod reserve;
+mod serve;
+mod upstream;
+
+pub use backoff::Backoff;
+pub use link::keep_link;

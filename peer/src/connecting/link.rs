@@ -1,0 +1,254 @@
+//! The connecting side: keeps a link to a listening peer, registers our names
+//! there, and answers each FORWARD with a DATA connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_rustls::rustls;
+
+use super::backoff::Backoff;
+use super::idle_data::IdleData;
+use super::reserve::FromLink;
+use super::serve::{Active, Serving};
+use super::upstream::{DialledPeer, dial_peer};
+use crate::config::Endpoint;
+use crate::limits::FORWARDS_PER_LINK;
+use crate::names::{Name, ProxyId};
+use crate::observe::metrics::{ClientFailure, Rejection};
+use crate::shared::Shared;
+use crate::stream::control::{Control, ControlError, Event};
+use crate::stream::net::Net;
+use crate::stream::transport::Transport;
+use crate::tasks::Phase;
+use crate::trust::tls::{Loaded, Verdict};
+use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the listening peer closed it")]
+    Closed,
+    #[error("nothing was heard for the peer timeout")]
+    Silent,
+    #[error("the listening peer does not read")]
+    Stalled,
+    #[error("the listening peer refused: {0}: {1:?}")]
+    Refused(ErrorCode, String),
+    #[error("the certificate of the listening peer is revoked")]
+    Revoked,
+    #[error("this process ends")]
+    Closing,
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Keeps a link to `upstream` until the peer closes.
+pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
+    let mut backoff = Backoff::default();
+    shared.metrics.client_link(&upstream, false);
+    while shared.tasks.phase() < Phase::Draining {
+        let began = Instant::now();
+        match dial_peer(&shared, &upstream).await {
+            Ok(dialled) => {
+                let mut link = Link::new(shared.clone(), upstream.clone(), dialled);
+                let ended = link.run().await;
+                shared.metrics.client_link(&upstream, false);
+                tracing::warn!(%upstream, reason = %ended, "link down");
+                if let Ended::Control(ControlError::Wire(error)) = ended {
+                    shared.metrics.rejected(Rejection::from(error.code));
+                    link.control.refuse(error.code, error.text).await;
+                }
+                backoff.link_ended(began.elapsed());
+            }
+            Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
+        }
+        let wait = backoff.next(shared.random());
+        tracing::debug!(%upstream, ?wait, "dialling again after");
+        tokio::select! {
+            biased;
+            () = shared.tasks.entered(Phase::Draining) => {}
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+struct Link<N: Net> {
+    shared: Arc<Shared<N>>,
+    upstream: Endpoint,
+    hello: Line,
+    control: Control<Transport<N::Stream>>,
+    /// Our names, in groups of a line each.
+    names: Vec<Vec<Name>>,
+    /// When the last whole line came.
+    heard: Instant,
+    /// FAIL lines of forwards that did not get to their DATA connection.
+    failed: (mpsc::Sender<Line>, mpsc::Receiver<Line>),
+    /// One for each request that this link may still carry.
+    slots: Arc<Semaphore>,
+    idle: IdleData<N>,
+    registered: bool,
+    /// What the listening peer showed, and when to look at that again.
+    chain: Vec<CertificateDer<'static>>,
+    judged_by: Option<Arc<Loaded>>,
+    looks: watch::Receiver<()>,
+}
+
+impl<N: Net> Link<N> {
+    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, dialled: DialledPeer<N>) -> Self {
+        let peer = shared.config.peer_id.clone();
+        let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
+        let names: Vec<Name> = shared.config.services.keys().cloned().collect();
+        Self {
+            names: in_lines(&names),
+            hello: Line::Hello {
+                proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
+                peer,
+            },
+            control: Control::new(dialled.stream, LineBuffer::default()),
+            heard: Instant::now(),
+            failed: mpsc::channel(FORWARDS_PER_LINK),
+            idle: IdleData::new(shared.clone(), upstream.clone(), slots.clone()),
+            slots,
+            registered: false,
+            chain: dialled.chain,
+            judged_by: shared.tls.as_ref().map(|tls| tls.current()),
+            looks: shared.looks_at_tls(),
+            shared,
+            upstream,
+        }
+    }
+
+    async fn run(&mut self) -> Ended {
+        let shared = self.shared.clone();
+        let timing = shared.config.timing;
+        self.control.queue(&self.hello);
+        let mut heartbeat = interval(timing.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = false;
+        loop {
+            let silent_at = self.heard + timing.peer_timeout;
+            let stalled_at = self.control.stalled_at();
+            let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
+            tokio::select! {
+                biased;
+                () = shared.tasks.entered(Phase::Closing) => return Ended::Closing,
+                () = shared.tasks.entered(Phase::Draining), if !draining => {
+                    draining = true;
+                    heartbeat.reset_immediately();
+                }
+                event = self.control.event() => match event {
+                    Ok(Event::Line(line)) => {
+                        self.heard = Instant::now();
+                        if let Err(ended) = self.take(line) {
+                            return ended;
+                        }
+                    }
+                    Ok(Event::Written(_)) => {}
+                    Ok(Event::Ended) => return Ended::Closed,
+                    Err(error) => return error.into(),
+                },
+                Some(line) = self.failed.1.recv() => { self.control.queue(&line); }
+                _ = heartbeat.tick() => {
+                    self.beat(draining);
+                    if self.registered {
+                        self.idle.next_period();
+                    }
+                }
+                Ok(()) = self.looks.changed() => {
+                    if let Err(ended) = self.look_again() {
+                        return ended;
+                    }
+                }
+                () = sleep_until(wake) => {
+                    return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
+                }
+            }
+        }
+    }
+
+    /// The files of TLS were looked at, and what the listening peer showed is, too. What
+    /// we show may have changed: idle DATA connections are dialled anew with it.
+    fn look_again(&mut self) -> Result<(), Ended> {
+        let Some(tls) = self.shared.tls.as_ref().filter(|_| !self.chain.is_empty()) else {
+            return Ok(());
+        };
+        let loaded = tls.current();
+        let now = UnixTime::since_unix_epoch(self.shared.net.unix_time());
+        let host = ServerName::try_from(self.upstream.host.as_str());
+        let verdict =
+            host.map_or(Verdict::Outdated, |host| loaded.judge_server(&self.chain, &host, now));
+        if verdict == Verdict::Revoked {
+            return Err(Ended::Revoked);
+        }
+        let before = self.judged_by.replace(loaded.clone());
+        let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &loaded));
+        if is_new || verdict == Verdict::Outdated {
+            self.idle.dial_anew();
+        }
+        Ok(())
+    }
+
+    /// REGISTER is the heartbeat; while draining, UNREGISTER is.
+    fn beat(&mut self, draining: bool) {
+        for names in self.names.clone() {
+            self.control.queue(&match draining {
+                false => Line::Register(names),
+                true => Line::Unregister(names),
+            });
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), Ended> {
+        match line {
+            // HELLO is answered with 0, a REGISTER of ours with at least 1.
+            Line::Ok(count) => {
+                if count > 0 && !self.registered {
+                    self.registered = true;
+                    self.shared.metrics.client_link(&self.upstream, true);
+                    tracing::info!(upstream = %self.upstream, "link up, names registered");
+                    self.idle.replenish();
+                }
+                Ok(())
+            }
+            Line::Forward { id, name, source } => {
+                self.forward(id, name, source);
+                Ok(())
+            }
+            Line::Error(code, text) => Err(Ended::Refused(code, text)),
+            Line::Hello { .. }
+            | Line::Register(_)
+            | Line::Unregister(_)
+            | Line::Fail(..)
+            | Line::Data { .. }
+            | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError {
+                code: ErrorCode::UnexpectedCommand,
+                text: "this line has no place on a link to a connecting peer",
+            }))),
+        }
+    }
+
+    /// Serves a FORWARD beside all others: none waits for another.
+    fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr) {
+        let from_link = self.idle.missed(id);
+        if from_link == FromLink::Ignore {
+            return;
+        }
+        let active = Active::begin(self.shared.metrics.clone());
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        let Some(slot) = slot.filter(|_| from_link == FromLink::Serve) else {
+            self.control.queue(&Line::Fail(id, FailReason::Overloaded));
+            return active.end(Err(ClientFailure::Overloaded));
+        };
+        let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
+        let serving = Serving { shared, upstream, id, name, source };
+        let failed = self.failed.0.clone();
+        let busy = self.shared.tasks.busy();
+        self.shared.tasks.spawn(async move {
+            active.end(serving.by_dialling(&failed).await);
+            drop((busy, slot));
+        });
+    }
+}

@@ -1,0 +1,221 @@
+//! One FORWARD on the connecting side: dials the backend, answers with DATA, and
+//! carries the request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::upstream::{DialledPeer, dial_peer};
+use crate::config::Endpoint;
+use crate::limits::WRITE_TIMEOUT;
+use crate::names::{Name, ProxyId};
+use crate::observe::metrics::{ClientFailure, Metrics};
+use crate::shared::Shared;
+use crate::stream::dial::dial;
+use crate::stream::lingering::close_after;
+use crate::stream::net::Net;
+use crate::stream::relay::{Meter, RelayError, Side};
+use crate::stream::transport::{Transport, relay};
+use crate::wire::frames::Frames;
+use crate::wire::{FailReason, Line};
+
+/// One FORWARD being served.
+pub(super) struct Serving<N: Net> {
+    /// The peer that serves it.
+    pub shared: Arc<Shared<N>>,
+    /// The listening peer that asked.
+    pub upstream: Endpoint,
+    /// The request's id.
+    pub id: ProxyId,
+    /// The name that it was routed to.
+    pub name: Name,
+    /// The public client.
+    pub source: SocketAddr,
+}
+
+/// Counts a FORWARD from its coming to its end, also with its task.
+pub(super) struct Active {
+    metrics: Arc<Metrics>,
+    outcome: Result<(), ClientFailure>,
+}
+
+impl Active {
+    /// A FORWARD came.
+    pub(super) fn begin(metrics: Arc<Metrics>) -> Self {
+        metrics.client_forward_began();
+        Self { metrics, outcome: Err(ClientFailure::DataIoError) }
+    }
+
+    /// It ended this way.
+    pub(super) fn end(mut self, outcome: Result<(), ClientFailure>) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.metrics.client_forward_ended(self.outcome);
+    }
+}
+
+impl<N: Net> Serving<N> {
+    /// Serves it on a DATA connection of its own.
+    ///
+    /// # Errors
+    /// How it failed, for the count; the listening peer was told.
+    pub(super) async fn by_dialling(
+        &self,
+        failed: &mpsc::Sender<Line>,
+    ) -> Result<(), ClientFailure> {
+        let (mut data, mut backend) = match self.connect().await {
+            Ok(both) => both,
+            Err((reason, failure)) => {
+                // A link that has ended has failed the request already.
+                let _ = failed.send(Line::Fail(self.id, reason)).await;
+                return Err(failure);
+            }
+        };
+        let ended = self.carry(&mut data, &mut backend).await;
+        let Err(error) = ended else { return Ok(()) };
+        if error.is_of_data {
+            // The listening peer may have refused the DATA connection, which TLS 1.3
+            // tells after the handshake: then the request still waits. One that does
+            // not wait is not concerned.
+            let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
+        }
+        self.shared.abort(data.stream);
+        self.shared.abort(backend.stream);
+        Err(ClientFailure::DataIoError)
+    }
+
+    /// Serves it on the connection that it came on, behind which `ahead` was read,
+    /// and returns that if it can carry another. `answered` is called before DATA is
+    /// written.
+    ///
+    /// # Errors
+    /// As [`by_dialling`](Self::by_dialling).
+    pub(super) async fn in_place(
+        &self,
+        mut data: Transport<N::Stream>,
+        ahead: Bytes,
+        answered: impl FnOnce(),
+    ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
+        let backend = match self.dial_backend().await {
+            Ok(backend) => backend,
+            Err((reason, failure)) => {
+                let line = format!("{}\n", Line::Fail(self.id, reason));
+                close_after(data, line.as_bytes()).await;
+                return Err(failure);
+            }
+        };
+        answered();
+        if let Err(error) = write_line(&mut data, &Line::Data { id: self.id, token: None }).await {
+            tracing::debug!(id = %self.id, %error, "an idle DATA connection broke");
+            self.shared.abort(data);
+            return Err(ClientFailure::DataIoError);
+        }
+        let mut data = Side { stream: data, frames: Frames::framed(ahead) };
+        let mut backend = Side::raw(Transport::Plain(backend), Bytes::new());
+        if self.carry(&mut data, &mut backend).await.is_err() {
+            self.shared.abort(data.stream);
+            self.shared.abort(backend.stream);
+            return Err(ClientFailure::DataIoError);
+        }
+        let Side { stream, frames } = data;
+        Ok(frames.into_spent().map(|ahead| (stream, ahead)))
+    }
+
+    async fn carry(&self, data: &mut Half<N>, backend: &mut Half<N>) -> Result<(), Broken> {
+        let carried = relay(&self.shared.net, data, backend, &Uncounted);
+        let ended = self.shared.tasks.until_closing(carried).await;
+        let (error, is_of_data) = match ended {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
+            None => ("this process ends".to_owned(), false),
+        };
+        tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
+        Err(Broken { is_of_data })
+    }
+
+    /// Backend first, then DATA: a DATA connection that arrives is ready.
+    async fn connect(&self) -> Result<(Half<N>, Half<N>), Failure> {
+        let backend = self.dial_backend().await?;
+        let data = self.dial_data().await.map_err(|error| {
+            let Self { id, name, .. } = self;
+            tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
+            (FailReason::Overloaded, ClientFailure::DataDial)
+        })?;
+        let side = |stream| Side::raw(stream, Bytes::new());
+        Ok((side(data), side(Transport::Plain(backend))))
+    }
+
+    async fn dial_backend(&self) -> Result<N::Stream, Failure> {
+        let Self { shared, id, name, source, .. } = self;
+        let Some(endpoint) = shared.config.services.get(name) else {
+            tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
+            return Err(fail(FailReason::UnknownName));
+        };
+        dial(&shared.net, endpoint).await.map_err(|error| {
+            tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
+            fail(error.fail_reason())
+        })
+    }
+
+    async fn dial_data(
+        &self,
+    ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
+        let DialledPeer { mut stream, token, .. } = dial_peer(&self.shared, &self.upstream).await?;
+        let peer = &self.shared.config.peer_id;
+        let token = token
+            .map(|(token, exporter)| (peer.clone(), token.data_proof(&exporter, self.id, peer)));
+        write_line(&mut stream, &Line::Data { id: self.id, token }).await?;
+        Ok(stream)
+    }
+}
+
+/// Writes one line, within [`WRITE_TIMEOUT`].
+///
+/// # Errors
+/// As the stream's own, or that it took too long.
+pub(super) async fn write_line<S>(
+    stream: &mut S,
+    line: &Line,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncWriteExt + Unpin,
+{
+    let line = format!("{line}\n");
+    let writing = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.flush().await
+    };
+    Ok(timeout(WRITE_TIMEOUT, writing).await??)
+}
+
+/// One end of a forwarded request.
+type Half<N> = Side<Transport<<N as Net>::Stream>>;
+
+/// A forwarded request broke.
+struct Broken {
+    /// It was the DATA connection that failed.
+    is_of_data: bool,
+}
+
+/// What the listening peer is told, and what is counted here.
+type Failure = (FailReason, ClientFailure);
+
+fn fail(reason: FailReason) -> Failure {
+    (reason, reason.into())
+}
+
+/// The listening side counts the bytes of a request.
+struct Uncounted;
+
+impl Meter for Uncounted {
+    fn sent(&self, _bytes: usize) {}
+    fn received(&self, _bytes: usize) {}
+}

@@ -1,0 +1,9 @@
+//! The listening side of peers: what connecting peers meet, from their first line to the
+//! end of their link.
+//!
+//! Nothing here may know the connecting side or the public side.
+
+mod handshake;
+mod link;
+
+pub use handshake::PeerConnection;

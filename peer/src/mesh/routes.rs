@@ -1,0 +1,527 @@
+//! Which providers serve which name, and which of them takes the next request.
+//!
+//! Pure: a table and its transitions. Every map is ordered, so that two runs of
+//! the same inputs give the same outputs in the same order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::{NAMES, NAMES_PER_LINK};
+use crate::names::{Name, PeerId};
+use crate::trust::Owner;
+
+/// One link of this process's life; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// Who serves a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Provider {
+    /// This very peer, from its own configuration.
+    Local,
+    /// The connecting peer at the other end of this link.
+    Link(LinkId),
+}
+
+/// What asking for a name gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lookup<S> {
+    /// Neither the name nor a wildcard over it is known.
+    Unknown,
+    /// Known, but nobody serves it now.
+    NoProvider(S),
+    /// Whoever serves it has as much to do as it may.
+    Full,
+    /// This provider takes the request, which counts as active with it until
+    /// [`Routes::release`].
+    Provided(Assigned<S>),
+}
+
+/// A request given to a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned<S> {
+    /// The registered name that matched, a wildcard where one did.
+    pub name: Name,
+    /// What is kept per name.
+    pub stats: S,
+    /// Who takes it.
+    pub provider: Provider,
+}
+
+/// More names than one link may register, or than are kept in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many names")]
+pub struct TooManyNames;
+
+/// The routing table. `S` is what the caller keeps per name, such as counters.
+#[derive(Debug)]
+pub struct Routes<S> {
+    names: BTreeMap<Name, Entry<S>>,
+    links: BTreeMap<LinkId, Registrations>,
+    by_owner: BTreeMap<Owner, LinkId>,
+    /// Counts assignments, to take turns between equals.
+    turn: u64,
+    names_per_link: usize,
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    stats: S,
+    providers: Vec<Serving>,
+    /// Requests that run, also with a provider that has withdrawn the name: it
+    /// may come back to it while they do.
+    active: BTreeMap<Provider, usize>,
+    /// Set while there is no provider.
+    unserved_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Serving {
+    provider: Provider,
+    last_turn: u64,
+}
+
+#[derive(Debug)]
+struct Registrations {
+    owner: Owner,
+    names: BTreeSet<Name>,
+}
+
+/// One row of [`Routes::rows`].
+#[derive(Debug)]
+pub struct Row<'a, S> {
+    /// The registered name.
+    pub name: &'a Name,
+    /// What is kept for it.
+    pub stats: &'a S,
+    /// Its live providers, the peer id of each link.
+    pub providers: Vec<Option<&'a PeerId>>,
+}
+
+impl<S> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new(NAMES_PER_LINK)
+    }
+}
+
+impl<S> Routes<S> {
+    /// None yet; a link may register so many names.
+    pub fn new(names_per_link: usize) -> Self {
+        let (names, links, by_owner) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { names, links, by_owner, turn: 0, names_per_link }
+    }
+}
+
+impl<S: Clone + Default> Routes<S> {
+    /// Serves `name` from this peer, for good.
+    pub fn serve_locally(&mut self, name: Name) {
+        self.add_provider(name, Provider::Local);
+    }
+
+    /// The open link of `owner`.
+    pub fn link_of(&self, owner: &Owner) -> Option<LinkId> {
+        self.by_owner.get(owner).copied()
+    }
+
+    /// Takes in a link of `owner` and returns the link that it replaces, which is
+    /// then to be closed with [`close_link`](Self::close_link).
+    pub fn open_link(&mut self, link: LinkId, owner: Owner) -> Option<LinkId> {
+        self.links.insert(link, Registrations { owner: owner.clone(), names: BTreeSet::new() });
+        self.by_owner.insert(owner, link)
+    }
+
+    /// Adds or refreshes names of a link; returns what is kept for each distinct
+    /// one. A link that is no longer open registers nothing.
+    ///
+    /// # Errors
+    /// [`TooManyNames`], and nothing of the list was registered.
+    pub fn register(&mut self, link: LinkId, names: &[Name]) -> Result<Vec<S>, TooManyNames> {
+        let Some(registrations) = self.links.get_mut(&link) else { return Ok(Vec::new()) };
+        let names: BTreeSet<Name> = names.iter().cloned().collect();
+        let new: Vec<Name> = names.difference(&registrations.names).cloned().collect();
+        let unknown = new.iter().filter(|name| !self.names.contains_key(*name)).count();
+        if registrations.names.len() + new.len() > self.names_per_link
+            || self.names.len() + unknown > NAMES
+        {
+            return Err(TooManyNames);
+        }
+        registrations.names.extend(new.iter().cloned());
+        for name in new {
+            self.add_provider(name, Provider::Link(link));
+        }
+        Ok(names.iter().filter_map(|name| self.stats(name)).collect())
+    }
+
+    /// Withdraws names of a link; returns what is kept for each that it had.
+    pub fn unregister(&mut self, link: LinkId, names: &[Name], now: Instant) -> Vec<S> {
+        let Some(registrations) = self.links.get_mut(&link) else { return Vec::new() };
+        let names: BTreeSet<Name> = names.iter().cloned().collect();
+        let had: Vec<Name> =
+            names.into_iter().filter(|name| registrations.names.remove(name)).collect();
+        had.iter()
+            .filter_map(|name| self.remove_provider(name, Provider::Link(link), now))
+            .collect()
+    }
+
+    /// Forgets a link and withdraws its names; returns what is kept for each.
+    pub fn close_link(&mut self, link: LinkId, now: Instant) -> Vec<S> {
+        let Some(registrations) = self.links.remove(&link) else { return Vec::new() };
+        if self.by_owner.get(&registrations.owner) == Some(&link) {
+            self.by_owner.remove(&registrations.owner);
+        }
+        registrations
+            .names
+            .iter()
+            .filter_map(|name| self.remove_provider(name, Provider::Link(link), now))
+            .collect()
+    }
+
+    /// Gives a request for `requested` to the provider with the fewest active
+    /// ones, the longest waiting among equals. An exact name wins over a
+    /// wildcard, even while nobody serves it. `tried` is passed over, and so is
+    /// whoever `has_room` denies.
+    pub fn assign(
+        &mut self,
+        requested: &Name,
+        tried: Option<Provider>,
+        has_room: impl Fn(Provider) -> bool,
+    ) -> Lookup<S> {
+        let Some(name) = self.matching(requested) else { return Lookup::Unknown };
+        let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
+        let mut candidates: Vec<&mut Serving> =
+            entry.providers.iter_mut().filter(|one| Some(one.provider) != tried).collect();
+        if candidates.is_empty() {
+            return Lookup::NoProvider(entry.stats.clone());
+        }
+        candidates.retain(|one| has_room(one.provider));
+        let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
+        let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
+        let Some(chosen) = next else { return Lookup::Full };
+        self.turn += 1;
+        chosen.last_turn = self.turn;
+        let provider = chosen.provider;
+        *entry.active.entry(provider).or_default() += 1;
+        Lookup::Provided(Assigned { name, stats: entry.stats.clone(), provider })
+    }
+
+    /// A request that [`assign`](Self::assign) gave away has ended.
+    pub fn release(&mut self, name: &Name, provider: Provider) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        if let Some(active) = entry.active.get_mut(&provider) {
+            *active -= 1;
+            if *active == 0 {
+                entry.active.remove(&provider);
+            }
+        }
+    }
+
+    /// Forgets the names that nobody has served for `retention`, unless `in_use`.
+    pub fn forget(&mut self, now: Instant, retention: Duration, in_use: impl Fn(&S) -> bool) {
+        self.names.retain(|_, entry| match entry.unserved_since {
+            Some(since) => now.duration_since(since) < retention || in_use(&entry.stats),
+            None => true,
+        });
+    }
+
+    /// All known names in order, each with its live providers.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_, S>> {
+        self.rows_after(None)
+    }
+
+    /// As [`rows`](Self::rows), of the names after `last`.
+    pub fn rows_after(&self, last: Option<&str>) -> impl Iterator<Item = Row<'_, S>> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range::<str, _>((from, Bound::Unbounded)).map(|(name, entry)| Row {
+            name,
+            stats: &entry.stats,
+            providers: entry.providers.iter().map(|one| self.peer_of(one.provider)).collect(),
+        })
+    }
+
+    /// How many links are open.
+    pub fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The name, or else the wildcard, under which `requested` is known.
+    fn matching(&self, requested: &Name) -> Option<Name> {
+        let exact = self.names.get_key_value(requested);
+        let found = exact.or_else(|| self.names.get_key_value(requested.wildcard()?.as_str()));
+        found.map(|(name, _)| name.clone())
+    }
+
+    fn peer_of(&self, provider: Provider) -> Option<&PeerId> {
+        match provider {
+            Provider::Local => None,
+            Provider::Link(link) => self.links.get(&link).map(|one| one.owner.peer()),
+        }
+    }
+
+    fn stats(&self, name: &Name) -> Option<S> {
+        self.names.get(name).map(|entry| entry.stats.clone())
+    }
+
+    fn add_provider(&mut self, name: Name, provider: Provider) {
+        let entry = self.names.entry(name).or_insert_with(|| Entry {
+            stats: S::default(),
+            providers: Vec::new(),
+            active: BTreeMap::new(),
+            unserved_since: None,
+        });
+        entry.providers.push(Serving { provider, last_turn: 0 });
+        entry.unserved_since = None;
+    }
+
+    fn remove_provider(&mut self, name: &Name, provider: Provider, now: Instant) -> Option<S> {
+        let entry = self.names.get_mut(name)?;
+        entry.providers.retain(|one| one.provider != provider);
+        if entry.providers.is_empty() {
+            entry.unserved_since = Some(now);
+        }
+        Some(entry.stats.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::trust::Identity;
+
+    fn name(text: &str) -> Name {
+        Name::registered(text).unwrap()
+    }
+
+    fn peer(text: &str) -> Owner {
+        Owner::new(text.parse().unwrap(), &Identity::Plaintext(Ipv4Addr::LOCALHOST.into()))
+    }
+
+    fn chosen(lookup: Lookup<()>) -> Option<Provider> {
+        match lookup {
+            Lookup::Provided(assigned) => Some(assigned.provider),
+            _ => None,
+        }
+    }
+
+    fn two_providers() -> Routes<()> {
+        let mut routes = Routes::default();
+        for (link, id) in [(LinkId(1), "a"), (LinkId(2), "b")] {
+            routes.open_link(link, peer(id));
+            routes.register(link, &[name("app")]).unwrap();
+        }
+        routes
+    }
+
+    #[test]
+    fn the_provider_with_fewest_active_requests_is_next() {
+        let mut routes = two_providers();
+        let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        routes.release(&name("app"), second);
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        routes.release(&name("app"), first);
+        routes.release(&name("app"), second);
+        assert_eq!(
+            chosen(routes.assign(&name("app"), None, |_| true)),
+            Some(first),
+            "equals take turns"
+        );
+    }
+
+    #[test]
+    fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
+        let mut routes = two_providers();
+        let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.unregister(LinkId(1), &[name("app")], Instant::now());
+        routes.register(LinkId(1), &[name("app")]).unwrap();
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        routes.release(&name("app"), first);
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second), "one each");
+    }
+
+    #[test]
+    fn the_provider_already_tried_is_passed_over() {
+        let mut routes = two_providers();
+        let first = Provider::Link(LinkId(1));
+        let second = Provider::Link(LinkId(2));
+        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_| true)), Some(second));
+        routes.close_link(LinkId(2), Instant::now());
+        assert_eq!(routes.assign(&name("app"), Some(first), |_| true), Lookup::NoProvider(()));
+    }
+
+    #[test]
+    fn a_provider_without_room_is_passed_over() {
+        let mut routes = two_providers();
+        let second = Provider::Link(LinkId(2));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |one| one == second)), Some(second));
+        assert_eq!(routes.assign(&name("app"), None, |_| false), Lookup::Full);
+    }
+
+    #[test]
+    fn an_exact_name_wins_over_a_wildcard_even_unserved() {
+        let mut routes = Routes::<()>::default();
+        routes.open_link(LinkId(1), peer("a"));
+        routes.register(LinkId(1), &[name("*.example"), name("app.example")]).unwrap();
+        let matched =
+            |routes: &mut Routes<()>, text| match routes.assign(&name(text), None, |_| true) {
+                Lookup::Provided(assigned) => Some(assigned.name.to_string()),
+                _ => None,
+            };
+        assert_eq!(matched(&mut routes, "app.example").as_deref(), Some("app.example"));
+        assert_eq!(matched(&mut routes, "web.example").as_deref(), Some("*.example"));
+        assert_eq!(routes.assign(&name("a.b.example"), None, |_| true), Lookup::Unknown);
+        routes.unregister(LinkId(1), &[name("app.example")], Instant::now());
+        assert_eq!(routes.assign(&name("app.example"), None, |_| true), Lookup::NoProvider(()));
+    }
+
+    #[test]
+    fn a_returning_peer_replaces_its_old_link() {
+        let mut routes = two_providers();
+        assert_eq!(routes.open_link(LinkId(3), peer("a")), Some(LinkId(1)));
+        assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 1);
+        assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 0, "only once");
+        routes.register(LinkId(3), &[name("app")]).unwrap();
+        assert_eq!(routes.open_link(LinkId(4), peer("a")), Some(LinkId(3)));
+    }
+
+    #[test]
+    fn a_peer_id_alone_replaces_nobody_who_proved_his() {
+        let mut routes = two_providers();
+        let id: PeerId = "a".parse().unwrap();
+        let owner = |identity| Owner::new(id.clone(), &identity);
+        let certificate = |domain: &str| {
+            owner(Identity::Certificate { trust_domain: domain.to_owned(), peer: id.clone() })
+        };
+        assert_eq!(routes.open_link(LinkId(3), certificate("one")), None);
+        assert_eq!(routes.open_link(LinkId(4), certificate("two")), None);
+        assert_eq!(routes.open_link(LinkId(5), owner(Identity::Token(id.clone()))), None);
+        assert_eq!(routes.open_link(LinkId(6), certificate("one")), Some(LinkId(3)));
+        // In plaintext a peer may come back from elsewhere.
+        let moved = owner(Identity::Plaintext("10.0.0.9".parse().unwrap()));
+        assert_eq!(routes.open_link(LinkId(7), moved), Some(LinkId(1)));
+    }
+
+    #[test]
+    fn a_name_is_forgotten_after_its_retention_unless_in_use() {
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut routes = two_providers();
+        routes.close_link(LinkId(1), start);
+        routes.close_link(LinkId(2), start + minute);
+        routes.forget(start + minute, minute, |()| false);
+        assert_eq!(routes.rows().count(), 1);
+        routes.forget(start + 2 * minute, minute, |()| true);
+        assert_eq!(routes.rows().count(), 1);
+        routes.forget(start + 2 * minute, minute, |()| false);
+        assert_eq!(routes.assign(&name("app"), None, |_| true), Lookup::Unknown);
+    }
+
+    #[test]
+    fn rows_go_on_after_a_name_that_may_be_gone() {
+        let mut routes = Routes::<()>::default();
+        for text in ["a", "b", "d"] {
+            routes.serve_locally(name(text));
+        }
+        let after = |last| routes.rows_after(last).map(|row| row.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(after(None), ["a", "b", "d"]);
+        assert_eq!(after(Some("b")), ["d"]);
+        assert_eq!(after(Some("c")), ["d"]);
+        assert!(after(Some("d")).is_empty());
+    }
+
+    #[test]
+    fn a_list_over_the_limit_registers_nothing() {
+        let mut routes = Routes::<()>::default();
+        routes.open_link(LinkId(1), peer("a"));
+        let names: Vec<Name> = (0..=NAMES_PER_LINK).map(|n| name(&format!("n{n}"))).collect();
+        assert_eq!(routes.register(LinkId(1), &names), Err(TooManyNames));
+        assert_eq!(routes.rows().count(), 0);
+        assert_eq!(routes.register(LinkId(1), &names[1..]).unwrap().len(), NAMES_PER_LINK);
+        assert_eq!(routes.register(LinkId(1), &names[1..]).unwrap().len(), NAMES_PER_LINK);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Open(u64, u8),
+        Register(u64, u8),
+        Unregister(u64, u8),
+        Close(u64),
+        Assign(u8),
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let op = prop_oneof![
+            (0..6_u64, 0..3_u8).prop_map(|(link, peer)| Op::Open(link, peer)),
+            (0..6_u64, 0..4_u8).prop_map(|(link, name)| Op::Register(link, name)),
+            (0..6_u64, 0..4_u8).prop_map(|(link, name)| Op::Unregister(link, name)),
+            (0..6_u64).prop_map(Op::Close),
+            (0..4_u8).prop_map(Op::Assign),
+        ];
+        prop::collection::vec(op, 0..60)
+    }
+
+    proptest! {
+        /// A model that keeps nothing but the set of live (link, name) pairs.
+        #[test]
+        fn a_name_is_served_exactly_while_a_link_registers_it(ops in ops()) {
+            let now = Instant::now();
+            let mut routes = Routes::<()>::default();
+            let mut open: BTreeMap<u64, u8> = BTreeMap::new();
+            let mut live: BTreeSet<(u64, u8)> = BTreeSet::new();
+            let label = |n: u8| name(&format!("n{n}"));
+            for op in ops {
+                match op {
+                    Op::Open(link, id) if !open.contains_key(&link) => {
+                        let old = open.iter().find(|(_, peer)| **peer == id).map(|(link, _)| *link);
+                        prop_assert_eq!(routes.open_link(LinkId(link), peer(&id.to_string())), old.map(LinkId));
+                        open.insert(link, id);
+                        if let Some(old) = old {
+                            routes.close_link(LinkId(old), now);
+                            open.remove(&old);
+                            live.retain(|(link, _)| *link != old);
+                        }
+                    }
+                    Op::Open(..) => {}
+                    Op::Register(link, n) => {
+                        let taken = routes.register(LinkId(link), &[label(n), label(n)]).unwrap();
+                        prop_assert_eq!(taken.len(), usize::from(open.contains_key(&link)));
+                        if open.contains_key(&link) {
+                            live.insert((link, n));
+                        }
+                    }
+                    Op::Unregister(link, n) => {
+                        let gone = routes.unregister(LinkId(link), &[label(n)], now);
+                        prop_assert_eq!(gone.len(), usize::from(live.remove(&(link, n))));
+                    }
+                    Op::Close(link) => {
+                        let gone = routes.close_link(LinkId(link), now).len();
+                        let had = live.iter().filter(|(one, _)| *one == link).count();
+                        prop_assert_eq!(gone, had);
+                        open.remove(&link);
+                        live.retain(|(one, _)| *one != link);
+                    }
+                    Op::Assign(n) => {
+                        let served = chosen(routes.assign(&label(n), None, |_| true));
+                        match served {
+                            Some(Provider::Link(link)) => prop_assert!(live.contains(&(link.0, n))),
+                            _ => prop_assert!(!live.iter().any(|(_, one)| *one == n)),
+                        }
+                    }
+                }
+                for row in routes.rows() {
+                    let providers = live.iter().filter(|(_, n)| label(*n) == *row.name).count();
+                    prop_assert_eq!(row.providers.len(), providers);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Everything that `/metrics` tells.
+//!
+//! Names, labels, types and help of the contract's families stand in one table
+//! ([`families`]). Gauges are not kept: they are read from the routes and the
+//! pending ids at the moment of the scrape, so they cannot drift. What changes
+//! together is counted under one lock per name ([`NameStats`]), so a scrape sees
+//! `requests = success + failed + active` at every moment.
+
+mod families;
+mod name_stats;
+mod page;
+mod reasons;
+mod registry;
+mod series;
+mod snapshot;
+
+pub use name_stats::{Counts, NameStats, PerProtocol};
+pub use page::Page;
+pub use reasons::{ClientFailure, ForwardFailure, IdleResult, Protocol, ProxyError, Rejection};
+pub use registry::Metrics;
+pub use snapshot::{NameRow, Snapshot};

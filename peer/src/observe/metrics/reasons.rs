@@ -1,0 +1,180 @@
+//! Label values: closed sets, so that no stranger can add a series.
+
+use crate::wire::{ErrorCode, FailReason};
+use crate::words::words;
+
+words! {
+    /// How a request was routed.
+    Protocol {
+        /// By the Host of an HTTP head, or by CONNECT.
+        Http = "http",
+        /// By the SNI of a ClientHello.
+        Https = "https",
+        /// By the port that it arrived on.
+        Tcp = "tcp",
+    }
+}
+
+words! {
+    /// Why a request failed; exactly one for each that did.
+    ProxyError {
+        /// No live provider, or no such name. Such a request is never routed.
+        NoClient = "no_client",
+        /// FORWARD could not be written.
+        ForwardWriteError = "forward_write_error",
+        /// The DATA connection did not come in time.
+        DataTimeout = "data_timeout",
+        /// The stream broke after the DATA connection came.
+        DataIoError = "data_io_error",
+        /// The provider could not reach its backend.
+        BackendUnreachable = "backend_unreachable",
+        /// The link ended while the request waited.
+        LinkLost = "link_lost",
+    }
+}
+
+words! {
+    /// How a FORWARD that was written ended, other than by DATA or the deadline.
+    ForwardFailure {
+        /// FAIL: the backend refused.
+        BackendRefused = "backend_refused",
+        /// FAIL: the backend did not answer in time.
+        BackendTimeout = "backend_timeout",
+        /// FAIL: the connecting peer serves no such name.
+        UnknownName = "unknown_name",
+        /// FAIL: the connecting peer is at a limit.
+        Overloaded = "overloaded",
+        /// The link ended.
+        LinkLost = "link_lost",
+    }
+}
+
+impl From<FailReason> for ForwardFailure {
+    fn from(reason: FailReason) -> Self {
+        match reason {
+            FailReason::BackendRefused => Self::BackendRefused,
+            FailReason::BackendTimeout => Self::BackendTimeout,
+            FailReason::UnknownName => Self::UnknownName,
+            FailReason::Overloaded => Self::Overloaded,
+        }
+    }
+}
+
+words! {
+    /// Why the connecting side could not serve a FORWARD to its clean end.
+    ClientFailure {
+        /// The backend refused.
+        BackendRefused = "backend_refused",
+        /// The backend did not answer in time.
+        BackendTimeout = "backend_timeout",
+        /// No such service here.
+        UnknownName = "unknown_name",
+        /// At a limit of this peer.
+        Overloaded = "overloaded",
+        /// The listening peer did not take the DATA connection.
+        DataDial = "data_dial",
+        /// The stream broke.
+        DataIoError = "data_io_error",
+    }
+}
+
+impl From<FailReason> for ClientFailure {
+    fn from(reason: FailReason) -> Self {
+        match reason {
+            FailReason::BackendRefused => Self::BackendRefused,
+            FailReason::BackendTimeout => Self::BackendTimeout,
+            FailReason::UnknownName => Self::UnknownName,
+            FailReason::Overloaded => Self::Overloaded,
+        }
+    }
+}
+
+words! {
+    /// What came of a FORWARD that was sent down an idle DATA connection.
+    IdleResult {
+        /// The connecting peer answered there, with DATA or FAIL.
+        Answered = "answered",
+        /// The connection had ended; the FORWARD went down the link.
+        Stale = "stale",
+        /// No answer came there in time, and the FORWARD went down the link, too.
+        Late = "late",
+    }
+}
+
+words! {
+    /// Why something was refused before it had a name.
+    Rejection {
+        /// An HTTP head that breaks the rules, answered with 400.
+        BadHead = "bad_head",
+        /// A head over its limit, answered with 431.
+        HeadTooLarge = "head_too_large",
+        /// No whole head before the deadline, answered with 408.
+        HeadTimeout = "head_timeout",
+        /// The connection ended within its head.
+        HeadIncomplete = "head_incomplete",
+        /// HTTP/2 in clear text.
+        H2cUnsupported = "h2c_unsupported",
+        /// No ClientHello, though it began like one.
+        BadClientHello = "bad_client_hello",
+        /// A ClientHello without server name.
+        NoSni = "no_sni",
+        /// A server name that is none.
+        BadSni = "bad_sni",
+        /// A PROXY protocol header malformed, missing, or from nobody trusted.
+        ProxyProtocol = "proxy_protocol",
+        /// First bytes of no protocol spoken here.
+        UnknownProtocol = "unknown_protocol",
+        /// A plaintext peer from beyond loopback.
+        PlaintextPeer = "plaintext_peer",
+        /// A TLS peer, while no peer certificates are configured.
+        TlsPeer = "tls_peer",
+        /// A peer's TLS handshake failed.
+        TlsHandshake = "tls_handshake",
+        /// No whole first line before the deadline.
+        HandshakeTimeout = "handshake_timeout",
+        /// HELLO of another version.
+        UnsupportedVersion = "unsupported_version",
+        /// A peer that did not prove who it is.
+        AuthFailed = "auth_failed",
+        /// Not a line of the protocol.
+        BadLine = "bad_line",
+        /// More than 8 KiB without LF.
+        LineTooLong = "line_too_long",
+        /// A name that is none.
+        BadName = "bad_name",
+        /// A name that this peer may not register.
+        NameForbidden = "name_forbidden",
+        /// A name that another registration excludes.
+        NameConflict = "name_conflict",
+        /// A line that has no place there.
+        UnexpectedCommand = "unexpected_command",
+        /// More names than one link may register.
+        TooManyNames = "too_many_names",
+        /// As many connections as are let in, in all or from this source.
+        ConnectionLimit = "connection_limit",
+        /// As many requests as may wait for DATA connections.
+        PendingLimit = "pending_limit",
+        /// A request that came while this peer was finishing its last ones.
+        Draining = "draining",
+        /// An idle DATA connection that no link is there for, or one too many.
+        IdleData = "idle_data",
+        /// No file descriptor was left to accept with.
+        FdLimit = "fd_limit",
+    }
+}
+
+impl From<ErrorCode> for Rejection {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::UnsupportedVersion => Self::UnsupportedVersion,
+            ErrorCode::Unauthorized => Self::AuthFailed,
+            ErrorCode::BadLine => Self::BadLine,
+            ErrorCode::LineTooLong => Self::LineTooLong,
+            ErrorCode::BadName => Self::BadName,
+            ErrorCode::NameForbidden => Self::NameForbidden,
+            ErrorCode::NameConflict => Self::NameConflict,
+            ErrorCode::UnexpectedCommand => Self::UnexpectedCommand,
+            ErrorCode::TooManyNames => Self::TooManyNames,
+        }
+    }
+}

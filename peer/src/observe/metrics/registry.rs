@@ -1,0 +1,320 @@
+//! What is counted beside the names, and the registry that exports it.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use super::families;
+use super::name_stats::NameStats;
+use super::page::Page;
+use super::reasons::{ClientFailure, IdleResult, Protocol, Rejection};
+use super::snapshot::Snapshot;
+use crate::config::{Endpoint, PeerConfig};
+
+/// Upper bounds of the buckets of both histograms, in seconds: from a loopback
+/// request to a long download.
+const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 300.0];
+
+/// What is counted, beside the names.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    node: String,
+    pod: String,
+    listening: bool,
+    rejected: IntCounterVec,
+    unexpected: IntCounter,
+    panics: IntCounter,
+    request_duration: HistogramVec,
+    data_wait: Histogram,
+    idle_data: IntGauge,
+    idle_data_forwards: IntCounterVec,
+    client_idle_data: IntGauge,
+    client_forwards: IntCounter,
+    client_forwards_failed: IntCounterVec,
+    client_active_forwards: IntGauge,
+    client_link_up: IntGaugeVec,
+    tls_reloads: IntCounter,
+    tls_reload_failed: IntCounter,
+    tls_expiry: IntGaugeVec,
+    /// For requests whose name is not known.
+    other: NameStats,
+}
+
+impl Metrics {
+    /// A registry of its own for the peer of this configuration.
+    pub fn new(config: &PeerConfig) -> Self {
+        let build = Builder { registry: Registry::new(), config };
+        let listening = config.is_listening();
+        let connecting = config.is_connecting();
+        let encrypted = config.tls.is_set();
+        if listening {
+            build.info("server_info", families::SERVER_INFO_HELP);
+        }
+        if connecting {
+            build.info("client_info", families::CLIENT_INFO_HELP);
+        }
+        build.build_info();
+        Self {
+            rejected: build.counters(
+                "rejected_total",
+                "Connections and lines refused before they had a name.",
+                "reason",
+                true,
+            ),
+            unexpected: build.counter(
+                "data_connections_unexpected_total",
+                families::UNEXPECTED_HELP,
+                listening,
+            ),
+            panics: build.counter("panics_total", "Tasks ended by a panic.", true),
+            request_duration: build.histograms(
+                "request_duration_seconds",
+                "Time from routing a request to its end.",
+                "protocol",
+                listening,
+            ),
+            data_wait: build.histogram(
+                "data_wait_seconds",
+                "Time from FORWARD to its DATA connection.",
+                listening,
+            ),
+            idle_data: build.gauge(
+                "idle_data_connections",
+                "DATA connections that were dialled ahead and wait for a request.",
+                listening,
+            ),
+            idle_data_forwards: build.counters(
+                "idle_data_forwards_total",
+                "FORWARD commands sent down an idle DATA connection, by what came of it.",
+                "result",
+                listening,
+            ),
+            client_idle_data: build.gauge(
+                "client_idle_data_connections",
+                "DATA connections kept open to listening peers that carry no request.",
+                connecting,
+            ),
+            client_forwards: build.counter(
+                "client_forwards_total",
+                "FORWARD commands received from listening peers.",
+                connecting,
+            ),
+            client_forwards_failed: build.counters(
+                "client_forwards_failed_total",
+                "FORWARD commands whose stream failed, by reason.",
+                "reason",
+                connecting,
+            ),
+            client_active_forwards: build.gauge(
+                "client_active_forwards",
+                "FORWARD commands being served now.",
+                connecting,
+            ),
+            client_link_up: build.gauges(
+                "client_link_up",
+                "Whether the names are registered with this listening peer (1) or not (0).",
+                "upstream",
+                connecting,
+            ),
+            tls_reloads: build.counter(
+                "tls_reloads_total",
+                "Times that changed certificates, keys or tokens were loaded.",
+                encrypted,
+            ),
+            tls_reload_failed: build.counter(
+                "tls_reload_failed_total",
+                "Times that changed certificates, keys or tokens were of no use; the old ones stayed.",
+                encrypted,
+            ),
+            tls_expiry: build.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of this kind ends to be valid, since the Unix epoch.",
+                "certificate",
+                encrypted,
+            ),
+            other: NameStats::default(),
+            node: config.node.clone(),
+            pod: config.pod.clone(),
+            listening,
+            registry: build.registry,
+        }
+    }
+
+    /// Something was refused before it had a name.
+    pub fn rejected(&self, reason: Rejection) {
+        self.rejected.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A DATA connection matched nothing.
+    pub fn unexpected_data(&self) {
+        self.unexpected.inc();
+    }
+
+    /// A task panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A request ended, `duration` after it was routed.
+    pub fn request_ended(&self, protocol: Protocol, duration: Duration) {
+        self.request_duration
+            .with_label_values(&[protocol.as_str()])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A DATA connection came, `waited` after its FORWARD.
+    pub fn data_matched(&self, waited: Duration) {
+        self.data_wait.observe(waited.as_secs_f64());
+    }
+
+    /// What came of a FORWARD that was sent down an idle DATA connection.
+    pub fn idle_data_forward(&self, result: IdleResult) {
+        self.idle_data_forwards.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// The connecting side keeps so many more idle DATA connections, or fewer.
+    pub fn client_idle_data(&self, change: i64) {
+        self.client_idle_data.add(change);
+    }
+
+    /// The connecting side took a FORWARD.
+    pub fn client_forward_began(&self) {
+        self.client_forwards.inc();
+        self.client_active_forwards.inc();
+    }
+
+    /// The connecting side is done with a FORWARD.
+    pub fn client_forward_ended(&self, outcome: Result<(), ClientFailure>) {
+        if let Err(reason) = outcome {
+            self.client_forwards_failed.with_label_values(&[reason.as_str()]).inc();
+        }
+        self.client_active_forwards.dec();
+    }
+
+    /// The names are registered with `upstream`, or no longer.
+    pub fn client_link(&self, upstream: &Endpoint, up: bool) {
+        self.client_link_up.with_label_values(&[&upstream.to_string()]).set(i64::from(up));
+    }
+
+    /// Changed TLS files were loaded.
+    pub fn tls_reloaded(&self) {
+        self.tls_reloads.inc();
+    }
+
+    /// Changed TLS files were of no use.
+    pub fn tls_reload_failed(&self) {
+        self.tls_reload_failed.inc();
+    }
+
+    /// A certificate of kind `which` ends to be valid `at` this many seconds
+    /// since the Unix epoch.
+    pub fn tls_expiry(&self, which: &'static str, at: i64) {
+        self.tls_expiry.with_label_values(&[which]).set(at);
+    }
+
+    /// Whether the names are registered with `upstream`.
+    pub fn is_link_up(&self, upstream: &Endpoint) -> bool {
+        self.client_link_up.with_label_values(&[&upstream.to_string()]).get() == 1
+    }
+
+    /// The counters of names that are not known.
+    pub fn other(&self) -> &NameStats {
+        &self.other
+    }
+
+    /// How many DATA connections matched nothing.
+    pub fn unexpected_count(&self) -> u64 {
+        self.unexpected.get()
+    }
+
+    /// How many tasks panicked.
+    pub fn panic_count(&self) -> u64 {
+        self.panics.get()
+    }
+
+    /// Prometheus text format 0.0.4, families and series in order.
+    pub fn render(&self, snapshot: &Snapshot) -> String {
+        self.page(snapshot).collect()
+    }
+
+    /// As [`render`](Self::render), piece by piece, for a page that is not to be in
+    /// memory as a whole.
+    pub fn page<S: Borrow<Snapshot>>(&self, snapshot: S) -> Page<S> {
+        self.idle_data.set(snapshot.borrow().idle_data as i64);
+        let scope = (self.node.as_str(), self.pod.as_str());
+        Page::new(&self.registry.gather(), snapshot, scope, self.listening)
+    }
+}
+
+/// Builds families with the labels that all of them carry. A family that has no
+/// meaning for this peer is built but not exported.
+struct Builder<'a> {
+    registry: Registry,
+    config: &'a PeerConfig,
+}
+
+impl Builder<'_> {
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(format!("ops_proxy_{name}"), help)
+            .const_label("node", &self.config.node)
+            .const_label("pod", &self.config.pod)
+    }
+
+    fn export<C: Collector + Clone + 'static>(
+        &self,
+        built: prometheus::Result<C>,
+        exported: bool,
+    ) -> C {
+        let family = built.expect("family names and labels are constants and valid");
+        if exported {
+            self.registry
+                .register(Box::new(family.clone()))
+                .expect("each family is registered once");
+        }
+        family
+    }
+
+    fn info(&self, name: &str, help: &str) {
+        self.gauge(name, help, true).set(1);
+    }
+
+    fn build_info(&self) {
+        let opts = self
+            .opts("build_info", "The version of this peer (always 1).")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        self.export(IntGauge::with_opts(opts), true).set(1);
+    }
+
+    fn gauge(&self, name: &str, help: &str, exported: bool) -> IntGauge {
+        self.export(IntGauge::with_opts(self.opts(name, help)), exported)
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str, exported: bool) -> IntGaugeVec {
+        self.export(IntGaugeVec::new(self.opts(name, help), &[label]), exported)
+    }
+
+    fn counter(&self, name: &str, help: &str, exported: bool) -> IntCounter {
+        self.export(IntCounter::with_opts(self.opts(name, help)), exported)
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str, exported: bool) -> IntCounterVec {
+        self.export(IntCounterVec::new(self.opts(name, help), &[label]), exported)
+    }
+
+    fn histogram(&self, name: &str, help: &str, exported: bool) -> Histogram {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(BUCKETS.to_vec());
+        self.export(Histogram::with_opts(opts), exported)
+    }
+
+    fn histograms(&self, name: &str, help: &str, label: &str, exported: bool) -> HistogramVec {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(BUCKETS.to_vec());
+        self.export(HistogramVec::new(opts, &[label]), exported)
+    }
+}

@@ -1,0 +1,16 @@
+//! The public side: what clients meet. A connection is accepted, classified, routed to a
+//! provider, and carried to its end, or refused in its own protocol.
+//!
+//! Nothing here may know the connecting side, files, flags or the environment. Peers that
+//! arrive are handed to the [listening side](crate::listening).
+
+mod carry;
+mod connection;
+mod fetch;
+mod forward;
+mod listener;
+mod refusal;
+
+pub use connection::Port;
+pub use forward::{Asked, Forwarded, NotForwarded, forward};
+pub use listener::accept_loop;

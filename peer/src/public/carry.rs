@@ -1,0 +1,47 @@
+//! Carries a connected request to its end.
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::forward::Forwarded;
+use super::refusal::Way;
+use crate::limits::WRITE_TIMEOUT;
+use crate::observe::metrics::ProxyError;
+use crate::shared::Shared;
+use crate::stream::net::Net;
+use crate::stream::relay::Side;
+use crate::stream::transport::{Transport, relay};
+
+/// Carries a connected request to its end.
+pub(super) async fn carry<N: Net>(
+    shared: &Shared<N>,
+    mut client: Side<Transport<N::Stream>>,
+    forwarded: Forwarded<N>,
+    way: Way,
+) {
+    let Forwarded { request, mut backend, assigned, .. } = forwarded;
+    let carried = async {
+        if matches!(way, Way::Connect) {
+            let established =
+                client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n");
+            timeout(WRITE_TIMEOUT, established).await??;
+        }
+        relay(&shared.net, &mut client, &mut backend, &request).await?;
+        Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    let ended = shared.tasks.until_closing(carried).await;
+    let ended = ended.unwrap_or_else(|| Err("this process ends".into()));
+    match ended {
+        Ok(()) => {
+            assigned.keep(backend);
+            request.succeeded();
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a request broke");
+            // Neither end may take the cut for a clean end.
+            shared.abort(client.stream);
+            shared.abort(backend.stream);
+            request.failed(ProxyError::DataIoError);
+        }
+    }
+}

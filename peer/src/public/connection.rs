@@ -1,0 +1,226 @@
+//! A connection from its first bytes to what it turned out to be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use super::carry::carry;
+use super::forward::{Asked, forward};
+use super::refusal::{Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
+use crate::classify::proxy_protocol::{self, Progress};
+use crate::classify::{Classifier, Refusal, Verdict};
+use crate::listening::PeerConnection;
+use crate::mesh::admission::Ticket;
+use crate::names::Name;
+use crate::observe::metrics::{Protocol, Rejection};
+use crate::shared::Shared;
+use crate::stream::control::read_more;
+use crate::stream::lingering::close_after;
+use crate::stream::net::Net;
+use crate::stream::relay::Side;
+use crate::stream::transport::Transport;
+use crate::tasks::{Busy, Phase};
+
+/// What arrives on a listening address.
+#[derive(Debug, Clone)]
+pub enum Port {
+    /// Public traffic and peers, told apart by their first bytes.
+    Mixed,
+    /// Raw TCP for one name, with no look at the bytes.
+    Tcp(Name),
+}
+
+/// A connection whose purpose is not known yet.
+///
+/// What it turns into is boxed, apart from the relay: a task is as large as the
+/// largest thing that it awaits, and most of its life it relays.
+pub(super) struct Connection<N: Net> {
+    pub(super) shared: Arc<Shared<N>>,
+    pub(super) stream: N::Stream,
+    /// The public client: the other end, or whom a trusted proxy speaks for.
+    pub(super) source: SocketAddr,
+    /// Everything read so far that is not consumed.
+    pub(super) head: BytesMut,
+    /// When the first bytes must have shown where the connection wants to go.
+    pub(super) deadline: Instant,
+    pub(super) busy: Busy,
+    pub(super) ticket: Ticket,
+}
+
+/// Why reading the first bytes ended without an answer to what they are.
+enum Unclear {
+    /// The deadline has come.
+    Late,
+    /// The other end has closed or failed.
+    Gone,
+}
+
+impl<N: Net> Connection<N> {
+    pub(super) async fn serve(mut self, port: Port, trusted: bool) {
+        if trusted {
+            if !self.read_proxy_header().await {
+                return;
+            }
+            match self.ticket.on_behalf_of(self.source.ip()) {
+                Ok(ticket) => self.ticket = ticket,
+                Err(_) => return self.shared.metrics.rejected(Rejection::ConnectionLimit),
+            }
+        }
+        match port {
+            Port::Tcp(name) => self.serve_public(name, Way::Tcp).await,
+            Port::Mixed => self.classify(trusted).await,
+        }
+    }
+
+    /// Reads the header that a trusted proxy must send; false when the
+    /// connection is not to be served.
+    async fn read_proxy_header(&mut self) -> bool {
+        loop {
+            match proxy_protocol::parse(&self.head) {
+                Progress::Header { source, consumed } => {
+                    self.head.advance(consumed);
+                    self.source = source.unwrap_or(self.source);
+                    return true;
+                }
+                Progress::Invalid => {
+                    self.reject(Rejection::ProxyProtocol);
+                    return false;
+                }
+                Progress::More => match self.read().await {
+                    Ok(()) => {}
+                    Err(unclear) => {
+                        self.unclear(&unclear);
+                        return false;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn classify(mut self, trusted: bool) {
+        let mut classifier = Classifier::default();
+        let verdict = loop {
+            let no_header = match trusted {
+                true => Some(false),
+                false => proxy_protocol::looks_like_header(&self.head),
+            };
+            match no_header {
+                // Whoever is not trusted may not say who the client is.
+                Some(true) => return self.reject(Rejection::ProxyProtocol),
+                Some(false) => {
+                    if let Some(verdict) = classifier.advance(&self.head) {
+                        break verdict;
+                    }
+                }
+                None => {}
+            }
+            if let Err(unclear) = self.read().await {
+                self.unclear(&unclear);
+                if matches!(unclear, Unclear::Late) && self.head.first().is_some_and(u8::is_ascii) {
+                    Box::pin(self.time_out()).await;
+                }
+                return;
+            }
+        };
+        self.route(verdict).await;
+    }
+
+    async fn route(mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Http { name, is_head } => {
+                self.serve_public(name, Way::Http { is_head }).await;
+            }
+            Verdict::Connect { name, consumed } => {
+                self.head.advance(consumed);
+                self.serve_public(name, Way::Connect).await;
+            }
+            Verdict::Tls { name } => self.serve_public(name, Way::Tls).await,
+            Verdict::Peer => Box::pin(self.into_peer().serve_plaintext()).await,
+            Verdict::PeerTls => Box::pin(self.into_peer().serve_tls()).await,
+            Verdict::Refused(refusal) => Box::pin(self.refuse_head(refusal)).await,
+        }
+    }
+
+    /// A peer. A link is no request: draining does not wait for it.
+    fn into_peer(self) -> PeerConnection<N> {
+        let Self { shared, stream, source, head, deadline, busy: _, ticket } = self;
+        PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
+    }
+
+    async fn serve_public(self, name: Name, way: Way) {
+        let Self { shared, stream, source, head, busy: _busy, ticket, .. } = self;
+        let Ok(_ticket) = ticket.into_public() else {
+            shared.metrics.rejected(Rejection::ConnectionLimit);
+            return Box::pin(refuse_public(&shared, stream, Cause::Full, way)).await;
+        };
+        let protocol = match way {
+            Way::Http { .. } | Way::Connect => Protocol::Http,
+            Way::Tls => Protocol::Https,
+            Way::Tcp => Protocol::Tcp,
+        };
+        if shared.tasks.phase() >= Phase::Finishing {
+            shared.metrics.rejected(Rejection::Draining);
+            return Box::pin(refuse_public(&shared, stream, Cause::Draining, way)).await;
+        }
+        let asked = Asked { name: &name, protocol, source, head: &head };
+        match Box::pin(forward(&shared, asked)).await {
+            Ok(forwarded) => {
+                let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
+                let client = Side::raw(Transport::Plain(stream), ahead);
+                carry(&shared, client, forwarded, way).await;
+            }
+            Err(why) => {
+                Box::pin(refuse_public(&shared, stream, Cause::NotForwarded(why), way)).await;
+            }
+        }
+    }
+
+    async fn refuse_head(self, refusal: Refusal) {
+        let http = |cause| http_answer(cause, false);
+        let (rejection, answer) = match refusal {
+            Refusal::BadHead => (Rejection::BadHead, http(Cause::BadHead)),
+            Refusal::HeadTooLarge => (Rejection::HeadTooLarge, http(Cause::HeadTooLarge)),
+            Refusal::H2c => (Rejection::H2cUnsupported, h2_goaway()),
+            Refusal::BadClientHello => {
+                (Rejection::BadClientHello, tls_alert(Cause::BadClientHello))
+            }
+            Refusal::NoSni => (Rejection::NoSni, tls_alert(Cause::NoSni)),
+            Refusal::BadSni => (Rejection::BadSni, tls_alert(Cause::BadSni)),
+            Refusal::UnknownProtocol => return self.reject(Rejection::UnknownProtocol),
+        };
+        self.reject(rejection);
+        close_after(self.stream, &answer).await;
+    }
+
+    /// Tells an HTTP client that its head came too late.
+    async fn time_out(self) {
+        const HANDSHAKE: u8 = 0x16;
+        if self.head.first() != Some(&HANDSHAKE) {
+            close_after(self.stream, &http_answer(Cause::HeadTimeout, false)).await;
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Unclear> {
+        match timeout_at(self.deadline, read_more(&mut self.stream, &mut self.head)).await {
+            Ok(Ok(0) | Err(_)) => Err(Unclear::Gone),
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(Unclear::Late),
+        }
+    }
+
+    fn unclear(&self, unclear: &Unclear) {
+        match unclear {
+            Unclear::Late => self.reject(Rejection::HeadTimeout),
+            // A connection that never said anything is a probe, not a fault.
+            Unclear::Gone if self.head.is_empty() => {}
+            Unclear::Gone => self.reject(Rejection::HeadIncomplete),
+        }
+    }
+
+    fn reject(&self, reason: Rejection) {
+        self.shared.metrics.rejected(reason);
+        tracing::debug!(source = %self.source, %reason, "a connection was refused");
+    }
+}

@@ -1,0 +1,213 @@
+//! Fetches a DATA connection from a provider: sends FORWARD down an idle DATA
+//! connection of its link, or down the link itself, and waits for the answer.
+//!
+//! Down an idle connection, the request's first bytes go right behind the FORWARD.
+//! One that turns out to have ended costs a second FORWARD of the same id, down the
+//! link, which the connecting peer does not serve twice.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::limits::IDLE_DATA_FRESH;
+use crate::mesh::routes::LinkId;
+use crate::mesh::tables::{Assignment, Forward, ForwardError, Idle};
+use crate::names::ProxyId;
+use crate::observe::metrics::IdleResult;
+use crate::shared::Shared;
+use crate::stream::control::first_line;
+use crate::stream::net::Net;
+use crate::stream::quiet::is_quiet;
+use crate::stream::relay::Side;
+use crate::stream::transport::Transport;
+use crate::wire::frames::{FRAME_BYTES, Frames};
+use crate::wire::{Line, LineBuffer};
+
+/// A DATA connection that is ready to carry a request.
+pub(super) struct Fetched<N: Net> {
+    /// The connection.
+    pub data: Side<Transport<N::Stream>>,
+    /// Whether the request's first bytes went with the FORWARD.
+    pub head_sent: bool,
+}
+
+/// No DATA connection came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotFetched {
+    /// How it failed.
+    pub error: ForwardError,
+    /// Whether the backend has certainly seen none of the request's bytes, so that
+    /// another provider may be asked.
+    pub untouched: bool,
+}
+
+impl From<ForwardError> for NotFetched {
+    /// With no byte sent.
+    fn from(error: ForwardError) -> Self {
+        Self { error, untouched: true }
+    }
+}
+
+/// One request on its way to a provider.
+struct Fetch<'a, N: Net> {
+    shared: &'a Shared<N>,
+    link: LinkId,
+    id: ProxyId,
+    line: Line,
+    deadline: Instant,
+}
+
+/// Sends FORWARD and waits for its DATA connection. Whatever happens, the id has
+/// left the table of pending ids when this returns or is dropped.
+///
+/// # Errors
+/// [`NotFetched`].
+pub(super) async fn fetch_data<N: Net>(
+    shared: &Shared<N>,
+    assignment: &Assignment,
+    link: LinkId,
+    source: SocketAddr,
+    head: &[u8],
+) -> Result<Fetched<N>, NotFetched> {
+    let id = shared.proxy_id();
+    let line = Line::Forward { id, name: assignment.name.clone(), source };
+    let deadline = Instant::now() + shared.config.timing.data_timeout;
+    let fetch = Fetch { shared, link, id, line, deadline };
+    let _waiting = Waiting { shared, id };
+    match take_alive(shared, link) {
+        Some(idle) => fetch.down_idle(assignment, idle, head).await,
+        None => fetch.down_link(assignment).await,
+    }
+}
+
+impl<N: Net> Fetch<'_, N> {
+    fn forward(&self) -> Forward {
+        Forward { id: self.id, line: self.line.clone() }
+    }
+
+    async fn down_link(self, assignment: &Assignment) -> Result<Fetched<N>, NotFetched> {
+        let mesh = &self.shared.mesh;
+        let mut answer = mesh.forward(self.link, assignment, self.forward(), self.deadline)?;
+        let data = match timeout_at(self.deadline, &mut answer).await {
+            Ok(answer) => answer.unwrap_or(Err(ForwardError::LinkLost)),
+            Err(_) => match mesh.expire(self.id) {
+                Some(error) => Err(error),
+                // Taken in the very last moment; the answer is on its way.
+                None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
+            },
+        };
+        Ok(Fetched { data: data?, head_sent: false })
+    }
+
+    async fn down_idle(
+        self,
+        assignment: &Assignment,
+        idle: Idle<Transport<N::Stream>>,
+        head: &[u8],
+    ) -> Result<Fetched<N>, NotFetched> {
+        let Self { shared, link, id, deadline, .. } = self;
+        let is_fresh = idle.since.elapsed() <= IDLE_DATA_FRESH;
+        let head = if is_fresh && head.len() <= FRAME_BYTES { head } else { b"" };
+        let mut answer = shared.mesh.await_data(link, assignment, id, deadline)?;
+        let mut asking = pin!(self.ask(idle.stream, head));
+        // Without bytes behind it, a FORWARD may be sent twice as soon as it seems
+        // lost: on the way of an idle connection, a middlebox may have forgotten it.
+        let patience = Instant::now() + shared.config.timing.data_timeout / 2;
+        let (mut asked, mut again) = (false, false);
+        let dialled = loop {
+            let result = tokio::select! {
+                biased;
+                answer = &mut answer => break answer.unwrap_or(Err(ForwardError::LinkLost)),
+                result = &mut asking, if !asked => {
+                    asked = true;
+                    result
+                }
+                () = sleep_until(patience), if !asked && !again && head.is_empty() => {
+                    IdleResult::Late
+                }
+                () = sleep_until(deadline) => match shared.mesh.expire(id) {
+                    Some(error) => break Err(error),
+                    None => break answer.await.unwrap_or(Err(ForwardError::LinkLost)),
+                },
+            };
+            shared.metrics.idle_data_forward(result);
+            if result != IdleResult::Answered && !again {
+                again = true;
+                // If the link has ended, so has the wait; if it is too far behind, the
+                // deadline will tell.
+                let _ = shared.mesh.forward_again(link, self.forward());
+            }
+        };
+        match dialled {
+            Ok(data) => Ok(Fetched { data, head_sent: asked && !again && !head.is_empty() }),
+            Err(error) => {
+                let refused = matches!(error, ForwardError::Failed(_)) && !again;
+                Err(NotFetched { error, untouched: head.is_empty() || refused })
+            }
+        }
+    }
+
+    /// Sends FORWARD and `head` down an idle connection and reads the answer, which
+    /// the request gets from the mesh, as any other.
+    async fn ask(&self, mut stream: Transport<N::Stream>, head: &[u8]) -> IdleResult {
+        let mut lines = LineBuffer::default();
+        let asked = async {
+            let mut bytes = format!("{}\n", self.line).into_bytes();
+            if !head.is_empty() {
+                bytes.extend_from_slice(&Frames::header(head));
+                bytes.extend_from_slice(head);
+            }
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+            self.shared.mesh.forward_written(self.id);
+            first_line(&mut stream, &mut lines).await.map_err(io::Error::other)
+        };
+        let answer = asked.await.map(|line| Line::parse(&line));
+        match answer {
+            Ok(Ok(Line::Data { id, token: None })) if id == self.id => {
+                let frames = Frames::framed(lines.into_rest());
+                let Some(identity) = self.shared.mesh.identity(self.link) else {
+                    // The link has just ended, and with it the request has failed.
+                    return IdleResult::Answered;
+                };
+                self.shared.mesh.claim(id, Some(&identity), Side { stream, frames });
+                IdleResult::Answered
+            }
+            Ok(Ok(Line::Fail(id, reason))) if id == self.id => {
+                self.shared.mesh.fail(id, self.link, reason);
+                IdleResult::Answered
+            }
+            Ok(_) => {
+                self.shared.metrics.unexpected_data();
+                tracing::warn!(id = %self.id, "an idle DATA connection answered another request");
+                IdleResult::Stale
+            }
+            Err(_) => IdleResult::Stale,
+        }
+    }
+}
+
+/// The idle DATA connection of a link that was used last and has not ended since.
+fn take_alive<N: Net>(shared: &Shared<N>, link: LinkId) -> Option<Idle<Transport<N::Stream>>> {
+    loop {
+        let mut idle = shared.mesh.take_idle(link)?;
+        if is_quiet(&mut idle.stream) {
+            return Some(idle);
+        }
+    }
+}
+
+/// Takes its id out of the table when the request goes away while waiting.
+struct Waiting<'a, N: Net> {
+    shared: &'a Shared<N>,
+    id: ProxyId,
+}
+
+impl<N: Net> Drop for Waiting<'_, N> {
+    fn drop(&mut self) {
+        self.shared.mesh.expire(self.id);
+    }
+}

@@ -1,0 +1,51 @@
+//! Accepts public connections.
+//!
+//! The accept loops never wait for a stranger: every connection is a task of its
+//! own, with one absolute deadline for its first bytes.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, sleep};
+
+use super::connection::{Connection, Port};
+use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE};
+use crate::observe::metrics::Rejection;
+use crate::shared::Shared;
+use crate::stream::dial::is_out_of_resources;
+use crate::stream::net::{Listener, Net};
+
+/// Accepts until the task is ended.
+pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, port: Port) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, source)) => {
+                let trusted = shared.trusts(source.ip());
+                let stranger = (!trusted).then(|| source.ip());
+                let Ok(ticket) = shared.admission.enter(stranger) else {
+                    shared.metrics.rejected(Rejection::ConnectionLimit);
+                    tracing::debug!(%source, "at the connection limit; closed");
+                    continue;
+                };
+                let connection = Connection {
+                    ticket,
+                    stream,
+                    source,
+                    head: BytesMut::new(),
+                    deadline: Instant::now() + HEAD_DEADLINE,
+                    busy: shared.tasks.busy(),
+                    shared: shared.clone(),
+                };
+                shared.tasks.spawn(connection.serve(port.clone(), trusted));
+            }
+            Err(error) => {
+                if is_out_of_resources(&error) {
+                    shared.metrics.rejected(Rejection::FdLimit);
+                    shared.mesh.drop_idle();
+                }
+                tracing::warn!(%error, "cannot accept; waiting a moment");
+                sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What is answered to a public client that cannot be served, in its protocol.
+
+use super::forward::NotForwarded;
+use crate::limits::RETRY_AFTER;
+use crate::mesh::tables::ForwardError;
+use crate::shared::Shared;
+use crate::stream::alert::{Alert, fatal_alert};
+use crate::stream::lingering::close_after;
+use crate::stream::net::Net;
+
+/// Why a public client is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The head breaks the rules.
+    BadHead,
+    /// The head is over its limit.
+    HeadTooLarge,
+    /// The head was not whole at the deadline.
+    HeadTimeout,
+    /// The ClientHello is malformed.
+    BadClientHello,
+    /// The ClientHello names no server.
+    NoSni,
+    /// The ClientHello names what cannot be a server.
+    BadSni,
+    /// This peer is about to end.
+    Draining,
+    /// A limit of this peer is reached.
+    Full,
+    /// The request could not be forwarded.
+    NotForwarded(NotForwarded),
+}
+
+/// The whole answer to an HTTP/1 client, with the body left out for HEAD.
+pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
+    let (status, text) = match cause {
+        Cause::HeadTooLarge => {
+            ("431 Request Header Fields Too Large", "the request head is too large")
+        }
+        Cause::HeadTimeout => ("408 Request Timeout", "the request head did not arrive in time"),
+        Cause::NotForwarded(NotForwarded::UnknownName) => ("404 Not Found", "no such name here"),
+        Cause::NotForwarded(NotForwarded::NoProvider) => {
+            ("503 Service Unavailable", "no peer serves this name now")
+        }
+        Cause::Full | Cause::NotForwarded(NotForwarded::Full) => {
+            ("503 Service Unavailable", "this peer carries all that it may")
+        }
+        Cause::Draining => ("503 Service Unavailable", "this peer is about to end"),
+        Cause::NotForwarded(NotForwarded::Failed(ForwardError::Timeout)) => {
+            ("504 Gateway Timeout", "the peer of this name did not answer in time")
+        }
+        Cause::NotForwarded(NotForwarded::Failed(_)) => {
+            ("502 Bad Gateway", "the backend of this name cannot be reached")
+        }
+        _ => ("400 Bad Request", "the request head is malformed"),
+    };
+    let retry = match cause {
+        Cause::NotForwarded(NotForwarded::NoProvider | NotForwarded::Full)
+        | Cause::Draining
+        | Cause::Full => {
+            format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs())
+        }
+        _ => String::new(),
+    };
+    let body = format!("ops-proxy: {text}\n");
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}Connection: close\r\n\r\n",
+        body.len()
+    );
+    if !is_head {
+        answer.push_str(&body);
+    }
+    answer.into_bytes()
+}
+
+/// The fatal alert for a TLS client.
+pub(super) fn tls_alert(cause: Cause) -> Vec<u8> {
+    let alert = match cause {
+        Cause::BadClientHello => Alert::DecodeError,
+        Cause::BadSni => Alert::IllegalParameter,
+        Cause::NoSni => Alert::MissingExtension,
+        Cause::NotForwarded(NotForwarded::UnknownName) => Alert::UnrecognizedName,
+        _ => Alert::InternalError,
+    };
+    fatal_alert(alert).to_vec()
+}
+
+/// To a client that began HTTP/2 without asking: an empty SETTINGS frame, which
+/// must come first, and GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 §3.4, §7).
+pub(super) fn h2_goaway() -> Vec<u8> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xd];
+    [&SETTINGS[..], &GOAWAY].concat()
+}
+
+/// How a client came, and so how it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    /// An HTTP request, routed by its Host.
+    Http {
+        /// An answer has no body.
+        is_head: bool,
+    },
+    /// An HTTP CONNECT.
+    Connect,
+    /// A ClientHello, routed by its SNI.
+    Tls,
+    /// A mapped port.
+    Tcp,
+}
+
+/// Tells a client why it is not served, in the way that it came.
+pub(super) async fn refuse_public<N: Net>(
+    shared: &Shared<N>,
+    stream: N::Stream,
+    cause: Cause,
+    way: Way,
+) {
+    match way {
+        Way::Http { is_head } => close_after(stream, &http_answer(cause, is_head)).await,
+        Way::Connect => close_after(stream, &http_answer(cause, false)).await,
+        Way::Tls => close_after(stream, &tls_alert(cause)).await,
+        // Raw TCP has no words for it.
+        Way::Tcp => shared.net.abort(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_http_answer_has_its_status_and_exact_length() {
+        use NotForwarded::*;
+        let causes = [
+            (Cause::BadHead, "400"),
+            (Cause::HeadTimeout, "408"),
+            (Cause::HeadTooLarge, "431"),
+            (Cause::NotForwarded(UnknownName), "404"),
+            (Cause::NotForwarded(NoProvider), "503"),
+            (Cause::NotForwarded(Full), "503"),
+            (Cause::Full, "503"),
+            (Cause::Draining, "503"),
+            (Cause::NotForwarded(Failed(ForwardError::Timeout)), "504"),
+            (Cause::NotForwarded(Failed(ForwardError::LinkLost)), "502"),
+        ];
+        for (cause, status) in causes {
+            let answer = String::from_utf8(http_answer(cause, false)).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+            assert!(head.ends_with("Connection: close"), "{head}");
+            assert_eq!(head.contains("Retry-After"), status == "503");
+            let to_head = String::from_utf8(http_answer(cause, true)).unwrap();
+            assert_eq!(to_head, format!("{head}\r\n\r\n"));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Connections and what runs over them: the seam to the network, clear text or TLS, lines,
+//! and bytes both ways.
+//!
+//! Nothing here may know names, routes, links or requests.
+
+pub mod alert;
+pub mod control;
+pub mod dial;
+pub mod lingering;
+pub mod net;
+pub mod quiet;
+pub mod relay;
+pub mod transport;

@@ -1,0 +1,256 @@
+//! A control connection as lines, in both directions at once.
+//!
+//! One task reads and writes: a peer that stops reading never keeps us from
+//! hearing it, and a line that it does not take is noticed by its deadline.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::limits::{LINK_OUTPUT_BYTES, WRITE_TIMEOUT};
+use crate::stream::lingering::close_after;
+use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
+
+/// A connection that carries protocol lines.
+#[derive(Debug)]
+pub struct Control<S> {
+    stream: S,
+    input: LineBuffer,
+    output: BytesMut,
+    /// Bytes ever queued, ever taken by the stream, and ever taken by the network
+    /// under it: TLS keeps a buffer in between.
+    queued: u64,
+    taken: u64,
+    written: u64,
+    /// When the output last shrank, or began to wait.
+    progress: Instant,
+}
+
+/// What happened on the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A line came.
+    Line(Line),
+    /// Output up to this position has been written.
+    Written(u64),
+    /// The other end has closed.
+    Ended,
+}
+
+/// The connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The other end broke the protocol.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
+    /// Lines over `stream`, beginning with what was read ahead.
+    pub fn new(stream: S, input: LineBuffer) -> Self {
+        Self {
+            stream,
+            input,
+            output: BytesMut::new(),
+            queued: 0,
+            taken: 0,
+            written: 0,
+            progress: Instant::now(),
+        }
+    }
+
+    /// Queues a line and returns the position at which it ends. It is written by
+    /// [`event`](Self::event).
+    pub fn queue(&mut self, line: &Line) -> u64 {
+        if self.is_written() {
+            self.progress = Instant::now();
+        }
+        let before = self.output.len();
+        self.output.extend_from_slice(format!("{line}\n").as_bytes());
+        self.queued += (self.output.len() - before) as u64;
+        self.queued
+    }
+
+    /// Whether the output is too far behind to queue requests on it.
+    pub fn is_congested(&self) -> bool {
+        self.output.len() >= LINK_OUTPUT_BYTES
+    }
+
+    /// When the other end will have taken nothing for too long.
+    pub fn stalled_at(&self) -> Option<Instant> {
+        (!self.is_written()).then(|| self.progress + WRITE_TIMEOUT)
+    }
+
+    fn is_written(&self) -> bool {
+        self.written == self.queued
+    }
+
+    /// The next event. Cancel safe: nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// [`ControlError`]; the connection is then of no more use, except to
+    /// [`refuse`](Self::refuse).
+    pub async fn event(&mut self) -> Result<Event, ControlError> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Tells the other end why the connection ends, as far as it listens, and
+    /// closes it.
+    pub async fn refuse(mut self, code: ErrorCode, text: &str) {
+        self.queue(&Line::Error(code, text.to_owned()));
+        close_after(self.stream, &self.output).await;
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ControlError>> {
+        loop {
+            // Who does not take our answers is not asked for more lines.
+            if !self.is_congested()
+                && let Some(line) = self.input.next_line()?
+            {
+                return Poll::Ready(Ok(Event::Line(Line::parse(&line)?)));
+            }
+            if !self.is_written()
+                && let Poll::Ready(written) = self.poll_write(cx)
+            {
+                return Poll::Ready(Ok(Event::Written(written?)));
+            }
+            if self.is_congested() {
+                return Poll::Pending;
+            }
+            if ready!(self.poll_read(cx))? == 0 {
+                return Poll::Ready(Ok(Event::Ended));
+            }
+        }
+    }
+
+    /// Ready once all that the stream took has reached the network, too.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        while !self.output.is_empty() {
+            let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, &self.output)?
+            else {
+                break;
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(count);
+            self.taken += count as u64;
+            self.progress = Instant::now();
+        }
+        if self.output.is_empty() {
+            // An empty buffer is given back: idle links hold none.
+            self.output = BytesMut::new();
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.written == self.taken {
+            return Poll::Pending;
+        }
+        self.written = self.taken;
+        self.progress = Instant::now();
+        Poll::Ready(Ok(self.written))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        read_onto_stack(cx, &mut self.stream, |bytes| self.input.push(bytes))
+    }
+}
+
+/// What one read may bring, in bytes.
+const READ_BYTES: usize = 4 * 1024;
+
+/// One read into this function's stack, so that who waits holds no buffer.
+/// Ready with 0 when the stream has ended.
+fn read_onto_stack<S>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    mut take: impl FnMut(&[u8]),
+) -> Poll<io::Result<usize>>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut storage = [MaybeUninit::uninit(); READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut storage);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    take(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Reads what there is and appends it; 0 when the stream has ended. Nothing is
+/// allocated before the first byte. Cancel safe.
+///
+/// # Errors
+/// As the stream's own read.
+pub async fn read_more<S>(stream: &mut S, bytes: &mut BytesMut) -> io::Result<usize>
+where
+    S: AsyncRead + Unpin,
+{
+    poll_fn(|cx| read_onto_stack(cx, stream, |read| bytes.extend_from_slice(read))).await
+}
+
+/// Reads the first line of a peer connection, of which `lines` may hold a part.
+///
+/// # Errors
+/// [`ControlError::Wire`] for a line over its limit, [`ControlError::Io`] when
+/// the stream ends before the line does.
+pub async fn first_line<S>(stream: &mut S, lines: &mut LineBuffer) -> Result<Bytes, ControlError>
+where
+    S: AsyncRead + Unpin,
+{
+    loop {
+        if let Some(line) = lines.next_line()? {
+            return Ok(line);
+        }
+        let count = poll_fn(|cx| read_onto_stack(cx, stream, |read| lines.push(read))).await?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A buffer before the network, as TLS has one.
+    fn buffered(pipe_bytes: usize) -> (Control<BufWriter<DuplexStream>>, DuplexStream) {
+        let (near, far) = duplex(pipe_bytes);
+        (Control::new(BufWriter::new(near), LineBuffer::default()), far)
+    }
+
+    #[tokio::test]
+    async fn what_a_buffer_took_is_not_written_until_the_network_took_it() {
+        let (mut control, mut far) = buffered(2);
+        let end = control.queue(&Line::Ok(12));
+        tokio::select! {
+            biased;
+            event = control.event() => panic!("{event:?} although nobody read"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(control.stalled_at().is_some(), "it waits for who does not read");
+        let mut line = [0; 6];
+        let (event, read) = tokio::join!(control.event(), far.read_exact(&mut line));
+        assert_eq!(event.unwrap(), Event::Written(end));
+        read.unwrap();
+        assert_eq!(&line, b"OK:12\n");
+        assert!(control.stalled_at().is_none());
+    }
+
+    #[tokio::test]
+    async fn lines_come_while_the_other_end_does_not_read() {
+        let (mut control, mut far) = buffered(8);
+        control.queue(&Line::Ok(1_000_000_000));
+        tokio::io::AsyncWriteExt::write_all(&mut far, b"OK:1\n").await.unwrap();
+        assert_eq!(control.event().await.unwrap(), Event::Line(Line::Ok(1)));
+    }
+}

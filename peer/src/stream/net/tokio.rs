@@ -1,0 +1,134 @@
+//! The real network: tokio's sockets, the system's resolver, entropy, clock and
+//! files.
+//!
+//! This file and what is under it are the only ones that name a real socket.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this file is the seam to the real network"
+)]
+
+#[cfg(target_os = "linux")]
+mod pipe;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+
+use super::{Listener, Net};
+use crate::limits::TLS_FILE_BYTES;
+use crate::stream::relay::{Meter, RelayError, Side, carry_both};
+
+/// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// An idle connection is probed after this time…
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// …this often, until [`USER_TIMEOUT`] gives it up.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes or probes that nobody acknowledged for this long end the connection: the
+/// only way to notice a vanished reader (RFC 5482).
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The network of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioNet;
+
+impl Net for TokioNet {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restart must not wait for the connections of the last run to expire.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        // Linux hands a listening socket's options on to what it accepts.
+        tune(&socket)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addr).await?;
+        tune(&stream)?;
+        Ok(stream)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    fn abort(&self, stream: TcpStream) {
+        // Failure leaves the ordinary close, which is all that could still be done.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn unix_time(&self) -> Duration {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.expect("the clock of a machine that speaks TLS is past 1970")
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        File::open(path)?.take(TLS_FILE_BYTES + 1).read_to_end(&mut contents)?;
+        if contents.len() as u64 > TLS_FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
+        }
+        Ok(contents)
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn relay<M: Meter>(
+        &self,
+        public: &mut Side<&mut TcpStream>,
+        backend: &mut Side<&mut TcpStream>,
+        meter: &M,
+    ) -> Result<(), RelayError> {
+        carry_both::<pipe::Pipe, _, _, _>(public, backend, meter).await
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the system's entropy source answers once booted");
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, source) = TcpListener::accept(self).await?;
+        // The client may be gone already; reading from it will tell.
+        #[cfg(not(target_os = "linux"))]
+        let _ = tune(&stream);
+        Ok((stream, source))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+}
+
+fn tune<'s, S>(socket: &'s S) -> io::Result<()>
+where
+    SockRef<'s>: From<&'s S>,
+{
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! What carries bulk from one stream to another.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::side::Side;
+
+/// Carries bulk from one stream to another. Held only while bytes flow: one that is
+/// dropped empty goes back to its pool.
+pub trait Carrier<R, W>: Sized {
+    /// Whether it moves bytes past the frames: then neither side may have any left.
+    const RAW: bool;
+
+    /// An empty one; `None` when there is none to be had, and small reads go on.
+    fn acquire() -> Option<Self>;
+
+    /// Takes bytes from `reader`, and says how many; 0 when it has ended. Called
+    /// only while [empty](Self::is_empty).
+    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>>;
+
+    /// Gives `writer` what it takes, and says how many bytes that were. Called only
+    /// while not [empty](Self::is_empty).
+    fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut Side<W>)
+    -> Poll<io::Result<usize>>;
+
+    /// Whether all that was taken was given.
+    fn is_empty(&self) -> bool;
+}

@@ -1,0 +1,22 @@
+//! What is told of a relay while it runs, and how it can break.
+
+use std::io;
+
+/// Is told of payload bytes as they are written, not when the relay ends.
+pub trait Meter: Sync {
+    /// `bytes` went from the public client to the backend.
+    fn sent(&self, bytes: usize);
+    /// `bytes` went from the backend to the public client.
+    fn received(&self, bytes: usize);
+}
+
+/// The stream that broke a relay, and how.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The public client's connection failed.
+    #[error("public connection: {0}")]
+    Public(#[source] io::Error),
+    /// The backend's, or the DATA connection's.
+    #[error("backend connection: {0}")]
+    Backend(#[source] io::Error),
+}

@@ -1,0 +1,189 @@
+//! A connection as the peer uses it: in clear text, or inside peer TLS.
+
+use std::io::{self, IoSlice};
+use std::mem::take;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::stream::net::Net;
+use crate::stream::relay::{Meter, RelayError, Side, copy_both};
+
+/// A connection of the network `S` belongs to.
+#[derive(Debug)]
+pub enum Transport<S> {
+    /// Clear text.
+    Plain(S),
+    /// Inside TLS between two peers.
+    Tls(Box<TlsStream<Rewound<S>>>),
+}
+
+impl<S> Transport<S> {
+    /// The certificate of the other end, and those that lead to its CA; none in clear
+    /// text.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        let chain = match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.get_ref().1.peer_certificates(),
+        };
+        chain.unwrap_or_default()
+    }
+
+    /// The network's own stream, without its encryption.
+    pub fn into_inner(self) -> S {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => match *tls {
+                TlsStream::Client(tls) => tls.into_inner().0.stream,
+                TlsStream::Server(tls) => tls.into_inner().0.stream,
+            },
+        }
+    }
+}
+
+/// Carries bytes both ways: as the network does it best between two streams in
+/// clear text, else by copying.
+///
+/// # Errors
+/// As [`Net::relay`].
+pub async fn relay<N: Net, M: Meter>(
+    net: &N,
+    public: &mut Side<Transport<N::Stream>>,
+    backend: &mut Side<Transport<N::Stream>>,
+    meter: &M,
+) -> Result<(), RelayError> {
+    match (&mut public.stream, &mut backend.stream) {
+        (Transport::Plain(public_stream), Transport::Plain(backend_stream)) => {
+            let mut bare_public = Side { stream: public_stream, frames: take(&mut public.frames) };
+            let mut bare_backend =
+                Side { stream: backend_stream, frames: take(&mut backend.frames) };
+            let relayed = net.relay(&mut bare_public, &mut bare_backend, meter).await;
+            let (of_public, of_backend) = (bare_public.frames, bare_backend.frames);
+            (public.frames, backend.frames) = (of_public, of_backend);
+            relayed
+        }
+        _ => copy_both(public, backend, meter).await,
+    }
+}
+
+/// A stream of which some bytes were read before and are read again first.
+#[derive(Debug)]
+pub struct Rewound<S> {
+    stream: S,
+    read_ahead: Bytes,
+}
+
+impl<S> Rewound<S> {
+    /// `read_ahead` was read from `stream`.
+    pub fn new(stream: S, read_ahead: Bytes) -> Self {
+        Self { stream, read_ahead }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.read_ahead.len().min(buf.remaining());
+        buf.put_slice(&self.read_ahead[..count]);
+        self.read_ahead.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Who is at the other end, and what it may do: identities, permissions, tokens, and
+//! TLS with its files.
+//!
+//! Nothing here may know the tables of the mesh, a link or a request: what was proven
+//! goes in, who it is and what it may do comes out.
+
+mod identity;
+mod permission;
+mod proof;
+pub mod tls;
+mod token;
+
+pub use identity::{Identity, Owner, certificate_identity, not_after};
+pub use permission::Permission;
+pub use proof::{EXPORTER_LABEL, Proven, UNAUTHORIZED, authenticate, identify_data, identify_idle};
+pub use token::{BadToken, Token, TokenRules};
+
+#[cfg(test)]
+mod tests;

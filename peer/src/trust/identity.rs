@@ -1,0 +1,75 @@
+//! Who a peer is, by what it has proven.
+
+use std::net::IpAddr;
+
+use rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::names::PeerId;
+
+/// Who is at the other end of a peer connection. A DATA connection must show the
+/// identity of the link that got the FORWARD.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// A plaintext peer proves nothing but where it comes from.
+    Plaintext(IpAddr),
+    /// The SPIFFE identity of a verified certificate.
+    Certificate {
+        /// The trust domain of the URI.
+        trust_domain: String,
+        /// The peer id at its end.
+        peer: PeerId,
+    },
+    /// The peer that a token was shown for.
+    Token(PeerId),
+}
+
+/// Whose a link is. A new link replaces the old one of the same owner, and no
+/// other: a peer id alone, which anyone can say, cuts nobody off.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    peer: PeerId,
+    /// `None` in plaintext, where a peer may come back from another address.
+    proven: Option<Identity>,
+}
+
+impl Owner {
+    /// Who showed this identity and says that it is `peer`.
+    pub fn new(peer: PeerId, identity: &Identity) -> Self {
+        let proven = match identity {
+            Identity::Plaintext(_) => None,
+            Identity::Certificate { .. } | Identity::Token(_) => Some(identity.clone()),
+        };
+        Self { peer, proven }
+    }
+
+    /// What it calls itself.
+    pub fn peer(&self) -> &PeerId {
+        &self.peer
+    }
+}
+
+/// The one SPIFFE URI of a certificate, if it names a peer.
+pub fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    // SPIFFE X.509-SVID §2: exactly one URI.
+    let (uri, None) = (uris.next()?, uris.next()) else { return None };
+    let (trust_domain, peer) = uri.strip_prefix("spiffe://")?.split_once("/peer/")?;
+    if trust_domain.is_empty() || trust_domain.contains('/') {
+        return None;
+    }
+    Some(Identity::Certificate { trust_domain: trust_domain.to_owned(), peer: peer.parse().ok()? })
+}
+
+/// When a certificate ends to be valid, in seconds since the Unix epoch.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}

@@ -1,0 +1,15 @@
+//! TLS 1.3 between peers: certificates, keys, revocations and tokens from files
+//! that are read again when they change.
+//!
+//! A bad file never replaces a good one: it is counted and logged, and what was
+//! loaded before stays.
+
+mod again;
+mod files;
+mod load;
+mod session;
+
+pub use again::{Look, Shown, Verdict};
+pub use files::{Tls, check_files};
+pub use load::Loaded;
+pub use session::{Session, accept, connect};

@@ -1,0 +1,41 @@
+//! The codes of ERROR and the reasons of FAIL.
+
+use crate::words::words;
+
+words! {
+    /// Why a line was refused.
+    ErrorCode {
+        /// HELLO of another protocol version.
+        UnsupportedVersion = "unsupported_version",
+        /// The peer did not prove who it is.
+        Unauthorized = "unauthorized",
+        /// Not a line of the protocol.
+        BadLine = "bad_line",
+        /// More than 8 KiB without LF.
+        LineTooLong = "line_too_long",
+        /// A name that is none.
+        BadName = "bad_name",
+        /// A name that this peer may not register.
+        NameForbidden = "name_forbidden",
+        /// A name that another registration excludes.
+        NameConflict = "name_conflict",
+        /// A line that has no place here.
+        UnexpectedCommand = "unexpected_command",
+        /// More names than one link may register.
+        TooManyNames = "too_many_names",
+    }
+}
+
+words! {
+    /// Why no DATA connection will come for a FORWARD.
+    FailReason {
+        /// The backend's address did not accept the connection.
+        BackendRefused = "backend_refused",
+        /// The backend did not answer in time.
+        BackendTimeout = "backend_timeout",
+        /// The connecting peer serves no such name.
+        UnknownName = "unknown_name",
+        /// The connecting peer cannot carry one more request now.
+        Overloaded = "overloaded",
+    }
+}
