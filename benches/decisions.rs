@@ -23,7 +23,7 @@ fn lines(c: &mut Criterion) {
     let mut group = c.benchmark_group("line");
     let id = ProxyId::from_random([0xa5; 16]);
     let source = "[2001:db8::7]:54321".parse().unwrap();
-    let forward = Line::Forward { id, name: name("app.example.org"), source };
+    let forward = Line::Forward { id, name: name("app.example.org"), source, dest: None };
     let register = Line::Register((0..100).map(|n| name(&format!("app-{n}.example"))).collect());
     for (what, line) in [("FORWARD", forward), ("REGISTER of 100 names", register)] {
         let text = line.to_string();
@@ -98,14 +98,14 @@ fn routes(c: &mut Criterion) {
         let mut routes = table(count);
         let known = Name::requested(&format!("app-{}.example", count / 2)).unwrap();
         group.bench_function(BenchmarkId::new("known", count), |b| {
-            b.iter(|| match routes.assign(black_box(&known), None, |_| true) {
+            b.iter(|| match routes.assign(black_box(&known), None, |_, _, _| true) {
                 Lookup::Provided(assigned) => routes.release(&assigned.name, assigned.provider),
                 _ => panic!("the name is served"),
             });
         });
         let unknown = Name::requested("nobody.example").unwrap();
         group.bench_function(BenchmarkId::new("unknown", count), |b| {
-            b.iter(|| routes.assign(black_box(&unknown), None, |_| true));
+            b.iter(|| routes.assign(black_box(&unknown), None, |_, _, _| true));
         });
     }
     group.finish();

@@ -1,4 +1,4 @@
-//! The file of accepted tokens: `TokenRules` of `peer/src/auth.rs`.
+//! The file of accepted tokens: `TokenRules` of `peer/src/trust/token.rs`.
 
 use ops_proxy::trust::TokenRules;
 

@@ -63,6 +63,18 @@ pub const FORWARDS_QUEUED_PER_LINK: usize = 1024;
 /// Unwritten bytes on a link at which no more FORWARD lines are taken in.
 pub const LINK_OUTPUT_BYTES: usize = 64 * 1024;
 
+/// Work that one link may ask for at once: a line costs one, and one for each name in it.
+/// Twice all names that a link may hold, withdrawn and registered again.
+pub const LINK_WORK_BURST: usize = 4 * NAMES_PER_LINK;
+
+/// Work that one link earns per second. Heartbeats of [`NAMES_PER_LINK`] names every
+/// second still fit; a flood costs a few percent of a core.
+pub const LINK_WORK_PER_SECOND: usize = 2 * NAMES_PER_LINK;
+
+/// How often the idle DATA connections of a link are gone through for those that have
+/// ended. Whoever takes one finds out by itself; this only frees their descriptors.
+pub const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Requests that one connecting peer carries at a time on one link; one more is
 /// answered with `FAIL:<proxy_id>:overloaded`.
 pub const FORWARDS_PER_LINK: usize = 10_000;
@@ -158,6 +170,14 @@ pub const CONNECTIONS_PER_SOURCE: usize = 20_000;
 /// [`HEAD_BYTES`] for at most [`HEAD_DEADLINE`].
 pub const HEADS: usize = 16_384;
 
+/// TLS handshakes of peers that are not finished. In one of them rustls keeps up to 64 KiB
+/// of what the other end sent, as for large certificates: 64 MiB in all, whoever they are.
+pub const HANDSHAKES: usize = 1024;
+
+/// Connections that a source with an open link may have beyond its limit, so that clients
+/// from the same address cannot keep its DATA connections out.
+pub const SLOTS_FOR_PEERS: usize = 256;
+
 /// Links at a time: ten times the mesh aimed at.
 pub const LINKS: usize = 10_000;
 
@@ -167,6 +187,10 @@ pub const PENDING_PER_LINK: usize = 1024;
 
 /// Requests that may wait for DATA connections in all.
 pub const PENDING: usize = 16_384;
+
+/// Ids whose client has gone that are remembered until their deadline: as many as may
+/// wait, so that a flood of resets does not look like DATA that nobody asked for.
+pub const ABANDONED: usize = PENDING;
 
 /// Idle DATA connections that a connecting peer keeps per link at most, unless
 /// configured: what a browser's worth of parallel requests takes, ten times over.

@@ -5,5 +5,6 @@
 
 mod handshake;
 mod link;
+mod pace;
 
 pub use handshake::PeerConnection;

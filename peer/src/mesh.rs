@@ -5,7 +5,11 @@
 //! Nothing here may wait, dial or read a connection.
 
 pub mod admission;
+pub mod links;
+pub mod outgoing;
 pub mod pending;
 pub mod request;
 pub mod routes;
 pub mod tables;
+pub mod tally;
+pub mod waiting;

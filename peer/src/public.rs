@@ -4,6 +4,7 @@
 //! Nothing here may know the connecting side, files, flags or the environment. Peers that
 //! arrive are handed to the [listening side](crate::listening).
 
+mod asked;
 mod carry;
 mod connection;
 mod fetch;
@@ -11,6 +12,7 @@ mod forward;
 mod listener;
 mod refusal;
 
+pub use asked::Asked;
 pub use connection::Port;
-pub use forward::{Asked, Forwarded, NotForwarded, forward};
+pub use forward::{Forwarded, NotForwarded, forward};
 pub use listener::accept_loop;

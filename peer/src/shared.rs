@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::admission::Admission;
+use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
-use crate::names::ProxyId;
+use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Metrics;
 use crate::stream::net::Net;
 use crate::stream::transport::Transport;
@@ -29,6 +30,8 @@ pub struct Shared<N: Net> {
     pub tls: Option<Tls>,
     /// How many connections are in.
     pub admission: Admission,
+    /// The connections to backends.
+    pub outgoing: Outgoing,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
@@ -47,6 +50,7 @@ impl<N: Net> Shared<N> {
         Ok(Self {
             tls,
             admission: Admission::new(config.capacity),
+            outgoing: Outgoing::default(),
             mesh: Mesh::new(metrics.clone(), config.capacity, config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
             metrics,
@@ -81,6 +85,13 @@ impl<N: Net> Shared<N> {
     pub fn is_ready(&self) -> bool {
         let registered = || self.config.connect.iter().any(|one| self.metrics.is_link_up(one));
         self.tasks.phase() == Phase::Serving && (self.config.is_listening() || registered())
+    }
+
+    /// Notes that `stream`, to a backend, carries a request for `name`; `None` for a
+    /// connection that has failed already.
+    pub fn register_outgoing(&self, stream: &N::Stream, name: &Name) -> Option<Registered> {
+        let (local, remote) = (self.net.local_addr(stream).ok()?, self.net.peer_addr(stream).ok()?);
+        Some(self.outgoing.register(local, remote, name.clone()))
     }
 
     /// Closes `stream` so that the other end takes it for no clean end.

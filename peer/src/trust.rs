@@ -12,8 +12,10 @@ mod token;
 
 pub use identity::{Identity, Owner, certificate_identity, not_after};
 pub use permission::Permission;
-pub use proof::{EXPORTER_LABEL, Proven, UNAUTHORIZED, authenticate, identify_data, identify_idle};
-pub use token::{BadToken, Token, TokenRules};
+pub use proof::{
+    EXPORTER_LABEL, Principal, Proven, UNAUTHORIZED, authenticate, identify_data, identify_idle,
+};
+pub use token::{BadToken, RuleId, Token, TokenRule, TokenRules};
 
 #[cfg(test)]
 mod tests;

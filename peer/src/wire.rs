@@ -15,6 +15,6 @@ mod line_buffer;
 mod proof;
 
 pub use codes::{ErrorCode, FailReason};
-pub use line::{Line, VERSION, WireError, in_lines};
+pub use line::{Line, VERSION, WireError, forbidden_names, in_lines};
 pub use line_buffer::LineBuffer;
 pub use proof::TokenProof;

@@ -82,7 +82,7 @@ impl Forwards {
         }
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
-                (Ok(Line::Forward { id, name, source }), End::Acceptor) => {
+                (Ok(Line::Forward { id, name, source, .. }), End::Acceptor) => {
                     let key = (pair.acceptor.ip(), name.to_string());
                     let asked = pair.dialler.ip();
                     let new = || Forward {

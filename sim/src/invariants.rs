@@ -175,8 +175,9 @@ fn check_overheard(mesh: &Mesh, host: &str, now: &Snapshot) -> Result<(), String
                 counts.matched, heard.answered
             ));
         }
-        let lost = counts.forwards_failed[ForwardFailure::LinkLost as usize];
-        let refused = counts.forwards_failed.iter().sum::<u64>() - lost;
+        let unsaid = [ForwardFailure::LinkLost, ForwardFailure::ClientReset];
+        let unsaid: u64 = unsaid.iter().map(|one| counts.forwards_failed[*one as usize]).sum();
+        let refused = counts.forwards_failed.iter().sum::<u64>() - unsaid;
         let fails = heard.refused + heard.taken_back;
         if refused > fails {
             return Err(format!(

@@ -1,6 +1,6 @@
 //! The peer's network seam on turmoil.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ops_proxy::stream::net::{Listener, Net};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -24,6 +25,9 @@ use crate::trace::{End, Fnv, What};
 /// How long a host whose software is gone takes to refuse a dial: a way there
 /// and back on a near network.
 const REFUSED_AFTER: Duration = Duration::from_millis(10);
+
+/// What a peer reads ahead of itself at most to see a reset behind it.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// The network as one host sees it.
 #[derive(Debug, Clone)]
@@ -160,6 +164,18 @@ impl Net for SimNet {
         }
     }
 
+    fn local_addr(&self, stream: &SimStream) -> io::Result<SocketAddr> {
+        Ok(stream.pair.addr(stream.end))
+    }
+
+    fn peer_addr(&self, stream: &SimStream) -> io::Result<SocketAddr> {
+        Ok(stream.pair.addr(stream.end.other()))
+    }
+
+    async fn reset(&self, stream: &mut SimStream) {
+        poll_fn(|cx| stream.poll_reset(cx)).await;
+    }
+
     fn abort(&self, stream: SimStream) {
         self.fabric.state().closed(stream.pair, stream.end, true);
     }
@@ -215,11 +231,28 @@ pub struct SimStream {
     end: End,
     /// The end of the other's direction was seen.
     ended: bool,
+    /// What was read ahead to see whether a reset comes behind it.
+    ahead: Ahead,
+}
+
+/// What was read ahead of its reader. A kernel knows of a reset without that.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: BytesMut,
+    /// Nothing more comes.
+    ended: bool,
 }
 
 impl SimStream {
     fn new(inner: TcpStream, fabric: &Fabric, pair: Pair, end: End) -> Self {
-        Self { inner: Some(inner), fabric: fabric.clone(), pair, end, ended: false }
+        Self {
+            inner: Some(inner),
+            fabric: fabric.clone(),
+            pair,
+            end,
+            ended: false,
+            ahead: Ahead::default(),
+        }
     }
 
     fn inner(&mut self) -> Pin<&mut TcpStream> {
@@ -234,6 +267,36 @@ impl SimStream {
             state.saw_end(self.pair, self.end);
         }
         error
+    }
+
+    /// Ready once the other end has reset the connection.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.ahead.ended && self.ahead.bytes.len() < READ_AHEAD_BYTES {
+            let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
+            if alive.is_err() {
+                return Poll::Ready(());
+            }
+            let mut storage = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut storage);
+            match ready!(self.inner().poll_read(cx, &mut buffer)) {
+                Err(_) => return Poll::Ready(()),
+                Ok(()) if buffer.filled().is_empty() => {
+                    if self.fabric.state().ledger.end_is_reset(self.pair, self.end) {
+                        return Poll::Ready(());
+                    }
+                    self.ahead.ended = true;
+                }
+                Ok(()) => self.ahead.bytes.extend_from_slice(buffer.filled()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes what was read ahead; false when nothing was.
+    fn take_ahead(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let count = self.ahead.bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.bytes.split_to(count));
+        count > 0 || self.ahead.ended
     }
 
     fn ip(&self) -> IpAddr {
@@ -287,8 +350,10 @@ impl AsyncRead for SimStream {
         let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
         alive.map_err(|error| self.failed(error))?;
         let before = buffer.filled().len();
-        ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
-        self.gather(cx, buffer, before);
+        if !self.take_ahead(buffer) {
+            ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
+            self.gather(cx, buffer, before);
+        }
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
     }

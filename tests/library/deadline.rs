@@ -1,16 +1,19 @@
 //! DATA connections that come when their deadline does: matched or timed out,
 //! never both and never neither.
 
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::mesh::tables::{Forward, ForwardError};
+use ops_proxy::mesh::links::Opened;
+use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Counts, Protocol, ProxyError};
 use ops_proxy::public::{Asked, NotForwarded, forward};
@@ -18,7 +21,7 @@ use ops_proxy::shared::Shared;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::Side;
 use ops_proxy::stream::transport::Transport;
-use ops_proxy::trust::Identity;
+use ops_proxy::trust::{Identity, Permission, Principal};
 use ops_proxy_tests::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -26,7 +29,10 @@ use tokio::time::{Instant, advance};
 
 const RUNS: u64 = 10_000;
 const NAME: &str = "app.example";
-const PROVIDER: Identity = Identity::Plaintext(IpAddr::V4(Ipv4Addr::LOCALHOST));
+const PROVIDER: Principal = Principal {
+    identity: Identity::Plaintext(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    permission: Permission::Any,
+};
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A network of pipes that the test lays by hand: nothing can be dialled.
@@ -49,6 +55,18 @@ impl Net for ByHand {
 
     async fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_addr(&self, _: &DuplexStream) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn peer_addr(&self, _: &DuplexStream) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn reset(&self, _: &mut DuplexStream) {
+        pending().await
     }
 
     fn abort(&self, _: DuplexStream) {}
@@ -101,7 +119,8 @@ impl Rig {
         let mut config = PeerConfig::new("edge".parse().unwrap());
         config.timing.data_timeout = data_timeout;
         let shared = Arc::new(Shared::new(config, ByHand::default()).unwrap());
-        let (link, forwards) = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
+        let opened = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
+        let Opened { id: link, forwards, .. } = opened;
         shared.mesh.register(link, &[name()]).unwrap();
         Self { shared, forwards }
     }
@@ -112,8 +131,10 @@ impl Rig {
         let shared = self.shared.clone();
         let request = tokio::spawn(async move {
             let source = SocketAddr::from(([192, 0, 2, 1], 5000));
-            let asked = Asked { name: &name(), protocol: Protocol::Tcp, source, head: b"" };
-            let forwarded = match forward(&shared, asked).await {
+            let asked =
+                Asked { name: &name(), protocol: Protocol::Tcp, source, dest: None, head: b"" };
+            let stays = pin!(pending());
+            let forwarded = match forward(&shared, asked, stays).await {
                 Ok(forwarded) => forwarded,
                 // On two threads the deadline may even come before the test has
                 // said that the FORWARD was written.
@@ -132,7 +153,7 @@ impl Rig {
         arrival(Instant::now() + self.shared.config.timing.data_timeout).await;
         let (near, mut far) = duplex(64);
         let data = Side::raw(Transport::Plain(near), Bytes::new());
-        let claimed = self.shared.mesh.claim(id, Some(&PROVIDER), data);
+        let claimed = self.shared.mesh.claim(id, Some(&PROVIDER), data).is_ok();
         let matched = within("the request's end", request).await.unwrap();
         // What was matched carries bytes; what came too late is closed.
         let mut read = Vec::new();

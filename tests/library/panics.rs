@@ -51,6 +51,18 @@ impl Net for Trapped {
         TokioNet.resolve(host, port).await
     }
 
+    fn local_addr(&self, stream: &TrappedStream) -> io::Result<SocketAddr> {
+        TokioNet.local_addr(&stream.0)
+    }
+
+    fn peer_addr(&self, stream: &TrappedStream) -> io::Result<SocketAddr> {
+        TokioNet.peer_addr(&stream.0)
+    }
+
+    async fn reset(&self, stream: &mut TrappedStream) {
+        TokioNet.reset(&mut stream.0).await;
+    }
+
     fn abort(&self, stream: TrappedStream) {
         TokioNet.abort(stream.0);
     }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ops_proxy::config::Capacity;
 use ops_proxy::config::PeerConfig;
+use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::request::Request;
 use ops_proxy::mesh::routes::{LinkId, Lookup, Provider};
-use ops_proxy::mesh::tables::{Assignment, Dialled, Forward, ForwardError, Mesh};
+use ops_proxy::mesh::tables::{Assignment, Mesh};
+use ops_proxy::mesh::waiting::{Dialled, Forward, ForwardError};
 use ops_proxy::names::{Name, PeerId, ProxyId};
 use ops_proxy::observe::metrics::{Counts, ForwardFailure, Metrics, Protocol, ProxyError};
 use ops_proxy::stream::relay::Side;
-use ops_proxy::trust::Identity;
+use ops_proxy::trust::{Identity, Permission, Principal};
 use ops_proxy::wire::{FailReason, Line};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
@@ -120,7 +122,7 @@ impl Session {
     }
 
     pub(super) fn hello(&mut self, peer: PeerId, source: IpAddr) {
-        let (id, forwards) = self.mesh.open_link(peer.clone(), Identity::Plaintext(source));
+        let Opened { id, forwards, .. } = self.mesh.open_link(peer.clone(), principal(source));
         let old = self.links.iter().position(|link| link.open && link.peer == peer);
         if let Some(old) = old {
             self.gone(old);
@@ -210,7 +212,7 @@ impl Session {
     pub(super) fn data(&mut self, id: ProxyId, source: IpAddr) {
         self.data += 1;
         let data = Side::raw(self.data, Bytes::new());
-        let claimed = self.mesh.claim(id, Some(&Identity::Plaintext(source)), data);
+        let claimed = self.mesh.claim(id, Some(&principal(source)), data).is_ok();
         let rightful =
             |waiting: &Waiting| waiting.in_time && self.links[waiting.link].source == source;
         let expected = self.waiting(id, rightful);
@@ -349,7 +351,8 @@ impl Session {
         assignment: &Assignment,
         in_time: bool,
     ) -> Waiting {
-        let line = Line::Forward { id, name: assignment.name.clone(), source: client() };
+        let line =
+            Line::Forward { id, name: assignment.name.clone(), source: client(), dest: None };
         let now = Instant::now();
         let deadline = if in_time { now + FAR } else { now };
         let answer = self
@@ -433,6 +436,10 @@ impl From<&Counts> for Expected {
 
 fn counted<'a>(known: &'a mut BTreeMap<Name, Expected>, name: &Name) -> &'a mut Expected {
     known.get_mut(name).expect("a name in use is known")
+}
+
+fn principal(source: IpAddr) -> Principal {
+    Principal { identity: Identity::Plaintext(source), permission: Permission::Any }
 }
 
 fn id_of(request: usize) -> ProxyId {

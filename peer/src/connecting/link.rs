@@ -1,6 +1,7 @@
 //! The connecting side: keeps a link to a listening peer, registers our names
 //! there, and answers each FORWARD with a DATA connection.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
-use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
+use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, forbidden_names, in_lines};
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ enum Ended {
     Refused(ErrorCode, String),
     #[error("the certificate of the listening peer is revoked")]
     Revoked,
+    #[error("certificates or tokens have changed, and names that were refused are tried again")]
+    Renewed,
     #[error("this process ends")]
     Closing,
     #[error(transparent)]
@@ -48,20 +51,28 @@ enum Ended {
 /// Keeps a link to `upstream` until the peer closes.
 pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
     let mut backoff = Backoff::default();
+    let mut refused = Refused::default();
     shared.metrics.client_link(&upstream, false);
     while shared.tasks.phase() < Phase::Draining {
         let began = Instant::now();
         match dial_peer(&shared, &upstream).await {
             Ok(dialled) => {
-                let mut link = Link::new(shared.clone(), upstream.clone(), dialled);
+                let names = refused.others(&shared);
+                let has_refused = !refused.names.is_empty();
+                let mut link =
+                    Link::new(shared.clone(), upstream.clone(), dialled, &names, has_refused);
                 let ended = link.run().await;
                 shared.metrics.client_link(&upstream, false);
                 tracing::warn!(%upstream, reason = %ended, "link down");
-                if let Ended::Control(ControlError::Wire(error)) = ended {
+                if let Ended::Control(ControlError::Wire(error)) = &ended {
                     shared.metrics.rejected(Rejection::from(error.code));
-                    link.control.refuse(error.code, error.text).await;
+                    link.control.refuse(error.code, &error.text).await;
                 }
                 backoff.link_ended(began.elapsed());
+                if refused.learn(&shared, &upstream, &ended) {
+                    // The others are asked for at once.
+                    continue;
+                }
             }
             Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
         }
@@ -72,6 +83,49 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
             () = shared.tasks.entered(Phase::Draining) => {}
             () = sleep(wait) => {}
         }
+    }
+}
+
+/// Names that a listening peer does not let us register. They are left out of the next
+/// link, so that the others are served, and asked for again after that one.
+#[derive(Default)]
+struct Refused {
+    names: BTreeSet<Name>,
+}
+
+impl Refused {
+    /// Our names but for these.
+    fn others<N: Net>(&self, shared: &Shared<N>) -> Vec<Name> {
+        let ours = shared.config.services.keys();
+        ours.filter(|name| !self.names.contains(*name)).cloned().collect()
+    }
+
+    /// Takes note of how a link ended. Whether the next one is to be opened at once, with
+    /// fewer names.
+    fn learn<N: Net>(&mut self, shared: &Shared<N>, upstream: &Endpoint, ended: &Ended) -> bool {
+        let before = self.names.len();
+        if let Ended::Refused(ErrorCode::NameForbidden, text) = ended {
+            let is_ours = |name: &Name| shared.config.services.contains_key(name);
+            self.names.extend(forbidden_names(text).into_iter().filter(is_ours));
+        }
+        if self.names.len() == before {
+            self.names.clear();
+            return false;
+        }
+        let names: Vec<&str> = self.names.iter().map(Name::as_str).collect();
+        let others = shared.config.services.len() - names.len();
+        tracing::warn!(
+            %upstream,
+            names = names.join(", "),
+            others,
+            "the listening peer refuses to register these names: the certificate or token of \
+             this peer does not permit them; the others are served"
+        );
+        shared.metrics.client_names_refused(upstream, names.len());
+        if others == 0 {
+            self.names.clear();
+        }
+        others > 0
     }
 }
 
@@ -90,6 +144,8 @@ struct Link<N: Net> {
     slots: Arc<Semaphore>,
     idle: IdleData<N>,
     registered: bool,
+    /// Some of our names were refused and left out.
+    has_refused: bool,
     /// What the listening peer showed, and when to look at that again.
     chain: Vec<CertificateDer<'static>>,
     judged_by: Option<Arc<Loaded>>,
@@ -97,12 +153,17 @@ struct Link<N: Net> {
 }
 
 impl<N: Net> Link<N> {
-    fn new(shared: Arc<Shared<N>>, upstream: Endpoint, dialled: DialledPeer<N>) -> Self {
+    fn new(
+        shared: Arc<Shared<N>>,
+        upstream: Endpoint,
+        dialled: DialledPeer<N>,
+        names: &[Name],
+        has_refused: bool,
+    ) -> Self {
         let peer = shared.config.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
-        let names: Vec<Name> = shared.config.services.keys().cloned().collect();
         Self {
-            names: in_lines(&names),
+            names: in_lines(names),
             hello: Line::Hello {
                 proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
                 peer,
@@ -113,6 +174,7 @@ impl<N: Net> Link<N> {
             idle: IdleData::new(shared.clone(), upstream.clone(), slots.clone()),
             slots,
             registered: false,
+            has_refused,
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
             looks: shared.looks_at_tls(),
@@ -185,6 +247,9 @@ impl<N: Net> Link<N> {
         }
         let before = self.judged_by.replace(loaded.clone());
         let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &loaded));
+        if is_new && self.has_refused {
+            return Err(Ended::Renewed);
+        }
         if is_new || verdict == Verdict::Outdated {
             self.idle.dial_anew();
         }
@@ -208,13 +273,16 @@ impl<N: Net> Link<N> {
                 if count > 0 && !self.registered {
                     self.registered = true;
                     self.shared.metrics.client_link(&self.upstream, true);
+                    if !self.has_refused {
+                        self.shared.metrics.client_names_refused(&self.upstream, 0);
+                    }
                     tracing::info!(upstream = %self.upstream, "link up, names registered");
                     self.idle.replenish();
                 }
                 Ok(())
             }
-            Line::Forward { id, name, source } => {
-                self.forward(id, name, source);
+            Line::Forward { id, name, source, dest } => {
+                self.forward(id, name, source, dest);
                 Ok(())
             }
             Line::Error(code, text) => Err(Ended::Refused(code, text)),
@@ -223,15 +291,15 @@ impl<N: Net> Link<N> {
             | Line::Unregister(_)
             | Line::Fail(..)
             | Line::Data { .. }
-            | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError {
-                code: ErrorCode::UnexpectedCommand,
-                text: "this line has no place on a link to a connecting peer",
-            }))),
+            | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError::new(
+                ErrorCode::UnexpectedCommand,
+                "this line has no place on a link to a connecting peer",
+            )))),
         }
     }
 
     /// Serves a FORWARD beside all others: none waits for another.
-    fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr) {
+    fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr, dest: Option<SocketAddr>) {
         let from_link = self.idle.missed(id);
         if from_link == FromLink::Ignore {
             return;
@@ -243,7 +311,7 @@ impl<N: Net> Link<N> {
             return active.end(Err(ClientFailure::Overloaded));
         };
         let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
-        let serving = Serving { shared, upstream, id, name, source };
+        let serving = Serving { shared, upstream, id, name, source, dest };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {

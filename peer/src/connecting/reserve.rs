@@ -73,6 +73,12 @@ impl Reserve {
         is_kept
     }
 
+    /// A request has ended and its connection with it, by a reset or as bulk: another is
+    /// dialled in its place.
+    pub(super) fn lost(&mut self) {
+        self.missed += 1;
+    }
+
     /// The listening peer closed an idle connection: it does not want it now.
     pub(super) fn refused(&mut self) {
         self.closed();
@@ -211,6 +217,20 @@ mod tests {
         let surplus = reserve.next_period();
         (0..surplus).for_each(|_| reserve.closed());
         assert_eq!(reserve.idle, IDLE_DATA_SPARE);
+    }
+
+    #[test]
+    fn a_connection_that_ends_with_its_request_is_replaced() {
+        let mut reserve = filled(64);
+        reserve.taken();
+        reserve.taken();
+        assert_eq!(reserve.wanted(), IDLE_DATA_SPARE);
+        (0..IDLE_DATA_SPARE).for_each(|_| reserve.dialled(true));
+        reserve.lost();
+        assert_eq!(reserve.wanted(), 1);
+        reserve.dialled(true);
+        assert!(reserve.returned(), "the other one has come back");
+        assert_eq!(reserve.wanted(), 0);
     }
 
     #[test]

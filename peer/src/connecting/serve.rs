@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::upstream::{DialledPeer, dial_peer};
 use crate::config::Endpoint;
 use crate::limits::WRITE_TIMEOUT;
+use crate::mesh::outgoing::Registered;
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::{ClientFailure, Metrics};
 use crate::shared::Shared;
@@ -35,6 +36,8 @@ pub(super) struct Serving<N: Net> {
     pub name: Name,
     /// The public client.
     pub source: SocketAddr,
+    /// The address that it connected to, where it is known.
+    pub dest: Option<SocketAddr>,
 }
 
 /// Counts a FORWARD from its coming to its end, also with its task.
@@ -71,7 +74,7 @@ impl<N: Net> Serving<N> {
         &self,
         failed: &mpsc::Sender<Line>,
     ) -> Result<(), ClientFailure> {
-        let (mut data, mut backend) = match self.connect().await {
+        let (mut data, mut backend, _outgoing) = match self.connect().await {
             Ok(both) => both,
             Err((reason, failure)) => {
                 // A link that has ended has failed the request already.
@@ -104,7 +107,7 @@ impl<N: Net> Serving<N> {
         ahead: Bytes,
         answered: impl FnOnce(),
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let backend = match self.dial_backend().await {
+        let (backend, _outgoing) = match self.dial_backend().await {
             Ok(backend) => backend,
             Err((reason, failure)) => {
                 let line = format!("{}\n", Line::Fail(self.id, reason));
@@ -142,27 +145,36 @@ impl<N: Net> Serving<N> {
     }
 
     /// Backend first, then DATA: a DATA connection that arrives is ready.
-    async fn connect(&self) -> Result<(Half<N>, Half<N>), Failure> {
-        let backend = self.dial_backend().await?;
+    async fn connect(&self) -> Result<(Half<N>, Half<N>, Option<Registered>), Failure> {
+        let (backend, outgoing) = self.dial_backend().await?;
         let data = self.dial_data().await.map_err(|error| {
             let Self { id, name, .. } = self;
             tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side::raw(stream, Bytes::new());
-        Ok((side(data), side(Transport::Plain(backend))))
+        Ok((side(data), side(Transport::Plain(backend)), outgoing))
     }
 
-    async fn dial_backend(&self) -> Result<N::Stream, Failure> {
-        let Self { shared, id, name, source, .. } = self;
+    /// The backend, and what tells a request that comes back here from others.
+    async fn dial_backend(&self) -> Result<(N::Stream, Option<Registered>), Failure> {
+        let Self { shared, id, name, source, dest, .. } = self;
+        if let Some(dest) = *dest
+            && shared.outgoing.is_loop(*source, dest, name)
+        {
+            tracing::warn!(%id, %name, "a request came back to this peer: its backend leads to the listening peer");
+            return Err(fail(FailReason::Loop));
+        }
         let Some(endpoint) = shared.config.services.get(name) else {
             tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
             return Err(fail(FailReason::UnknownName));
         };
-        dial(&shared.net, endpoint).await.map_err(|error| {
+        let stream = dial(&shared.net, endpoint).await.map_err(|error| {
             tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
             fail(error.fail_reason())
-        })
+        })?;
+        let outgoing = shared.register_outgoing(&stream, name);
+        Ok((stream, outgoing))
     }
 
     async fn dial_data(

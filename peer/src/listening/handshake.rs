@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls;
 
-use crate::listening::link::{Admitted, refuse_peer, serve_link};
-use crate::mesh::admission::Ticket;
-use crate::mesh::tables::Idle;
-use crate::names::PeerId;
+use super::link::{Admitted, refuse_peer, serve_link};
+use crate::mesh::admission::{Displaced, Ticket};
+use crate::mesh::tables::NotKept;
+use crate::names::{PeerId, ProxyId};
 use crate::observe::metrics::Rejection;
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
@@ -22,9 +22,11 @@ use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::Side;
 use crate::stream::transport::Transport;
-use crate::trust::tls::{self, Loaded, Session, Shown};
-use crate::trust::{Identity, Proven, TokenRules, authenticate, identify_data, identify_idle};
-use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
+use crate::trust::tls::{self, Loaded, Session, Verdict};
+use crate::trust::{
+    Principal, Proven, TokenRules, UNAUTHORIZED, authenticate, identify_data, identify_idle,
+};
+use crate::wire::{ErrorCode, Line, LineBuffer, TokenProof, WireError};
 
 /// A peer connection of which nothing but its first bytes is known.
 pub struct PeerConnection<N: Net> {
@@ -54,12 +56,9 @@ impl<N: Net> PeerConnection<N> {
             return control.refuse(ErrorCode::Unauthorized, "plaintext peers are not let in").await;
         }
         let proven = Proven::Plaintext(source.ip());
-        let rules = TokenRules::default();
         let lines = LineBuffer::starting_with(&head);
-        let chain = Vec::new();
-        let encounter =
-            Encounter { shared, stream, lines, proven, chain, source, deadline, ticket };
-        encounter.serve(&rules, None).await;
+        let shown = Shown { proven, chain: Vec::new(), judged_by: None };
+        Encounter { shared, stream, lines, shown, source, deadline, ticket }.serve().await;
     }
 
     /// Serves a peer that came with TLS.
@@ -70,22 +69,26 @@ impl<N: Net> PeerConnection<N> {
             shared.metrics.rejected(Rejection::TlsPeer);
             return close_after(stream, &fatal_alert(Alert::NoApplicationProtocol)).await;
         };
-        let accepting = tls::accept::<N>(&loaded, stream, head);
-        let Session { stream, proven, chain, .. } = match timeout_at(deadline, accepting).await {
-            Ok(Ok(session)) => session,
-            Ok(Err(error)) => {
+        let Ok(ticket) = ticket.into_handshake() else {
+            return shared.metrics.rejected(Rejection::HeadLimit);
+        };
+        let accepting = timeout_at(deadline, tls::accept::<N>(&loaded, stream, head));
+        let accepted = ticket.unless_displaced(accepting).await;
+        let Session { stream, proven, chain, .. } = match accepted {
+            Ok(Ok(Ok(session))) => session,
+            Err(Displaced) => return shared.metrics.rejected(Rejection::HeadLimit),
+            Ok(Ok(Err(error))) => {
                 shared.metrics.rejected(Rejection::TlsHandshake);
                 return tracing::warn!(%source, %error, "the TLS handshake of a peer failed");
             }
-            Err(_) => {
+            Ok(Err(_)) => {
                 shared.metrics.rejected(Rejection::HandshakeTimeout);
                 return tracing::warn!(%source, "a peer did not finish its TLS handshake in time");
             }
         };
         let lines = LineBuffer::default();
-        let encounter =
-            Encounter { shared, stream, lines, proven, chain, source, deadline, ticket };
-        encounter.serve(&loaded.rules, Some(loaded.clone())).await;
+        let shown = Shown { proven, chain, judged_by: Some(loaded) };
+        Encounter { shared, stream, lines, shown, source, deadline, ticket }.serve().await;
     }
 }
 
@@ -94,87 +97,129 @@ struct Encounter<N: Net> {
     shared: Arc<Shared<N>>,
     stream: Transport<N::Stream>,
     lines: LineBuffer,
-    proven: Proven,
-    chain: Vec<CertificateDer<'static>>,
+    shown: Shown,
     source: SocketAddr,
     deadline: Instant,
     ticket: Ticket,
 }
 
-impl<N: Net> Encounter<N> {
-    /// `judged_by`: what the TLS handshake went by, if there was one.
-    async fn serve(mut self, rules: &TokenRules, judged_by: Option<Arc<Loaded>>) {
-        let reading = first_line(&mut self.stream, &mut self.lines);
-        let line = match timeout_at(self.deadline, reading).await {
-            Ok(Ok(line)) => Line::parse(&line),
-            Ok(Err(ControlError::Wire(error))) => Err(error),
-            Ok(Err(ControlError::Io(error))) => {
-                self.shared.metrics.rejected(Rejection::HeadIncomplete);
-                let source = self.source;
-                return tracing::debug!(%source, %error, "a peer left within its first line");
-            }
-            Err(_) => {
-                self.shared.metrics.rejected(Rejection::HandshakeTimeout);
-                let source = self.source;
-                return tracing::warn!(%source, "a peer sent no whole first line in time");
-            }
+/// What the other end has shown before its first line.
+struct Shown {
+    proven: Proven,
+    chain: Vec<CertificateDer<'static>>,
+    /// What the TLS handshake went by, if there was one.
+    judged_by: Option<Arc<Loaded>>,
+}
+
+impl Shown {
+    /// Has `identify` say who this is, by the files of this moment: they may have changed
+    /// since the handshake.
+    fn identify<N: Net>(
+        &self,
+        shared: &Shared<N>,
+        identify: impl FnOnce(&Proven, &TokenRules) -> Result<Principal, WireError>,
+    ) -> Result<Principal, WireError> {
+        let Some(judged_by) = &self.judged_by else {
+            return identify(&self.proven, &TokenRules::default());
         };
+        let loaded = shared.tls.as_ref().map_or_else(|| judged_by.clone(), |tls| tls.current());
+        if !Arc::ptr_eq(&loaded, judged_by) && !self.chain.is_empty() {
+            let now = UnixTime::since_unix_epoch(shared.net.unix_time());
+            if loaded.judge_client(&self.chain, now) != Verdict::Good {
+                return Err(UNAUTHORIZED);
+            }
+        }
+        identify(&self.proven, &loaded.rules)
+    }
+}
+
+impl<N: Net> Encounter<N> {
+    async fn serve(mut self) {
+        let Some(line) = self.first_line().await else { return };
         match line {
             Ok(Line::Hello { peer, proof }) => {
-                match authenticate(&self.proven, rules, &peer, proof.as_ref()) {
-                    Ok((identity, permission)) => {
-                        let Self { shared, stream, lines, chain, source, ticket, .. } = self;
-                        let by_token = proof.is_some();
-                        let shown = judged_by.map(|judged_by| Shown { chain, by_token, judged_by });
-                        let admitted = Admitted { peer, identity, permission, shown };
-                        let Ok(_ticket) = ticket.into_link() else {
-                            shared.metrics.rejected(Rejection::ConnectionLimit);
-                            return tracing::warn!(%source, peer = %admitted.peer, "too many links; closed");
-                        };
-                        serve_link(shared, stream, lines, admitted, source).await;
-                    }
+                let principal = self.shown.identify(&self.shared, |proven, rules| {
+                    authenticate(proven, rules, &peer, proof.as_ref())
+                });
+                match principal {
+                    Ok(principal) => self.serve_link(peer, principal).await,
                     Err(error) => self.refuse(&error).await,
                 }
             }
-            Ok(Line::Data { id, token }) => {
-                // Whoever cannot say who he is has no right to any id.
-                let identity = identify_data(&self.proven, rules, id, token.as_ref()).ok();
-                let Self { shared, stream, lines, source, ticket, .. } = self;
-                ticket.into_data();
-                let data = Side::raw(stream, lines.into_rest());
-                if !shared.mesh.claim(id, identity.as_ref(), data) {
-                    tracing::info!(%source, %id, "an unexpected DATA connection was closed");
-                }
-            }
-            Ok(Line::DataIdle { peer, proof }) => {
-                let identity = identify_idle(&self.proven, rules, &peer, proof.as_ref()).ok();
-                self.introduce(peer, identity);
-            }
+            Ok(Line::Data { id, token }) => self.claim(id, token.as_ref()),
+            Ok(Line::DataIdle { peer, proof }) => self.introduce(peer, proof.as_ref()),
             Ok(_) => {
-                let error = WireError {
-                    code: ErrorCode::UnexpectedCommand,
-                    text: "a connection begins with HELLO or DATA",
-                };
-                self.refuse(&error).await;
+                let text = "a connection begins with HELLO or DATA";
+                self.refuse(&WireError::new(ErrorCode::UnexpectedCommand, text)).await;
             }
             Err(error) => self.refuse(&error).await,
         }
     }
 
+    /// The first line, or what is wrong with it; `None` when none came.
+    async fn first_line(&mut self) -> Option<Result<Line, WireError>> {
+        let source = self.source;
+        let reading = timeout_at(self.deadline, first_line(&mut self.stream, &mut self.lines));
+        match self.ticket.unless_displaced(reading).await {
+            Ok(Ok(Ok(line))) => Some(Line::parse(&line)),
+            Ok(Ok(Err(ControlError::Wire(error)))) => Some(Err(error)),
+            Err(Displaced) => {
+                self.shared.metrics.rejected(Rejection::HeadLimit);
+                None
+            }
+            Ok(Ok(Err(ControlError::Io(error)))) => {
+                self.shared.metrics.rejected(Rejection::HeadIncomplete);
+                tracing::debug!(%source, %error, "a peer left within its first line");
+                None
+            }
+            Ok(Err(_)) => {
+                self.shared.metrics.rejected(Rejection::HandshakeTimeout);
+                tracing::warn!(%source, "a peer sent no whole first line in time");
+                None
+            }
+        }
+    }
+
+    async fn serve_link(self, peer: PeerId, principal: Principal) {
+        let Self { shared, stream, lines, shown, source, ticket, .. } = self;
+        let _ticket = ticket.into_link();
+        let admitted = Admitted { peer, principal, chain: shown.chain };
+        serve_link(shared, stream, lines, admitted, source).await;
+    }
+
+    fn claim(self, id: ProxyId, token: Option<&(PeerId, TokenProof)>) {
+        // Whoever cannot say who he is has no right to any id.
+        let principal = self
+            .shown
+            .identify(&self.shared, |proven, rules| identify_data(proven, rules, id, token));
+        let Self { shared, stream, lines, source, ticket, .. } = self;
+        drop(ticket);
+        let data = Side::raw(stream, lines.into_rest());
+        if let Err(reason) = shared.mesh.claim(id, principal.ok().as_ref(), data) {
+            tracing::info!(%source, %id, %reason, "a DATA connection was closed");
+        }
+    }
+
     /// Keeps a DATA connection for requests to come. It waits without a task: who
     /// takes it finds out whether it has ended.
-    fn introduce(self, peer: PeerId, identity: Option<Identity>) {
+    fn introduce(self, peer: PeerId, proof: Option<&TokenProof>) {
+        let principal = self
+            .shown
+            .identify(&self.shared, |proven, rules| identify_idle(proven, rules, &peer, proof));
         let Self { shared, stream, lines, source, ticket, .. } = self;
-        ticket.into_data();
+        drop(ticket);
         let is_quiet = lines.into_rest().is_empty();
-        let idle = Idle { stream, since: Instant::now() };
-        let kept = identity
-            .filter(|_| is_quiet)
-            .is_some_and(|identity| shared.mesh.introduce(peer.clone(), &identity, idle).is_ok());
-        if !kept {
-            shared.metrics.rejected(Rejection::IdleData);
-            tracing::info!(%source, %peer, "an idle DATA connection was closed");
+        let kept = match principal {
+            Ok(principal) if is_quiet => shared.mesh.introduce(peer.clone(), principal, stream),
+            Ok(_) => Err(NotKept::Unwanted),
+            Err(_) => Err(NotKept::Foreign),
+        };
+        let Err(reason) = kept else { return };
+        shared.metrics.rejected(Rejection::IdleData);
+        if reason == NotKept::Foreign {
+            shared.metrics.unexpected_data();
         }
+        tracing::info!(%source, %peer, %reason, "an idle DATA connection was closed");
     }
 
     async fn refuse(self, error: &WireError) {

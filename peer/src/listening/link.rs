@@ -5,13 +5,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::UnixTime;
-use tokio::sync::{mpsc, watch};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls;
 
+use super::pace::Pace;
+use crate::limits::IDLE_SWEEP_INTERVAL;
+use crate::mesh::links::{Dismissal, Idle, Opened};
 use crate::mesh::routes::LinkId;
-use crate::mesh::tables::Forward;
+use crate::mesh::waiting::Forward;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::Rejection;
 use crate::shared::Shared;
@@ -20,8 +23,8 @@ use crate::stream::net::Net;
 use crate::stream::quiet::is_quiet;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
-use crate::trust::tls::{Look, Shown, Verdict};
-use crate::trust::{Identity, Permission, UNAUTHORIZED};
+use crate::trust::tls::{Look, Verdict};
+use crate::trust::{Permission, Principal, UNAUTHORIZED};
 use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 
 /// Why a link ended.
@@ -31,6 +34,8 @@ enum Ended {
     Closed,
     #[error("the same peer id came back on another connection")]
     Replaced,
+    #[error("its identity held the most links when there were too many")]
+    Crowded,
     #[error("nothing was heard for the peer timeout")]
     Silent,
     #[error("the peer does not read")]
@@ -41,16 +46,23 @@ enum Ended {
     Control(#[from] ControlError),
 }
 
+impl From<Dismissal> for Ended {
+    fn from(why: Dismissal) -> Self {
+        match why {
+            Dismissal::Replaced => Self::Replaced,
+            Dismissal::Crowded => Self::Crowded,
+        }
+    }
+}
+
 /// A peer that was let in.
 pub(super) struct Admitted {
     /// What it calls itself.
-    pub peer: PeerId,
-    /// Who it is.
-    pub identity: Identity,
-    /// What it may register.
-    pub permission: Permission,
-    /// What it showed inside TLS, to be looked at again.
-    pub shown: Option<Shown>,
+    pub(super) peer: PeerId,
+    /// Who it is, and what it may do.
+    pub(super) principal: Principal,
+    /// The certificates that it showed, to be judged again.
+    pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
 /// Serves a link until it ends. `input` holds what came after its HELLO.
@@ -61,28 +73,41 @@ pub(super) async fn serve_link<N: Net>(
     admitted: Admitted,
     source: SocketAddr,
 ) {
-    let Admitted { peer, identity, permission, shown } = admitted;
-    let (id, forwards) = shared.mesh.open_link(peer.clone(), identity);
+    let Admitted { peer, principal, chain } = admitted;
+    let permission = principal.permission.clone();
+    let Opened { id, forwards, dismissed } = shared.mesh.open_link(peer.clone(), principal);
     tracing::info!(%peer, %source, "link up");
     let mut link = Link {
         looks: shared.looks_at_tls(),
-        shown,
+        chain,
+        peer,
         open: OpenLink { shared, id },
         control: Control::new(stream, input),
         forwards,
+        dismissed,
         permission,
         permitted: BTreeSet::new(),
         unwritten: VecDeque::new(),
         heard: Instant::now(),
+        pace: Pace::new(Instant::now()),
+        swept: Instant::now(),
     };
     link.control.queue(&Line::Ok(0));
     let ended = link.run().await;
-    let Link { open, control, .. } = link;
+    let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
     drop(open);
     tracing::info!(%peer, %source, reason = %ended, "link down");
-    if let Ended::Control(ControlError::Wire(error)) = ended {
-        refuse_peer(&shared, control, &error, source).await;
+    match ended {
+        Ended::Control(ControlError::Wire(error)) => {
+            refuse_peer(&shared, control, &error, source).await;
+        }
+        Ended::Crowded => {
+            let text = "too many links, and most of them are of this identity";
+            let error = WireError::new(ErrorCode::TooManyLinks, text);
+            refuse_peer(&shared, control, &error, source).await;
+        }
+        _ => {}
     }
 }
 
@@ -95,7 +120,7 @@ pub(super) async fn refuse_peer<N: Net>(
 ) {
     shared.metrics.rejected(Rejection::from(error.code));
     tracing::warn!(%source, %error, "a peer was refused");
-    control.refuse(error.code, error.text).await;
+    control.refuse(error.code, &error.text).await;
 }
 
 /// A link that is in the mesh's tables, until dropped.
@@ -114,9 +139,12 @@ struct Link<N: Net> {
     open: OpenLink<N>,
     control: Control<Transport<N::Stream>>,
     forwards: mpsc::Receiver<Forward>,
+    dismissed: oneshot::Receiver<Dismissal>,
+    peer: PeerId,
     permission: Permission,
-    shown: Option<Shown>,
-    /// When to look at that again.
+    /// The certificates that let it in, if any.
+    chain: Vec<CertificateDer<'static>>,
+    /// When to judge again what let it in.
     looks: watch::Receiver<()>,
     /// Names that were found permitted; a heartbeat asks for the same again.
     permitted: BTreeSet<Name>,
@@ -124,6 +152,10 @@ struct Link<N: Net> {
     unwritten: VecDeque<(u64, ProxyId)>,
     /// When the last whole line came.
     heard: Instant,
+    /// How fast lines are taken.
+    pace: Pace,
+    /// When the idle DATA connections were last gone through.
+    swept: Instant,
 }
 
 impl<N: Net> Link<N> {
@@ -134,10 +166,14 @@ impl<N: Net> Link<N> {
             let stalled_at = self.control.stalled_at();
             let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
             let congested = self.control.is_congested();
+            let resumes = self.pace.resumes();
             tokio::select! {
                 biased;
                 () = shared.tasks.entered(Phase::Closing) => return Ended::Closing,
-                event = self.control.event() => match event {
+                () = sleep_until(resumes.unwrap_or(wake)), if resumes.is_some() => {
+                    self.pace.resumed();
+                }
+                event = self.control.event(), if resumes.is_none() => match event {
                     Ok(Event::Line(line)) => {
                         self.heard = Instant::now();
                         if let Err(error) = self.take(line) {
@@ -153,7 +189,7 @@ impl<N: Net> Link<N> {
                         let end = self.control.queue(&line);
                         self.unwritten.push_back((end, id));
                     }
-                    None => return Ended::Replaced,
+                    None => return self.dismissed.try_recv().map_or(Ended::Closed, Ended::from),
                 },
                 Ok(()) = self.looks.changed() => {
                     if let Err(error) = self.look_again() {
@@ -176,55 +212,61 @@ impl<N: Net> Link<N> {
         }
     }
 
-    /// The files of TLS were looked at, and what let this peer in is, too.
+    /// The files of TLS were looked at: what let this peer in is judged again, and so are
+    /// its idle DATA connections.
     fn look_again(&mut self) -> Result<(), WireError> {
         let OpenLink { shared, id } = &self.open;
-        let (Some(shown), Some(tls)) = (&mut self.shown, &shared.tls) else { return Ok(()) };
+        let Some(tls) = shared.tls.as_ref() else { return Ok(()) };
         let loaded = tls.current();
         let now = UnixTime::since_unix_epoch(shared.net.unix_time());
-        if loaded.judge_client(&shown.chain, now) == Verdict::Revoked {
+        let mut look = Look::new(&loaded, &self.peer, now);
+        if look.judge(&self.permission, &self.chain) == Verdict::Revoked {
             return Err(UNAUTHORIZED);
         }
-        let by_token = shown.by_token;
-        let mut look = Look::new(&loaded, shown, now);
-        shared.mesh.sweep_idle(*id, |data| look.is_good(by_token, data.peer_chain()));
-        shown.judged_by = loaded.clone();
+        shared.mesh.sweep_idle(*id, |Idle { stream, shows, .. }| {
+            let let_in = shows.as_deref().unwrap_or(&self.permission);
+            look.judge(let_in, stream.peer_chain()) == Verdict::Good
+        });
         Ok(())
     }
 
-    /// All of `names`, or none, may be registered.
-    fn permit(&mut self, names: &[Name]) -> Result<(), WireError> {
-        for name in names.iter().filter(|name| !self.permitted.contains(*name)) {
-            if !self.permission.permits(name) {
-                return Err(WireError {
-                    code: ErrorCode::NameForbidden,
-                    text: "this peer may not register one of these names",
-                });
-            }
+    /// Whether all of `names` may be registered; names those that may not.
+    fn permit(&self, names: &[Name]) -> Result<(), WireError> {
+        let may = |name: &Name| self.permitted.contains(name) || self.permission.permits(name);
+        let forbidden: Vec<&Name> = names.iter().filter(|name| !may(name)).collect();
+        if forbidden.is_empty() { Ok(()) } else { Err(WireError::forbidden(&forbidden)) }
+    }
+
+    /// Lets go of idle DATA connections that have ended, from time to time.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.swept) >= IDLE_SWEEP_INTERVAL {
+            self.swept = now;
+            let OpenLink { shared, id } = &self.open;
+            shared.mesh.sweep_idle(*id, |idle| is_quiet(&mut idle.stream));
         }
-        Ok(())
     }
 
     fn take(&mut self, line: Line) -> Result<(), WireError> {
-        if let Line::Register(names) = &line {
-            self.permit(names)?;
-        }
+        self.pace.spend(line.cost(), self.heard);
         let mesh = &self.open.shared.mesh;
         match line {
             Line::Register(names) => {
-                let taken = mesh.register(self.open.id, &names).map_err(|_| WireError {
-                    code: ErrorCode::TooManyNames,
-                    text: "more names than one link may register",
+                self.permit(&names)?;
+                let taken = mesh.register(self.open.id, &names).map_err(|_| {
+                    WireError::new(ErrorCode::TooManyNames, "more names than one link may register")
                 })?;
                 self.permitted.extend(names);
                 self.control.queue(&Line::Ok(taken));
-                mesh.sweep_idle(self.open.id, is_quiet);
+                self.sweep();
             }
             Line::Unregister(names) => {
                 let had = mesh.unregister(self.open.id, &names);
-                mesh.sweep_idle(self.open.id, is_quiet);
-                self.permitted.retain(|name| !names.contains(name));
+                names.iter().for_each(|name| {
+                    self.permitted.remove(name);
+                });
                 self.control.queue(&Line::Ok(had));
+                self.sweep();
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
             Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
@@ -233,10 +275,10 @@ impl<N: Net> Link<N> {
             | Line::Forward { .. }
             | Line::Data { .. }
             | Line::DataIdle { .. } => {
-                return Err(WireError {
-                    code: ErrorCode::UnexpectedCommand,
-                    text: "this line has no place on a link to a listening peer",
-                });
+                return Err(WireError::new(
+                    ErrorCode::UnexpectedCommand,
+                    "this line has no place on a link to a listening peer",
+                ));
             }
         }
         Ok(())

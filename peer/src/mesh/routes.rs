@@ -62,9 +62,12 @@ pub struct Routes<S> {
     names: BTreeMap<Name, Entry<S>>,
     links: BTreeMap<LinkId, Registrations>,
     by_owner: BTreeMap<Owner, LinkId>,
+    /// Names without a provider, those that lost theirs first in front.
+    unserved: BTreeSet<(Instant, Name)>,
     /// Counts assignments, to take turns between equals.
     turn: u64,
     names_per_link: usize,
+    names_in_all: usize,
 }
 
 #[derive(Debug)]
@@ -103,15 +106,23 @@ pub struct Row<'a, S> {
 
 impl<S> Default for Routes<S> {
     fn default() -> Self {
-        Self::new(NAMES_PER_LINK)
+        Self::new(NAMES_PER_LINK, NAMES)
     }
 }
 
 impl<S> Routes<S> {
-    /// None yet; a link may register so many names.
-    pub fn new(names_per_link: usize) -> Self {
-        let (names, links, by_owner) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { names, links, by_owner, turn: 0, names_per_link }
+    /// None yet. One link may register `names_per_link` names; `names_in_all` are known
+    /// at a time.
+    pub fn new(names_per_link: usize, names_in_all: usize) -> Self {
+        Self {
+            names: BTreeMap::new(),
+            links: BTreeMap::new(),
+            by_owner: BTreeMap::new(),
+            unserved: BTreeSet::new(),
+            turn: 0,
+            names_per_link,
+            names_in_all,
+        }
     }
 }
 
@@ -124,6 +135,13 @@ impl<S: Clone + Default> Routes<S> {
     /// The open link of `owner`.
     pub fn link_of(&self, owner: &Owner) -> Option<LinkId> {
         self.by_owner.get(owner).copied()
+    }
+
+    /// Whether a link of somebody else is open under the peer id of `owner`.
+    pub fn shares_id(&self, owner: &Owner) -> bool {
+        let with_id = self.by_owner.range(owner.first_with_id()..);
+        let mut with_id = with_id.map(|(one, _)| one).take_while(|one| one.peer() == owner.peer());
+        with_id.any(|one| one != owner)
     }
 
     /// Takes in a link of `owner` and returns the link that it replaces, which is
@@ -143,12 +161,17 @@ impl<S: Clone + Default> Routes<S> {
         let names: BTreeSet<Name> = names.iter().cloned().collect();
         let new: Vec<Name> = names.difference(&registrations.names).cloned().collect();
         let unknown = new.iter().filter(|name| !self.names.contains_key(*name)).count();
-        if registrations.names.len() + new.len() > self.names_per_link
-            || self.names.len() + unknown > NAMES
-        {
+        if registrations.names.len() + new.len() > self.names_per_link {
             return Err(TooManyNames);
         }
         registrations.names.extend(new.iter().cloned());
+        if !self.make_room(unknown, &names) {
+            let registrations = self.links.get_mut(&link).expect("it was there a moment ago");
+            new.iter().for_each(|name| {
+                registrations.names.remove(name);
+            });
+            return Err(TooManyNames);
+        }
         for name in new {
             self.add_provider(name, Provider::Link(link));
         }
@@ -181,22 +204,29 @@ impl<S: Clone + Default> Routes<S> {
 
     /// Gives a request for `requested` to the provider with the fewest active
     /// ones, the longest waiting among equals. An exact name wins over a
-    /// wildcard, even while nobody serves it. `tried` is passed over, and so is
-    /// whoever `has_room` denies.
+    /// wildcard, even while nobody serves it. `tried` is passed over, and so is each
+    /// link that `has_room` denies: it is asked with the name, and with whether that
+    /// is the only one of the link.
     pub fn assign(
         &mut self,
         requested: &Name,
         tried: Option<Provider>,
-        has_room: impl Fn(Provider) -> bool,
+        has_room: impl Fn(LinkId, &Name, bool) -> bool,
     ) -> Lookup<S> {
         let Some(name) = self.matching(requested) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
+        let links = &self.links;
         let mut candidates: Vec<&mut Serving> =
             entry.providers.iter_mut().filter(|one| Some(one.provider) != tried).collect();
         if candidates.is_empty() {
             return Lookup::NoProvider(entry.stats.clone());
         }
-        candidates.retain(|one| has_room(one.provider));
+        candidates.retain(|one| match one.provider {
+            Provider::Local => true,
+            Provider::Link(link) => {
+                has_room(link, &name, links.get(&link).is_none_or(|one| one.names.len() == 1))
+            }
+        });
         let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
         let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
         let Some(chosen) = next else { return Lookup::Full };
@@ -218,12 +248,36 @@ impl<S: Clone + Default> Routes<S> {
         }
     }
 
-    /// Forgets the names that nobody has served for `retention`, unless `in_use`.
-    pub fn forget(&mut self, now: Instant, retention: Duration, in_use: impl Fn(&S) -> bool) {
-        self.names.retain(|_, entry| match entry.unserved_since {
-            Some(since) => now.duration_since(since) < retention || in_use(&entry.stats),
-            None => true,
-        });
+    /// Forgets the names that nobody has served for `retention` and for which no request
+    /// runs.
+    pub fn forget(&mut self, now: Instant, retention: Duration) {
+        let over = |since: Instant| now.duration_since(since) >= retention;
+        let old = self.unserved.iter().take_while(|(since, _)| over(*since));
+        let old: Vec<_> = old.filter(|(_, name)| self.is_unused(name)).cloned().collect();
+        old.iter().for_each(|one| self.drop_name(one));
+    }
+
+    /// Makes room for so many more names, at the cost of those that have been without a
+    /// provider for longest and are not `kept`. Whether there is room then.
+    fn make_room(&mut self, wanted: usize, kept: &BTreeSet<Name>) -> bool {
+        let lacking = (self.names.len() + wanted).saturating_sub(self.names_in_all);
+        if lacking == 0 {
+            return true;
+        }
+        let unused = |name: &Name| !kept.contains(name) && self.is_unused(name);
+        let oldest = self.unserved.iter().filter(|(_, name)| unused(name));
+        let oldest: Vec<_> = oldest.take(lacking).cloned().collect();
+        oldest.iter().for_each(|one| self.drop_name(one));
+        oldest.len() == lacking
+    }
+
+    fn is_unused(&self, name: &Name) -> bool {
+        self.names.get(name).is_some_and(|entry| entry.active.is_empty())
+    }
+
+    fn drop_name(&mut self, unserved: &(Instant, Name)) {
+        self.unserved.remove(unserved);
+        self.names.remove(&unserved.1);
     }
 
     /// All known names in order, each with its live providers.
@@ -265,21 +319,24 @@ impl<S: Clone + Default> Routes<S> {
     }
 
     fn add_provider(&mut self, name: Name, provider: Provider) {
-        let entry = self.names.entry(name).or_insert_with(|| Entry {
+        let entry = self.names.entry(name.clone()).or_insert_with(|| Entry {
             stats: S::default(),
             providers: Vec::new(),
             active: BTreeMap::new(),
             unserved_since: None,
         });
         entry.providers.push(Serving { provider, last_turn: 0 });
-        entry.unserved_since = None;
+        if let Some(since) = entry.unserved_since.take() {
+            self.unserved.remove(&(since, name));
+        }
     }
 
     fn remove_provider(&mut self, name: &Name, provider: Provider, now: Instant) -> Option<S> {
         let entry = self.names.get_mut(name)?;
         entry.providers.retain(|one| one.provider != provider);
-        if entry.providers.is_empty() {
+        if entry.providers.is_empty() && entry.unserved_since.is_none() {
             entry.unserved_since = Some(now);
+            self.unserved.insert((now, name.clone()));
         }
         Some(entry.stats.clone())
     }
@@ -292,7 +349,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::trust::Identity;
+    use crate::trust::{Identity, TokenRules};
 
     fn name(text: &str) -> Name {
         Name::registered(text).unwrap()
@@ -322,14 +379,14 @@ mod tests {
     fn the_provider_with_fewest_active_requests_is_next() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
         routes.release(&name("app"), first);
         routes.release(&name("app"), second);
         assert_eq!(
-            chosen(routes.assign(&name("app"), None, |_| true)),
+            chosen(routes.assign(&name("app"), None, |_, _, _| true)),
             Some(first),
             "equals take turns"
         );
@@ -339,13 +396,17 @@ mod tests {
     fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
         routes.unregister(LinkId(1), &[name("app")], Instant::now());
         routes.register(LinkId(1), &[name("app")]).unwrap();
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(first));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
         routes.release(&name("app"), first);
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_| true)), Some(second), "one each");
+        assert_eq!(
+            chosen(routes.assign(&name("app"), None, |_, _, _| true)),
+            Some(second),
+            "one each"
+        );
     }
 
     #[test]
@@ -353,17 +414,23 @@ mod tests {
         let mut routes = two_providers();
         let first = Provider::Link(LinkId(1));
         let second = Provider::Link(LinkId(2));
-        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_| true)), Some(second));
+        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_, _, _| true)), Some(second));
         routes.close_link(LinkId(2), Instant::now());
-        assert_eq!(routes.assign(&name("app"), Some(first), |_| true), Lookup::NoProvider(()));
+        assert_eq!(
+            routes.assign(&name("app"), Some(first), |_, _, _| true),
+            Lookup::NoProvider(())
+        );
     }
 
     #[test]
     fn a_provider_without_room_is_passed_over() {
         let mut routes = two_providers();
         let second = Provider::Link(LinkId(2));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |one| one == second)), Some(second));
-        assert_eq!(routes.assign(&name("app"), None, |_| false), Lookup::Full);
+        assert_eq!(
+            chosen(routes.assign(&name("app"), None, |one, _, _| Provider::Link(one) == second)),
+            Some(second)
+        );
+        assert_eq!(routes.assign(&name("app"), None, |_, _, _| false), Lookup::Full);
     }
 
     #[test]
@@ -371,16 +438,22 @@ mod tests {
         let mut routes = Routes::<()>::default();
         routes.open_link(LinkId(1), peer("a"));
         routes.register(LinkId(1), &[name("*.example"), name("app.example")]).unwrap();
-        let matched =
-            |routes: &mut Routes<()>, text| match routes.assign(&name(text), None, |_| true) {
-                Lookup::Provided(assigned) => Some(assigned.name.to_string()),
-                _ => None,
-            };
+        let matched = |routes: &mut Routes<()>, text| match routes.assign(
+            &name(text),
+            None,
+            |_, _, _| true,
+        ) {
+            Lookup::Provided(assigned) => Some(assigned.name.to_string()),
+            _ => None,
+        };
         assert_eq!(matched(&mut routes, "app.example").as_deref(), Some("app.example"));
         assert_eq!(matched(&mut routes, "web.example").as_deref(), Some("*.example"));
-        assert_eq!(routes.assign(&name("a.b.example"), None, |_| true), Lookup::Unknown);
+        assert_eq!(routes.assign(&name("a.b.example"), None, |_, _, _| true), Lookup::Unknown);
         routes.unregister(LinkId(1), &[name("app.example")], Instant::now());
-        assert_eq!(routes.assign(&name("app.example"), None, |_| true), Lookup::NoProvider(()));
+        assert_eq!(
+            routes.assign(&name("app.example"), None, |_, _, _| true),
+            Lookup::NoProvider(())
+        );
     }
 
     #[test]
@@ -403,7 +476,15 @@ mod tests {
         };
         assert_eq!(routes.open_link(LinkId(3), certificate("one")), None);
         assert_eq!(routes.open_link(LinkId(4), certificate("two")), None);
-        assert_eq!(routes.open_link(LinkId(5), owner(Identity::Token(id.clone()))), None);
+        let token = |rule: &str| {
+            let rules = format!("[[token]]\nname = '{rule}'\nsecret = '{}'", "s".repeat(32));
+            let rule = TokenRules::from_toml(&rules).unwrap().ids().next().unwrap().clone();
+            owner(Identity::Token { rule, peer: id.clone() })
+        };
+        assert_eq!(routes.open_link(LinkId(5), token("one")), None);
+        assert_eq!(routes.open_link(LinkId(8), token("two")), None, "another rule");
+        assert!(routes.shares_id(&token("three")));
+        assert_eq!(routes.open_link(LinkId(9), token("one")), Some(LinkId(5)));
         assert_eq!(routes.open_link(LinkId(6), certificate("one")), Some(LinkId(3)));
         // In plaintext a peer may come back from elsewhere.
         let moved = owner(Identity::Plaintext("10.0.0.9".parse().unwrap()));
@@ -417,12 +498,18 @@ mod tests {
         let mut routes = two_providers();
         routes.close_link(LinkId(1), start);
         routes.close_link(LinkId(2), start + minute);
-        routes.forget(start + minute, minute, |()| false);
+        routes.forget(start + minute, minute);
         assert_eq!(routes.rows().count(), 1);
-        routes.forget(start + 2 * minute, minute, |()| true);
-        assert_eq!(routes.rows().count(), 1);
-        routes.forget(start + 2 * minute, minute, |()| false);
-        assert_eq!(routes.assign(&name("app"), None, |_| true), Lookup::Unknown);
+        let running = routes.open_link(LinkId(3), peer("a"));
+        assert_eq!(running, None);
+        routes.register(LinkId(3), &[name("app")]).unwrap();
+        let provider = chosen(routes.assign(&name("app"), None, |_, _, _| true)).unwrap();
+        routes.close_link(LinkId(3), start + minute);
+        routes.forget(start + 2 * minute, minute);
+        assert_eq!(routes.rows().count(), 1, "a request runs");
+        routes.release(&name("app"), provider);
+        routes.forget(start + 2 * minute, minute);
+        assert_eq!(routes.assign(&name("app"), None, |_, _, _| true), Lookup::Unknown);
     }
 
     #[test]
@@ -447,6 +534,34 @@ mod tests {
         assert_eq!(routes.rows().count(), 0);
         assert_eq!(routes.register(LinkId(1), &names[1..]).unwrap().len(), NAMES_PER_LINK);
         assert_eq!(routes.register(LinkId(1), &names[1..]).unwrap().len(), NAMES_PER_LINK);
+    }
+
+    #[test]
+    fn when_there_are_too_many_names_the_oldest_unserved_ones_make_room() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut routes = Routes::<()>::new(10, 3);
+        let pass = |routes: &mut Routes<()>, link: u64, text: &str, at: Duration| {
+            routes.open_link(LinkId(link), peer(text));
+            let taken = routes.register(LinkId(link), &[name(text)]);
+            if at > Duration::ZERO {
+                routes.close_link(LinkId(link), start + at);
+            }
+            taken.map(|taken| taken.len())
+        };
+        assert_eq!(pass(&mut routes, 1, "served", Duration::ZERO), Ok(1));
+        for (link, text) in [(2, "first"), (3, "second"), (4, "third")] {
+            assert_eq!(pass(&mut routes, link, text, link as u32 * second), Ok(1));
+        }
+        let known = |routes: &Routes<()>| {
+            routes.rows().map(|row| row.name.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(known(&routes), "second served third");
+        routes.open_link(LinkId(5), peer("greedy"));
+        let names = ["n1", "n2", "n3"].map(name);
+        assert_eq!(routes.register(LinkId(5), &names), Err(TooManyNames), "one is served");
+        assert_eq!(routes.register(LinkId(5), &names[..2]).map(|taken| taken.len()), Ok(2));
+        assert_eq!(known(&routes), "n1 n2 served");
     }
 
     #[derive(Debug, Clone)]
@@ -510,7 +625,7 @@ mod tests {
                         live.retain(|(one, _)| *one != link);
                     }
                     Op::Assign(n) => {
-                        let served = chosen(routes.assign(&label(n), None, |_| true));
+                        let served = chosen(routes.assign(&label(n), None, |_, _, _| true));
                         match served {
                             Some(Provider::Link(link)) => prop_assert!(live.contains(&(link.0, n))),
                             _ => prop_assert!(!live.iter().any(|(_, one)| *one == n)),

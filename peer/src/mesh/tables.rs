@@ -1,94 +1,47 @@
-//! What this peer knows of its mesh: who serves which name, and which requests
-//! wait for a DATA connection. Each change is made together with the metrics
-//! that it means, so the two cannot part.
+//! The tables of one peer behind one lock: who serves which name, and which requests
+//! wait for a DATA connection. Each change is made together with the metrics that it
+//! means, under the lock, so that no scrape sees the one without the other.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
+use super::links::{Closed, Dismissal, Idle, Links, Opened};
+use super::pending::{Entry, NotClaimed, Pending};
+use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
+use super::waiting::{Dialled, Forward, ForwardError, Waiting};
 use crate::config::Capacity;
-use crate::limits::{FORWARDS_QUEUED_PER_LINK, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK};
-use crate::mesh::pending::{Entry, Pending};
-use crate::mesh::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
+use crate::limits::NAMES;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::stream::relay::Side;
-use crate::trust::{Identity, Owner};
-use crate::wire::{FailReason, Line};
+use crate::trust::{Owner, Principal};
+use crate::wire::FailReason;
 
 /// A request that was given to a provider.
 pub type Assignment = Assigned<Arc<NameStats>>;
 
-/// Why a provider did not take a request. No byte has flowed yet, so another
-/// provider may be tried.
+/// An idle DATA connection that cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ForwardError {
-    /// The FORWARD could not be written.
-    #[error("FORWARD could not be written")]
-    NotWritten,
-    /// The deadline came before the DATA connection.
-    #[error("no DATA connection came in time")]
-    Timeout,
-    /// The provider cannot reach its backend.
-    #[error("the provider failed: {0}")]
-    Failed(FailReason),
-    /// The link ended while the request waited.
-    #[error("the link was lost")]
-    LinkLost,
-}
-
-/// What a waiting request gets.
-pub type Dialled<S> = Result<Side<S>, ForwardError>;
-
-/// A FORWARD on its way to the writer of a link.
-#[derive(Debug)]
-pub struct Forward {
-    /// The request's id.
-    pub id: ProxyId,
-    /// The line to be written.
-    pub line: Line,
-}
-
-/// What the mesh keeps for a request that waits.
-#[derive(Debug)]
-struct Waiting<S> {
-    name: Name,
-    stats: Arc<NameStats>,
-    since: Instant,
-    reply: oneshot::Sender<Dialled<S>>,
-}
-
-/// A DATA connection that waits for a request.
-#[derive(Debug)]
-pub struct Idle<S> {
-    /// The connection, before its next line.
-    pub stream: S,
-    /// Since when it waits.
-    pub since: Instant,
-}
-
-/// What the mesh keeps for a link.
-#[derive(Debug)]
-struct LinkHandle<S> {
-    identity: Identity,
-    forwards: mpsc::Sender<Forward>,
-    /// The one used last is at the end, and is taken first.
-    idle: VecDeque<Idle<S>>,
+pub enum NotKept {
+    /// Its peer has no link here, or enough idle connections.
+    #[error("no link of its peer is there for it, or it is one too many")]
+    Unwanted,
+    /// A link is open under its peer id, but to somebody else.
+    #[error("the link under this peer id belongs to another identity")]
+    Foreign,
 }
 
 #[derive(Debug)]
 struct Tables<S> {
     routes: Routes<Arc<NameStats>>,
-    links: BTreeMap<LinkId, LinkHandle<S>>,
-    /// DATA connections that wait for a request, of all links.
-    idle_count: usize,
+    links: Links<S>,
     pending: Pending<Waiting<S>>,
-    links_opened: u64,
 }
 
-/// The tables of one peer behind one lock, which is held for lookups only.
+/// The tables, and the lock, which is held for look-ups only.
 #[derive(Debug)]
 pub struct Mesh<S> {
     tables: Mutex<Tables<S>>,
@@ -102,39 +55,36 @@ impl<S> Mesh<S> {
         capacity: Capacity,
         local: impl Iterator<Item = Name>,
     ) -> Self {
-        let mut routes = Routes::new(capacity.names_per_peer);
+        let mut routes = Routes::new(capacity.names_per_peer, NAMES);
         local.for_each(|name| routes.serve_locally(name));
-        let tables = Tables {
-            routes,
-            links: BTreeMap::new(),
-            idle_count: 0,
-            pending: Pending::new(capacity.pending_per_peer),
-            links_opened: 0,
-        };
+        let pending = Pending::new(capacity.pending_per_peer);
+        let tables = Tables { routes, links: Links::default(), pending };
         Self { tables: Mutex::new(tables), metrics }
     }
 
-    /// Takes in a link; an older one of the same owner is replaced at once. The
-    /// FORWARD lines for the link come through the receiver; it closes when the
-    /// link was replaced.
-    pub fn open_link(&self, peer: PeerId, identity: Identity) -> (LinkId, mpsc::Receiver<Forward>) {
-        let (forwards, receiver) = mpsc::channel(FORWARDS_QUEUED_PER_LINK);
+    /// Takes in a link. An older one of the same owner is replaced at once; if there are
+    /// too many, the oldest of whoever has most is dismissed.
+    pub fn open_link(&self, peer: PeerId, principal: Principal) -> Opened {
+        let owner = Owner::new(peer, &principal.identity);
         let mut tables = self.lock();
-        tables.links_opened += 1;
-        let link = LinkId(tables.links_opened);
-        let replaced = tables.routes.open_link(link, Owner::new(peer, &identity));
-        tables.links.insert(link, LinkHandle { identity, forwards, idle: VecDeque::new() });
-        let closed = replaced.and_then(|old| tables.close_link(old));
+        if tables.routes.shares_id(&owner) {
+            self.metrics.peer_id_conflict();
+        }
+        let crowded = tables.links.crowded();
+        let opened = tables.links.open(principal);
+        let replaced = tables.routes.open_link(opened.id, owner);
+        let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
+        let crowded = crowded.and_then(|old| tables.close_link(old, Some(Dismissal::Crowded)));
         drop(tables);
-        // Its sockets are closed when nobody waits for the tables.
-        drop(closed);
-        (link, receiver)
+        // Their sockets are closed when nobody waits for the tables.
+        drop((replaced, crowded));
+        opened
     }
 
     /// A link has ended: its names lose a provider, its waiting requests fail.
-    /// Does nothing for a link that was replaced before.
+    /// Does nothing for a link that was dismissed before.
     pub fn close_link(&self, link: LinkId) {
-        let closed = self.lock().close_link(link);
+        let closed = self.lock().close_link(link, None);
         drop(closed);
     }
 
@@ -157,12 +107,8 @@ impl<S> Mesh<S> {
 
     /// Gives a request to a provider other than `tried`; see [`Routes::assign`].
     pub fn assign(&self, requested: &Name, tried: Option<Provider>) -> Lookup<Arc<NameStats>> {
-        let tables = &mut *self.lock();
-        let pending = &tables.pending;
-        tables.routes.assign(requested, tried, |provider| match provider {
-            Provider::Local => true,
-            Provider::Link(link) => pending.has_room(link),
-        })
+        let Tables { routes, pending, .. } = &mut *self.lock();
+        routes.assign(requested, tried, |link, name, alone| pending.has_room(link, name, alone))
     }
 
     /// An assigned request has ended.
@@ -185,7 +131,7 @@ impl<S> Mesh<S> {
     ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
         let mut tables = self.lock();
         let id = forward.id;
-        tables.send(link, forward)?;
+        tables.links.send(link, forward)?;
         tables.await_data(link, assignment, id, deadline)
     }
 
@@ -203,104 +149,144 @@ impl<S> Mesh<S> {
         self.lock().await_data(link, assignment, id, deadline)
     }
 
-    /// Who is at the other end of a link, as long as it is open.
-    pub fn identity(&self, link: LinkId) -> Option<Identity> {
-        self.lock().links.get(&link).map(|handle| handle.identity.clone())
-    }
-
     /// Hands a FORWARD to a link whose request waits already.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_again(&self, link: LinkId, forward: Forward) -> Result<(), ForwardError> {
-        self.lock().send(link, forward)
+        self.lock().links.send(link, forward)
     }
 
-    /// A DATA connection waits for requests of the link of this peer. Gives it back
-    /// when there is no such link with this identity, or enough wait.
-    pub fn introduce(
-        &self,
-        peer: PeerId,
-        identity: &Identity,
-        idle: Idle<S>,
-    ) -> Result<(), Idle<S>> {
-        let tables = &mut *self.lock();
-        let link = tables.routes.link_of(&Owner::new(peer, identity));
-        let handle = link.and_then(|link| tables.links.get(&link));
-        match link.filter(|_| handle.is_some_and(|handle| handle.identity == *identity)) {
-            Some(link) => tables.keep_idle(link, idle),
-            None => Err(idle),
-        }
+    /// A DATA connection of `peer` waits for requests of its link, whose identity it must
+    /// show.
+    ///
+    /// # Errors
+    /// [`NotKept`], and the connection is closed.
+    pub fn introduce(&self, peer: PeerId, principal: Principal, stream: S) -> Result<(), NotKept> {
+        let owner = Owner::new(peer, &principal.identity);
+        let mut tables = self.lock();
+        let link = tables.routes.link_of(&owner);
+        let own = link.and_then(|link| Some((link, tables.links.principal(link)?)));
+        // In clear text, a link may be somebody else's under the same peer id.
+        let own = own.filter(|(_, of_link)| of_link.identity == principal.identity);
+        let Some((link, of_link)) = own else {
+            let foreign = link.is_some() || tables.routes.shares_id(&owner);
+            return Err(if foreign { NotKept::Foreign } else { NotKept::Unwanted });
+        };
+        let differs = !of_link.permission.is_same(&principal.permission);
+        let shows = differs.then(|| Box::new(principal.permission));
+        let kept = tables.links.keep_idle(link, Idle { stream, since: Instant::now(), shows });
+        drop(tables);
+        kept.map(drop).map_err(|_| NotKept::Unwanted)
     }
 
-    /// A DATA connection of `link` waits again. Gives it back when the link has ended,
-    /// or enough wait.
-    pub fn keep_idle(&self, link: LinkId, idle: Idle<S>) -> Result<(), Idle<S>> {
-        self.lock().keep_idle(link, idle)
+    /// A DATA connection of `link` waits again; it is closed when the link has ended, or
+    /// enough wait.
+    pub fn keep_idle(&self, link: LinkId, idle: Idle<S>) {
+        let kept = self.lock().links.keep_idle(link, idle);
+        drop(kept);
     }
 
-    /// The DATA connection of `link` that was used last.
-    pub fn take_idle(&self, link: LinkId) -> Option<Idle<S>> {
-        let tables = &mut *self.lock();
-        let idle = tables.links.get_mut(&link)?.idle.pop_back()?;
-        tables.idle_count -= 1;
-        Some(idle)
+    /// The DATA connection of `link` that was used last and may carry a request for `name`.
+    pub fn take_idle(&self, link: LinkId, name: &Name) -> Option<Idle<S>> {
+        let (idle, forbidden) = self.lock().links.take_idle(link, name);
+        // What they showed does not permit what the link registered.
+        forbidden.iter().for_each(|_| self.metrics.unexpected_data());
+        idle
     }
 
-    /// Lets go of those idle DATA connections of `link` that are not `alive`, which is
+    /// Lets go of those idle DATA connections of `link` that are not `good`, which is
     /// asked while nobody else can use the tables.
-    pub fn sweep_idle(&self, link: LinkId, mut alive: impl FnMut(&mut S) -> bool) {
-        let tables = &mut *self.lock();
-        let Some(handle) = tables.links.get_mut(&link) else { return };
-        let before = handle.idle.len();
-        handle.idle.retain_mut(|idle| alive(&mut idle.stream));
-        tables.idle_count -= before - handle.idle.len();
+    pub fn sweep_idle(&self, link: LinkId, good: impl FnMut(&mut Idle<S>) -> bool) {
+        self.lock().links.sweep_idle(link, good);
     }
 
     /// Lets go of all idle DATA connections: their descriptors are needed.
     pub fn drop_idle(&self) {
-        let tables = &mut *self.lock();
-        tables.links.values_mut().for_each(|handle| handle.idle.clear());
-        tables.idle_count = 0;
+        self.lock().links.drop_idle();
     }
 
     /// The FORWARD line of this id has been written.
     pub fn forward_written(&self, id: ProxyId) {
-        if let Some(waiting) = self.lock().pending.written(id) {
+        let mut tables = self.lock();
+        if let Some(waiting) = tables.pending.written(id) {
             waiting.stats.forward_written();
         }
     }
 
-    /// A DATA connection of `identity`, if it has one, names this id. On success it
-    /// belongs to the request that waited; otherwise it is counted as unexpected
-    /// and closed.
-    pub fn claim(&self, id: ProxyId, identity: Option<&Identity>, data: Side<S>) -> bool {
-        let claimed = identity.and_then(|identity| {
-            self.lock().take(|pending| pending.claim(id, identity, Instant::now()).ok())
+    /// A DATA connection of `principal`, if it is anybody's, names this id. On success it
+    /// belongs to the request that waited; otherwise it is closed, and counted if nobody
+    /// asked for it.
+    ///
+    /// # Errors
+    /// [`NotClaimed`].
+    pub fn claim(
+        &self,
+        id: ProxyId,
+        principal: Option<&Principal>,
+        data: Side<S>,
+    ) -> Result<(), NotClaimed> {
+        let claimed = principal.ok_or(NotClaimed::Unexpected).and_then(|principal| {
+            let Tables { links, pending, .. } = &mut *self.lock();
+            let permitted = |entry: &Entry<Waiting<S>>| {
+                let same = |of_link: &Principal| of_link.permission.is_same(&principal.permission);
+                links.principal(entry.link).is_some_and(same)
+                    || principal.permission.permits(&entry.name)
+            };
+            let identity = &principal.identity;
+            pending.claim(id, identity, Instant::now(), permitted).map(matched)
         });
-        let Some(waiting) = claimed else {
-            self.metrics.unexpected_data();
-            return false;
+        self.hand_over(claimed, data)
+    }
+
+    /// The idle DATA connection of `link` that was taken for this id is ready.
+    ///
+    /// # Errors
+    /// [`NotClaimed`], when the request has ended meanwhile.
+    pub fn claim_idle(&self, id: ProxyId, link: LinkId, data: Side<S>) -> Result<(), NotClaimed> {
+        let claimed = {
+            let Tables { links, pending, .. } = &mut *self.lock();
+            match links.principal(link) {
+                Some(Principal { identity, .. }) => {
+                    pending.claim(id, identity, Instant::now(), |_| true).map(matched)
+                }
+                // With the link the request has failed.
+                None => Err(NotClaimed::Abandoned),
+            }
         };
-        waiting.stats.data_matched();
+        self.hand_over(claimed, data)
+    }
+
+    fn hand_over(
+        &self,
+        claimed: Result<Waiting<S>, NotClaimed>,
+        data: Side<S>,
+    ) -> Result<(), NotClaimed> {
+        let waiting = claimed.inspect_err(|error| {
+            if *error == NotClaimed::Unexpected {
+                self.metrics.unexpected_data();
+            }
+        })?;
         self.metrics.data_matched(waiting.since.elapsed());
         // A request that has just gone drops the connection, which closes it.
         let _ = waiting.reply.send(Ok(data));
-        true
+        Ok(())
     }
 
     /// The peer at the other end of `link` says that no DATA connection comes.
     pub fn fail(&self, id: ProxyId, link: LinkId, reason: FailReason) {
-        if let Some(waiting) = self.lock().take(|pending| pending.fail(id, link)) {
-            waiting.stats.forward_failed(reason.into());
-            let _ = waiting.reply.send(Err(ForwardError::Failed(reason)));
-        }
+        let mut tables = self.lock();
+        let Some(waiting) = tables.pending.fail(id, link).map(answered) else { return };
+        waiting.stats.forward_failed(reason.into());
+        drop(tables);
+        let _ = waiting.reply.send(Err(ForwardError::Failed(reason)));
     }
 
     /// The deadline of this id has come. `None` when the id was taken before: the
     /// request's receiver then has its answer.
     pub fn expire(&self, id: ProxyId) -> Option<ForwardError> {
-        let entry = self.lock().pending.expire(id)?;
+        let mut tables = self.lock();
+        let entry = tables.pending.expire(id)?;
         if entry.written {
             entry.waiting.stats.data_timed_out();
             Some(ForwardError::Timeout)
@@ -309,9 +295,19 @@ impl<S> Mesh<S> {
         }
     }
 
+    /// The client of this id has gone. `None` when the id was taken before.
+    pub fn abandon(&self, id: ProxyId) -> Option<ForwardError> {
+        let mut tables = self.lock();
+        let entry = tables.pending.abandon(id, Instant::now())?;
+        if entry.written {
+            entry.waiting.stats.forward_failed(ForwardFailure::ClientReset);
+        }
+        Some(ForwardError::ClientReset)
+    }
+
     /// Forgets names that nobody has served for `retention`.
     pub fn forget_names(&self, retention: Duration) {
-        self.lock().routes.forget(Instant::now(), retention, |stats| stats.is_active());
+        self.lock().routes.forget(Instant::now(), retention);
     }
 
     /// The numbers of this moment.
@@ -336,14 +332,14 @@ impl<S> Mesh<S> {
             names: Vec::new(),
             other: self.metrics.other().snapshot(),
             pending: tables.pending.waiting().count() as u64,
-            links: tables.routes.link_count() as u64,
-            idle_data: tables.idle_count as u64,
+            links: tables.links.count() as u64,
+            idle_data: tables.links.idle_count() as u64,
             unexpected: self.metrics.unexpected_count(),
             panics: self.metrics.panic_count(),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Tables<S>> {
+    fn lock(&self) -> MutexGuard<'_, Tables<S>> {
         self.tables.lock().expect("no transition panics while it holds the lock")
     }
 }
@@ -351,7 +347,7 @@ impl<S> Mesh<S> {
 impl<S> Tables<S> {
     fn rows(&self, after: Option<&str>, most: usize) -> Vec<NameRow> {
         let mut waiting: BTreeMap<&Name, u64> = BTreeMap::new();
-        self.pending.waiting().for_each(|one| *waiting.entry(&one.name).or_default() += 1);
+        self.pending.waiting().for_each(|name| *waiting.entry(name).or_default() += 1);
         let rows = self.routes.rows_after(after).take(most).map(|row| NameRow {
             name: row.name.to_string(),
             providers: row
@@ -365,14 +361,6 @@ impl<S> Tables<S> {
         rows.collect()
     }
 
-    fn send(&self, link: LinkId, forward: Forward) -> Result<(), ForwardError> {
-        let handle = self.links.get(&link).ok_or(ForwardError::LinkLost)?;
-        handle.forwards.try_send(forward).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ForwardError::NotWritten,
-            mpsc::error::TrySendError::Closed(_) => ForwardError::LinkLost,
-        })
-    }
-
     fn await_data(
         &mut self,
         link: LinkId,
@@ -380,35 +368,17 @@ impl<S> Tables<S> {
         id: ProxyId,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
-        let handle = self.links.get(&link).ok_or(ForwardError::LinkLost)?;
+        let principal = self.links.principal(link).ok_or(ForwardError::LinkLost)?;
+        let identity = principal.identity.clone();
         let (reply, receiver) = oneshot::channel();
-        let waiting = Waiting {
-            name: assignment.name.clone(),
-            stats: assignment.stats.clone(),
-            since: Instant::now(),
-            reply,
-        };
-        self.pending.insert(id, link, handle.identity.clone(), deadline, waiting);
+        let waiting = Waiting { stats: assignment.stats.clone(), since: Instant::now(), reply };
+        self.pending.insert(id, link, assignment.name.clone(), identity, deadline, waiting);
         Ok(receiver)
     }
 
-    fn keep_idle(&mut self, link: LinkId, idle: Idle<S>) -> Result<(), Idle<S>> {
-        match self.links.get_mut(&link) {
-            Some(handle)
-                if handle.idle.len() < IDLE_DATA_PER_LINK && self.idle_count < IDLE_DATA_IN_ALL =>
-            {
-                handle.idle.push_back(idle);
-                self.idle_count += 1;
-                Ok(())
-            }
-            _ => Err(idle),
-        }
-    }
-
     /// Returns what is to be dropped.
-    fn close_link(&mut self, link: LinkId) -> Option<LinkHandle<S>> {
-        let closed = self.links.remove(&link);
-        self.idle_count -= closed.as_ref().map_or(0, |handle| handle.idle.len());
+    fn close_link(&mut self, link: LinkId, why: Option<Dismissal>) -> Option<Closed<S>> {
+        let closed = self.links.close(link, why);
         for stats in self.routes.close_link(link, Instant::now()) {
             stats.disconnected();
         }
@@ -423,17 +393,20 @@ impl<S> Tables<S> {
         }
         closed
     }
+}
 
-    /// Takes an entry whose peer has answered: then its FORWARD was written, even
-    /// if the writer has not come round to saying so.
-    fn take(
-        &mut self,
-        take: impl FnOnce(&mut Pending<Waiting<S>>) -> Option<Entry<Waiting<S>>>,
-    ) -> Option<Waiting<S>> {
-        let entry = take(&mut self.pending)?;
-        if !entry.written {
-            entry.waiting.stats.forward_written();
-        }
-        Some(entry.waiting)
+/// What waited, when its DATA connection has come.
+fn matched<S>(entry: Entry<Waiting<S>>) -> Waiting<S> {
+    let waiting = answered(entry);
+    waiting.stats.data_matched();
+    waiting
+}
+
+/// What waited, when its peer has answered: then its FORWARD was written, even if the
+/// writer has not come round to saying so.
+fn answered<S>(entry: Entry<Waiting<S>>) -> Waiting<S> {
+    if !entry.written {
+        entry.waiting.stats.forward_written();
     }
+    entry.waiting
 }

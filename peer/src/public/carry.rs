@@ -19,7 +19,7 @@ pub(super) async fn carry<N: Net>(
     forwarded: Forwarded<N>,
     way: Way,
 ) {
-    let Forwarded { request, mut backend, assigned, .. } = forwarded;
+    let Forwarded { request, mut backend, assigned, outgoing: _outgoing, .. } = forwarded;
     let carried = async {
         if matches!(way, Way::Connect) {
             let established =

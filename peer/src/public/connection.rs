@@ -1,18 +1,20 @@
 //! A connection from its first bytes to what it turned out to be.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
+use super::asked::Asked;
 use super::carry::carry;
-use super::forward::{Asked, forward};
+use super::forward::forward;
 use super::refusal::{Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::listening::PeerConnection;
-use crate::mesh::admission::Ticket;
+use crate::mesh::admission::{Displaced, Ticket};
 use crate::names::Name;
 use crate::observe::metrics::{Protocol, Rejection};
 use crate::shared::Shared;
@@ -55,6 +57,8 @@ enum Unclear {
     Late,
     /// The other end has closed or failed.
     Gone,
+    /// It had to make room for others.
+    Displaced,
 }
 
 impl<N: Net> Connection<N> {
@@ -150,7 +154,7 @@ impl<N: Net> Connection<N> {
     }
 
     async fn serve_public(self, name: Name, way: Way) {
-        let Self { shared, stream, source, head, busy: _busy, ticket, .. } = self;
+        let Self { shared, mut stream, source, head, busy: _busy, ticket, .. } = self;
         let Ok(_ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
             return Box::pin(refuse_public(&shared, stream, Cause::Full, way)).await;
@@ -164,8 +168,13 @@ impl<N: Net> Connection<N> {
             shared.metrics.rejected(Rejection::Draining);
             return Box::pin(refuse_public(&shared, stream, Cause::Draining, way)).await;
         }
-        let asked = Asked { name: &name, protocol, source, head: &head };
-        match Box::pin(forward(&shared, asked)).await {
+        let dest = shared.net.local_addr(&stream).ok();
+        let asked = Asked { name: &name, protocol, source, dest, head: &head };
+        let forwarded = {
+            let reset = pin!(shared.net.reset(&mut stream));
+            Box::pin(forward(&shared, asked, reset)).await
+        };
+        match forwarded {
             Ok(forwarded) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(Transport::Plain(stream), ahead);
@@ -203,16 +212,19 @@ impl<N: Net> Connection<N> {
     }
 
     async fn read(&mut self) -> Result<(), Unclear> {
-        match timeout_at(self.deadline, read_more(&mut self.stream, &mut self.head)).await {
-            Ok(Ok(0) | Err(_)) => Err(Unclear::Gone),
-            Ok(Ok(_)) => Ok(()),
-            Err(_) => Err(Unclear::Late),
+        let reading = timeout_at(self.deadline, read_more(&mut self.stream, &mut self.head));
+        match self.ticket.unless_displaced(reading).await {
+            Ok(Ok(Ok(0) | Err(_))) => Err(Unclear::Gone),
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Err(_)) => Err(Unclear::Late),
+            Err(Displaced) => Err(Unclear::Displaced),
         }
     }
 
     fn unclear(&self, unclear: &Unclear) {
         match unclear {
             Unclear::Late => self.reject(Rejection::HeadTimeout),
+            Unclear::Displaced => self.reject(Rejection::HeadLimit),
             // A connection that never said anything is a probe, not a fault.
             Unclear::Gone if self.head.is_empty() => {}
             Unclear::Gone => self.reject(Rejection::HeadIncomplete),

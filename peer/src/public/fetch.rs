@@ -6,16 +6,19 @@
 //! link, which the connecting peer does not serve twice.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use super::asked::Asked;
 use crate::limits::IDLE_DATA_FRESH;
+use crate::mesh::links::Idle;
+use crate::mesh::outgoing::Registered;
 use crate::mesh::routes::LinkId;
-use crate::mesh::tables::{Assignment, Forward, ForwardError, Idle};
-use crate::names::ProxyId;
+use crate::mesh::tables::Assignment;
+use crate::mesh::waiting::{Forward, ForwardError};
+use crate::names::{Name, ProxyId};
 use crate::observe::metrics::IdleResult;
 use crate::shared::Shared;
 use crate::stream::control::first_line;
@@ -23,6 +26,7 @@ use crate::stream::net::Net;
 use crate::stream::quiet::is_quiet;
 use crate::stream::relay::Side;
 use crate::stream::transport::Transport;
+use crate::trust::Permission;
 use crate::wire::frames::{FRAME_BYTES, Frames};
 use crate::wire::{Line, LineBuffer};
 
@@ -32,6 +36,17 @@ pub(super) struct Fetched<N: Net> {
     pub data: Side<Transport<N::Stream>>,
     /// Whether the request's first bytes went with the FORWARD.
     pub head_sent: bool,
+    /// What it showed, where that is not what its link showed.
+    pub shows: Option<Box<Permission>>,
+    /// That a backend of our own is dialled, while it is.
+    pub outgoing: Option<Registered>,
+}
+
+impl<N: Net> Fetched<N> {
+    /// A DATA connection.
+    fn data(data: Side<Transport<N::Stream>>, head_sent: bool) -> Self {
+        Self { data, head_sent, shows: None, outgoing: None }
+    }
 }
 
 /// No DATA connection came.
@@ -69,17 +84,18 @@ pub(super) async fn fetch_data<N: Net>(
     shared: &Shared<N>,
     assignment: &Assignment,
     link: LinkId,
-    source: SocketAddr,
-    head: &[u8],
+    asked: Asked<'_>,
+    reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<N>, NotFetched> {
     let id = shared.proxy_id();
-    let line = Line::Forward { id, name: assignment.name.clone(), source };
+    let Asked { source, dest, .. } = asked;
+    let line = Line::Forward { id, name: assignment.name.clone(), source, dest };
     let deadline = Instant::now() + shared.config.timing.data_timeout;
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
-    match take_alive(shared, link) {
-        Some(idle) => fetch.down_idle(assignment, idle, head).await,
-        None => fetch.down_link(assignment).await,
+    match take_alive(shared, link, &assignment.name) {
+        Some(idle) => fetch.down_idle(assignment, idle, asked.head, reset).await,
+        None => fetch.down_link(assignment, reset).await,
     }
 }
 
@@ -88,18 +104,28 @@ impl<N: Net> Fetch<'_, N> {
         Forward { id: self.id, line: self.line.clone() }
     }
 
-    async fn down_link(self, assignment: &Assignment) -> Result<Fetched<N>, NotFetched> {
+    async fn down_link(
+        self,
+        assignment: &Assignment,
+        reset: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Fetched<N>, NotFetched> {
         let mesh = &self.shared.mesh;
         let mut answer = mesh.forward(self.link, assignment, self.forward(), self.deadline)?;
-        let data = match timeout_at(self.deadline, &mut answer).await {
-            Ok(answer) => answer.unwrap_or(Err(ForwardError::LinkLost)),
-            Err(_) => match mesh.expire(self.id) {
-                Some(error) => Err(error),
-                // Taken in the very last moment; the answer is on its way.
-                None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
-            },
+        let given_up = tokio::select! {
+            biased;
+            answer = &mut answer => {
+                let data = answer.unwrap_or(Err(ForwardError::LinkLost))?;
+                return Ok(Fetched::data(data, false));
+            }
+            () = reset => mesh.abandon(self.id),
+            () = sleep_until(self.deadline) => mesh.expire(self.id),
         };
-        Ok(Fetched { data: data?, head_sent: false })
+        let data = match given_up {
+            Some(error) => Err(error),
+            // Taken in the very last moment; the answer is on its way.
+            None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
+        };
+        Ok(Fetched::data(data?, false))
     }
 
     async fn down_idle(
@@ -107,12 +133,14 @@ impl<N: Net> Fetch<'_, N> {
         assignment: &Assignment,
         idle: Idle<Transport<N::Stream>>,
         head: &[u8],
+        mut reset: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Fetched<N>, NotFetched> {
         let Self { shared, link, id, deadline, .. } = self;
-        let is_fresh = idle.since.elapsed() <= IDLE_DATA_FRESH;
+        let Idle { stream, since, shows } = idle;
+        let is_fresh = since.elapsed() <= IDLE_DATA_FRESH;
         let head = if is_fresh && head.len() <= FRAME_BYTES { head } else { b"" };
         let mut answer = shared.mesh.await_data(link, assignment, id, deadline)?;
-        let mut asking = pin!(self.ask(idle.stream, head));
+        let mut asking = pin!(self.ask(stream, head));
         // Without bytes behind it, a FORWARD may be sent twice as soon as it seems
         // lost: on the way of an idle connection, a middlebox may have forgotten it.
         let patience = Instant::now() + shared.config.timing.data_timeout / 2;
@@ -128,6 +156,10 @@ impl<N: Net> Fetch<'_, N> {
                 () = sleep_until(patience), if !asked && !again && head.is_empty() => {
                     IdleResult::Late
                 }
+                () = &mut reset => match shared.mesh.abandon(id) {
+                    Some(error) => break Err(error),
+                    None => break answer.await.unwrap_or(Err(ForwardError::LinkLost)),
+                },
                 () = sleep_until(deadline) => match shared.mesh.expire(id) {
                     Some(error) => break Err(error),
                     None => break answer.await.unwrap_or(Err(ForwardError::LinkLost)),
@@ -142,7 +174,10 @@ impl<N: Net> Fetch<'_, N> {
             }
         };
         match dialled {
-            Ok(data) => Ok(Fetched { data, head_sent: asked && !again && !head.is_empty() }),
+            Ok(data) => {
+                let head_sent = asked && !again && !head.is_empty();
+                Ok(Fetched { shows, ..Fetched::data(data, head_sent) })
+            }
             Err(error) => {
                 let refused = matches!(error, ForwardError::Failed(_)) && !again;
                 Err(NotFetched { error, untouched: head.is_empty() || refused })
@@ -169,11 +204,8 @@ impl<N: Net> Fetch<'_, N> {
         match answer {
             Ok(Ok(Line::Data { id, token: None })) if id == self.id => {
                 let frames = Frames::framed(lines.into_rest());
-                let Some(identity) = self.shared.mesh.identity(self.link) else {
-                    // The link has just ended, and with it the request has failed.
-                    return IdleResult::Answered;
-                };
-                self.shared.mesh.claim(id, Some(&identity), Side { stream, frames });
+                // When the request has ended meanwhile, this closes the connection.
+                let _ = self.shared.mesh.claim_idle(id, self.link, Side { stream, frames });
                 IdleResult::Answered
             }
             Ok(Ok(Line::Fail(id, reason))) if id == self.id => {
@@ -190,10 +222,15 @@ impl<N: Net> Fetch<'_, N> {
     }
 }
 
-/// The idle DATA connection of a link that was used last and has not ended since.
-fn take_alive<N: Net>(shared: &Shared<N>, link: LinkId) -> Option<Idle<Transport<N::Stream>>> {
+/// The idle DATA connection of a link that was used last, may carry a request for `name`,
+/// and has not ended since.
+fn take_alive<N: Net>(
+    shared: &Shared<N>,
+    link: LinkId,
+    name: &Name,
+) -> Option<Idle<Transport<N::Stream>>> {
     loop {
-        let mut idle = shared.mesh.take_idle(link)?;
+        let mut idle = shared.mesh.take_idle(link, name)?;
         if is_quiet(&mut idle.stream) {
             return Some(idle);
         }

@@ -1,23 +1,28 @@
 //! From a name to a stream that its backend answers on: FORWARD to a provider's
 //! link and wait for the DATA connection, or dial a backend of our own.
 
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::fetch::{Fetched, NotFetched, fetch_data};
+use crate::mesh::links::Idle;
+use crate::mesh::outgoing::Registered;
 use crate::mesh::request::Request;
 use crate::mesh::routes::{Lookup, Provider};
-use crate::mesh::tables::{Assignment, ForwardError, Idle};
+use crate::mesh::tables::Assignment;
+use crate::mesh::waiting::ForwardError;
 use crate::names::Name;
-use crate::observe::metrics::{Protocol, ProxyError, Rejection};
+use crate::observe::metrics::{ProxyError, Rejection};
 use crate::shared::Shared;
 use crate::stream::dial::dial;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, Side};
 use crate::stream::transport::Transport;
+use crate::trust::Permission;
 use crate::wire::FailReason;
 
 /// A routed request and the stream to its backend.
@@ -30,6 +35,8 @@ pub struct Forwarded<N: Net> {
     pub head_sent: bool,
     /// Keeps the request active with its provider until dropped.
     pub assigned: Assigned<N>,
+    /// By which the request is known if it comes back to this very peer.
+    pub outgoing: Option<Registered>,
 }
 
 /// Why a request did not get as far as its backend. All is counted already.
@@ -54,9 +61,15 @@ pub enum NotForwarded {
 pub struct Assigned<N: Net> {
     shared: Arc<Shared<N>>,
     assignment: Assignment,
+    /// What the DATA connection showed, where that is not what its link showed.
+    shows: Option<Box<Permission>>,
 }
 
 impl<N: Net> Assigned<N> {
+    fn new(shared: &Arc<Shared<N>>, assignment: Assignment) -> Self {
+        Self { shared: shared.clone(), assignment, shows: None }
+    }
+
     /// Keeps the DATA connection of a request that has ended for the next one, if it
     /// can carry another.
     pub fn keep(&self, data: Side<Transport<N::Stream>>) {
@@ -64,7 +77,8 @@ impl<N: Net> Assigned<N> {
         let Side { stream, frames } = data;
         // Who speaks out of turn is not asked again.
         if frames.into_spent().is_some_and(|ahead| ahead.is_empty()) {
-            let _ = self.shared.mesh.keep_idle(link, Idle { stream, since: Instant::now() });
+            let shows = self.shows.clone();
+            self.shared.mesh.keep_idle(link, Idle { stream, since: Instant::now(), shows });
         }
     }
 }
@@ -75,20 +89,7 @@ impl<N: Net> Drop for Assigned<N> {
     }
 }
 
-/// A public client's request, as far as it is known when it is routed.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The name that it asks for.
-    pub name: &'a Name,
-    /// How it came.
-    pub protocol: Protocol,
-    /// The client.
-    pub source: SocketAddr,
-    /// Its bytes that were read already.
-    pub head: &'a [u8],
-}
-
-/// Routes a request and connects it. A provider that fails before any byte has
+/// Routes a request and connects it, unless its client is `reset` meanwhile. A provider that fails before any byte has
 /// flowed is replaced by one other, if there is one.
 ///
 /// # Errors
@@ -96,9 +97,10 @@ pub struct Asked<'a> {
 pub async fn forward<N: Net>(
     shared: &Arc<Shared<N>>,
     asked: Asked<'_>,
+    mut reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Forwarded<N>, NotForwarded> {
     let first = match shared.mesh.assign(asked.name, None) {
-        Lookup::Provided(assignment) => Assigned { shared: shared.clone(), assignment },
+        Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
             return Err(NotForwarded::NoProvider);
@@ -114,17 +116,18 @@ pub async fn forward<N: Net>(
     };
     let stats = first.assignment.stats.clone();
     let request = Request::begin(shared.metrics.clone(), stats, asked.protocol);
-    let failed = match connect(&first, asked).await {
+    let failed = match connect(&first, asked, reset.as_mut()).await {
         Ok(fetched) => return Ok(Forwarded::new(request, fetched, first, asked)),
         Err(failed) => failed,
     };
     let mut error = failed.error;
     if failed.untouched
+        && error != ForwardError::ClientReset
         && let Lookup::Provided(assignment) =
             shared.mesh.assign(asked.name, Some(first.assignment.provider))
     {
-        let second = Assigned { shared: shared.clone(), assignment };
-        match connect(&second, asked).await {
+        let second = Assigned::new(shared, assignment);
+        match connect(&second, asked, reset).await {
             Ok(fetched) => return Ok(Forwarded::new(request, fetched, second, asked)),
             Err(failed) => error = failed.error,
         }
@@ -134,25 +137,34 @@ pub async fn forward<N: Net>(
 }
 
 impl<N: Net> Forwarded<N> {
-    fn new(request: Request, fetched: Fetched<N>, assigned: Assigned<N>, asked: Asked<'_>) -> Self {
-        let Fetched { data, head_sent } = fetched;
+    fn new(
+        request: Request,
+        fetched: Fetched<N>,
+        mut assigned: Assigned<N>,
+        asked: Asked<'_>,
+    ) -> Self {
+        let Fetched { data, head_sent, shows, outgoing } = fetched;
+        assigned.shows = shows;
         if head_sent {
             request.sent(asked.head.len());
         }
-        Self { request, backend: data, head_sent, assigned }
+        Self { request, backend: data, head_sent, assigned, outgoing }
     }
 }
 
 async fn connect<N: Net>(
     assigned: &Assigned<N>,
     asked: Asked<'_>,
+    reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<N>, NotFetched> {
-    let Assigned { shared, assignment } = assigned;
+    let Assigned { shared, assignment, .. } = assigned;
     let connected = match assignment.provider {
-        Provider::Local => dial_own_backend(shared, &assignment.name).await,
-        Provider::Link(link) => {
-            fetch_data(shared, assignment, link, asked.source, asked.head).await
-        }
+        Provider::Local => tokio::select! {
+            biased;
+            dialled = dial_own_backend(shared, &assignment.name, asked) => dialled,
+            () = reset => Err(ForwardError::ClientReset.into()),
+        },
+        Provider::Link(link) => fetch_data(shared, assignment, link, asked, reset).await,
     };
     if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
@@ -164,15 +176,23 @@ async fn connect<N: Net>(
 async fn dial_own_backend<N: Net>(
     shared: &Shared<N>,
     name: &Name,
+    asked: Asked<'_>,
 ) -> Result<Fetched<N>, NotFetched> {
+    if let Some(dest) = asked.dest
+        && shared.outgoing.is_loop(asked.source, dest, name)
+    {
+        tracing::warn!(%name, "a request came back to its own peer: its backend leads here");
+        return Err(ForwardError::Failed(FailReason::Loop).into());
+    }
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let stream = dial(&shared.net, backend).await.map_err(|error| {
         tracing::warn!(%name, %error, "a backend cannot be reached");
         ForwardError::Failed(error.fail_reason())
     })?;
+    let outgoing = shared.register_outgoing(&stream, name);
     let data = Side::raw(Transport::Plain(stream), Bytes::new());
-    Ok(Fetched { data, head_sent: false })
+    Ok(Fetched { data, head_sent: false, shows: None, outgoing })
 }
 
 impl From<ForwardError> for ProxyError {
@@ -180,8 +200,10 @@ impl From<ForwardError> for ProxyError {
         match error {
             ForwardError::NotWritten => Self::ForwardWriteError,
             ForwardError::Timeout => Self::DataTimeout,
+            ForwardError::Failed(FailReason::Loop) => Self::Loop,
             ForwardError::Failed(_) => Self::BackendUnreachable,
             ForwardError::LinkLost => Self::LinkLost,
+            ForwardError::ClientReset => Self::ClientReset,
         }
     }
 }

@@ -21,8 +21,11 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
         match listener.accept().await {
             Ok((stream, source)) => {
                 let trusted = shared.trusts(source.ip());
-                let stranger = (!trusted).then(|| source.ip());
-                let Ok(ticket) = shared.admission.enter(stranger) else {
+                let entered = match trusted {
+                    true => Ok(shared.admission.enter_proxy(source.ip())),
+                    false => shared.admission.enter(source.ip()),
+                };
+                let Ok(ticket) = entered else {
                     shared.metrics.rejected(Rejection::ConnectionLimit);
                     tracing::debug!(%source, "at the connection limit; closed");
                     continue;
@@ -42,6 +45,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                 if is_out_of_resources(&error) {
                     shared.metrics.rejected(Rejection::FdLimit);
                     shared.mesh.drop_idle();
+                    shared.admission.displace();
                 }
                 tracing::warn!(%error, "cannot accept; waiting a moment");
                 sleep(ACCEPT_BACKOFF).await;

@@ -2,11 +2,12 @@
 
 use super::forward::NotForwarded;
 use crate::limits::RETRY_AFTER;
-use crate::mesh::tables::ForwardError;
+use crate::mesh::waiting::ForwardError;
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
+use crate::wire::FailReason;
 
 /// Why a public client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,9 @@ pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
         Cause::Draining => ("503 Service Unavailable", "this peer is about to end"),
         Cause::NotForwarded(NotForwarded::Failed(ForwardError::Timeout)) => {
             ("504 Gateway Timeout", "the peer of this name did not answer in time")
+        }
+        Cause::NotForwarded(NotForwarded::Failed(ForwardError::Failed(FailReason::Loop))) => {
+            ("508 Loop Detected", "the backend of this name leads back here")
         }
         Cause::NotForwarded(NotForwarded::Failed(_)) => {
             ("502 Bad Gateway", "the backend of this name cannot be reached")
@@ -143,6 +147,7 @@ mod tests {
             (Cause::Draining, "503"),
             (Cause::NotForwarded(Failed(ForwardError::Timeout)), "504"),
             (Cause::NotForwarded(Failed(ForwardError::LinkLost)), "502"),
+            (Cause::NotForwarded(Failed(ForwardError::Failed(FailReason::Loop))), "508"),
         ];
         for (cause, status) in causes {
             let answer = String::from_utf8(http_answer(cause, false)).unwrap();

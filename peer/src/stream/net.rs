@@ -45,6 +45,22 @@ pub trait Net: Clone + Send + Sync + 'static {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
+    /// Our end of `stream`.
+    ///
+    /// # Errors
+    /// As the network's own; a connection that has failed may have none any more.
+    fn local_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// The other end of `stream`.
+    ///
+    /// # Errors
+    /// As [`local_addr`](Net::local_addr).
+    fn peer_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// Returns once the other end has reset `stream`. Its clean end is none, and no byte of
+    /// it is lost. Cancel safe.
+    fn reset(&self, stream: &mut Self::Stream) -> impl Future<Output = ()> + Send;
+
     /// Closes `stream` so that the other end sees an error (RST), never a clean
     /// end of what was sent.
     fn abort(&self, stream: Self::Stream);

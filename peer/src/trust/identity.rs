@@ -7,6 +7,7 @@ use tokio_rustls::rustls;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::token::RuleId;
 use crate::names::PeerId;
 
 /// Who is at the other end of a peer connection. A DATA connection must show the
@@ -22,8 +23,14 @@ pub enum Identity {
         /// The peer id at its end.
         peer: PeerId,
     },
-    /// The peer that a token was shown for.
-    Token(PeerId),
+    /// A token was shown, under this peer id.
+    Token {
+        /// The rule that the token belongs to: another rule under the same peer id is
+        /// another identity.
+        rule: RuleId,
+        /// What the peer calls itself.
+        peer: PeerId,
+    },
 }
 
 /// Whose a link is. A new link replaces the old one of the same owner, and no
@@ -40,9 +47,14 @@ impl Owner {
     pub fn new(peer: PeerId, identity: &Identity) -> Self {
         let proven = match identity {
             Identity::Plaintext(_) => None,
-            Identity::Certificate { .. } | Identity::Token(_) => Some(identity.clone()),
+            Identity::Certificate { .. } | Identity::Token { .. } => Some(identity.clone()),
         };
         Self { peer, proven }
+    }
+
+    /// The first of all owners with this peer id, in their order.
+    pub fn first_with_id(&self) -> Self {
+        Self { peer: self.peer.clone(), proven: None }
     }
 
     /// What it calls itself.

@@ -1,5 +1,7 @@
 //! Which names a peer may register.
 
+use std::sync::Arc;
+
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
@@ -7,17 +9,19 @@ use tokio_rustls::rustls;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::token::TokenRule;
 use crate::names::Name;
 
-/// Which names a link may register.
+/// Which names a peer may register, and carry requests of.
 #[derive(Debug, Clone)]
 pub enum Permission {
     /// All.
     Any,
     /// Those that this certificate is valid for.
     Certificate(CertificateDer<'static>),
-    /// These, a wildcard standing for itself and the names it matches.
-    Names(Vec<Name>),
+    /// Those of this token's rule, a wildcard standing for itself and the names that it
+    /// matches.
+    Rule(Arc<TokenRule>),
 }
 
 impl Permission {
@@ -25,10 +29,23 @@ impl Permission {
     pub fn permits(&self, name: &Name) -> bool {
         match self {
             Self::Any => true,
-            Self::Names(patterns) => patterns.iter().any(|pattern| {
-                pattern == name || name.wildcard().as_deref() == Some(pattern.as_str())
+            Self::Rule(rule) => rule.names().is_none_or(|patterns| {
+                patterns.iter().any(|pattern| {
+                    pattern == name || name.wildcard().as_deref() == Some(pattern.as_str())
+                })
             }),
             Self::Certificate(certificate) => certificate_permits(certificate, name),
+        }
+    }
+
+    /// Whether both come from the same certificate or rule, and so permit the same: much
+    /// cheaper than to ask for each name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Any) => true,
+            (Self::Certificate(one), Self::Certificate(other)) => one == other,
+            (Self::Rule(one), Self::Rule(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 }

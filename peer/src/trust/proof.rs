@@ -6,6 +6,7 @@
 //! are the names that it may register; or by a token, of which only an HMAC
 //! bound to the TLS session travels (RFC 5705, RFC 8446 §7.5).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
@@ -34,11 +35,20 @@ pub enum Proven {
     },
 }
 
+/// Who is at the other end of a peer connection, and what it may do there.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// Who it is.
+    pub identity: Identity,
+    /// Which names it may register and carry requests of.
+    pub permission: Permission,
+}
+
 /// One text for every cause: a stranger learns nothing from it.
 pub const UNAUTHORIZED: WireError =
-    WireError { code: ErrorCode::Unauthorized, text: "not authorised" };
+    WireError { code: ErrorCode::Unauthorized, text: Cow::Borrowed("not authorised") };
 
-/// Who says HELLO, and what it may register.
+/// Who says HELLO.
 ///
 /// # Errors
 /// [`UNAUTHORIZED`].
@@ -47,25 +57,10 @@ pub fn authenticate(
     rules: &TokenRules,
     peer: &PeerId,
     proof: Option<&TokenProof>,
-) -> Result<(Identity, Permission), WireError> {
-    match (proven, proof) {
-        (Proven::Plaintext(source), None) => Ok((Identity::Plaintext(*source), Permission::Any)),
-        (Proven::Tls { certificate: Some(certificate), .. }, None) => {
-            let identity = certificate_identity(certificate).ok_or(UNAUTHORIZED)?;
-            match &identity {
-                Identity::Certificate { peer: own, .. } if own == peer => {
-                    Ok((identity, Permission::Certificate(certificate.clone())))
-                }
-                _ => Err(UNAUTHORIZED),
-            }
-        }
-        (Proven::Tls { exporter, .. }, Some(proof)) => {
-            let message = hello_message(peer);
-            let rule = rules.matching(exporter, &message, peer, proof).ok_or(UNAUTHORIZED)?;
-            let permission = rule.names.clone().map_or(Permission::Any, Permission::Names);
-            Ok((Identity::Token(peer.clone()), permission))
-        }
-        _ => Err(UNAUTHORIZED),
+) -> Result<Principal, WireError> {
+    match proof {
+        Some(proof) => by_token(proven, rules, peer, proof, &hello_message(peer)),
+        None => by_connection(proven, Some(peer)),
     }
 }
 
@@ -78,18 +73,10 @@ pub fn identify_data(
     rules: &TokenRules,
     id: ProxyId,
     token: Option<&(PeerId, TokenProof)>,
-) -> Result<Identity, WireError> {
-    match (proven, token) {
-        (Proven::Plaintext(source), None) => Ok(Identity::Plaintext(*source)),
-        (Proven::Tls { certificate: Some(certificate), .. }, None) => {
-            certificate_identity(certificate).ok_or(UNAUTHORIZED)
-        }
-        (Proven::Tls { exporter, .. }, Some((peer, proof))) => {
-            let message = data_message(id, peer);
-            rules.matching(exporter, &message, peer, proof).ok_or(UNAUTHORIZED)?;
-            Ok(Identity::Token(peer.clone()))
-        }
-        _ => Err(UNAUTHORIZED),
+) -> Result<Principal, WireError> {
+    match token {
+        Some((peer, proof)) => by_token(proven, rules, peer, proof, &data_message(id, peer)),
+        None => by_connection(proven, None),
     }
 }
 
@@ -102,12 +89,43 @@ pub fn identify_idle(
     rules: &TokenRules,
     peer: &PeerId,
     proof: Option<&TokenProof>,
-) -> Result<Identity, WireError> {
-    match (proven, proof) {
-        (Proven::Tls { exporter, .. }, Some(proof)) => {
-            rules.matching(exporter, &idle_message(peer), peer, proof).ok_or(UNAUTHORIZED)?;
-            Ok(Identity::Token(peer.clone()))
+) -> Result<Principal, WireError> {
+    match proof {
+        Some(proof) => by_token(proven, rules, peer, proof, &idle_message(peer)),
+        None => by_connection(proven, Some(peer)),
+    }
+}
+
+/// By a token, which is shown inside TLS only.
+fn by_token(
+    proven: &Proven,
+    rules: &TokenRules,
+    peer: &PeerId,
+    proof: &TokenProof,
+    message: &str,
+) -> Result<Principal, WireError> {
+    let Proven::Tls { exporter, .. } = proven else { return Err(UNAUTHORIZED) };
+    let rule = rules.matching(exporter, message, peer, proof).ok_or(UNAUTHORIZED)?;
+    Ok(Principal {
+        identity: Identity::Token { rule: rule.id().clone(), peer: peer.clone() },
+        permission: Permission::Rule(rule.clone()),
+    })
+}
+
+/// By a certificate, which must be that of `peer`, or in clear text by the source.
+fn by_connection(proven: &Proven, peer: Option<&PeerId>) -> Result<Principal, WireError> {
+    match proven {
+        Proven::Plaintext(source) => {
+            Ok(Principal { identity: Identity::Plaintext(*source), permission: Permission::Any })
         }
-        _ => authenticate(proven, rules, peer, proof).map(|(identity, _)| identity),
+        Proven::Tls { certificate, .. } => {
+            let certificate = certificate.as_ref().ok_or(UNAUTHORIZED)?;
+            let identity = certificate_identity(certificate).ok_or(UNAUTHORIZED)?;
+            let is_own = |wanted: &PeerId| matches!(&identity, Identity::Certificate { peer, .. } if peer == wanted);
+            if !peer.is_none_or(is_own) {
+                return Err(UNAUTHORIZED);
+            }
+            Ok(Principal { identity, permission: Permission::Certificate(certificate.clone()) })
+        }
     }
 }

@@ -82,7 +82,7 @@ fn a_certificate_permits_the_names_that_it_is_valid_for() {
 
 #[test]
 fn a_list_of_names_permits_itself_and_what_its_wildcards_match() {
-    let permission = Permission::Names(vec![name("app.example"), name("*.dev.example")]);
+    let permission = permission_of("names = ['app.example', '*.dev.example']");
     for (text, permitted) in [
         ("app.example", true),
         ("one.dev.example", true),
@@ -100,19 +100,29 @@ fn a_list_of_names_permits_itself_and_what_its_wildcards_match() {
 fn hello_must_agree_with_the_certificate() {
     let proven = session(Some(certificate(&["a.example"], &["spiffe://mesh/peer/site-1"])), 1);
     let ask = |id: &str| authenticate(&proven, &TokenRules::default(), &peer(id), None);
-    let (identity, permission) = ask("site-1").unwrap();
+    let Principal { identity, permission } = ask("site-1").unwrap();
     assert!(permission.permits(&name("a.example")) && !permission.permits(&name("b.example")));
     assert_eq!(ask("site-2").unwrap_err(), UNAUTHORIZED);
-    let idle_of = |id| identify_idle(&proven, &TokenRules::default(), &peer(id), None).ok();
+    let idle_of = |id| {
+        identify_idle(&proven, &TokenRules::default(), &peer(id), None).ok().map(|one| one.identity)
+    };
     assert_eq!((idle_of("site-1"), idle_of("site-2")), (Some(identity.clone()), None));
     let id = ProxyId::from_random([1; 16]);
-    assert_eq!(identify_data(&proven, &TokenRules::default(), id, None), Ok(identity));
+    let data = identify_data(&proven, &TokenRules::default(), id, None);
+    assert_eq!(data.unwrap().identity, identity);
     let nobody = session(Some(certificate(&["a.example"], &[])), 1);
     for proven in [&session(None, 1), &nobody] {
         let asked = authenticate(proven, &TokenRules::default(), &peer("site-1"), None);
         assert_eq!(asked.unwrap_err(), UNAUTHORIZED);
         assert!(identify_data(proven, &TokenRules::default(), id, None).is_err());
     }
+}
+
+/// What the one rule of these lines permits.
+fn permission_of(rest: &str) -> Permission {
+    let rules = rules(&format!("[[token]]\nsecret = '{SECRET}'\n{rest}"));
+    let proof = Token::new(SECRET.as_bytes()).unwrap().hello_proof(&[1; 32], &peer("any"));
+    authenticate(&session(None, 1), &rules, &peer("any"), Some(&proof)).unwrap().permission
 }
 
 fn rules(text: &str) -> TokenRules {
@@ -125,6 +135,7 @@ fn a_proof_holds_for_its_session_peer_id_and_purpose_only() {
     let token = Token::new(format!("  {SECRET}\n").as_bytes()).unwrap();
     let (a, b) = (peer("a"), peer("b"));
     let (one, two) = (ProxyId::from_random([1; 16]), ProxyId::from_random([2; 16]));
+    let by_token = Identity::Token { rule: rules.ids().next().unwrap().clone(), peer: a.clone() };
     let hello = token.hello_proof(&[1; 32], &a);
     let hello_of = |exporter, peer: &PeerId, proof: &TokenProof| {
         authenticate(&session(None, exporter), &rules, peer, Some(proof)).is_ok()
@@ -136,9 +147,11 @@ fn a_proof_holds_for_its_session_peer_id_and_purpose_only() {
     let data = token.data_proof(&[1; 32], one, &a);
     let data_of = |exporter, id, peer: &PeerId, proof: &TokenProof| {
         let token = (peer.clone(), proof.clone());
-        identify_data(&session(None, exporter), &rules, id, Some(&token)).ok()
+        identify_data(&session(None, exporter), &rules, id, Some(&token))
+            .ok()
+            .map(|one| one.identity)
     };
-    assert_eq!(data_of(1, one, &a, &data), Some(Identity::Token(a.clone())));
+    assert_eq!(data_of(1, one, &a, &data), Some(by_token.clone()));
     assert_eq!(data_of(2, one, &a, &data), None, "another session");
     assert_eq!(data_of(1, two, &a, &data), None, "another id");
     assert_eq!(data_of(1, one, &b, &data), None, "another peer");
@@ -146,9 +159,11 @@ fn a_proof_holds_for_its_session_peer_id_and_purpose_only() {
 
     let idle = token.idle_proof(&[1; 32], &a);
     let idle_of = |exporter, peer: &PeerId, proof: &TokenProof| {
-        identify_idle(&session(None, exporter), &rules, peer, Some(proof)).ok()
+        identify_idle(&session(None, exporter), &rules, peer, Some(proof))
+            .ok()
+            .map(|one| one.identity)
     };
-    assert_eq!(idle_of(1, &a, &idle), Some(Identity::Token(a.clone())));
+    assert_eq!(idle_of(1, &a, &idle), Some(by_token.clone()));
     assert_eq!(idle_of(2, &a, &idle), None, "another session");
     assert_eq!(idle_of(1, &b, &idle), None, "another peer");
     assert!(!hello_of(1, &a, &idle) && idle_of(1, &a, &hello).is_none(), "another purpose");
@@ -168,13 +183,50 @@ fn a_rule_limits_its_token_to_a_peer_and_to_names() {
     let ask = |secret: &str, id: &str| {
         let proof = Token::new(secret.as_bytes()).unwrap().hello_proof(&[1; 32], &peer(id));
         let granted = authenticate(&session(None, 1), &rules, &peer(id), Some(&proof));
-        granted.ok().map(|(_, permission)| permission)
+        granted.ok().map(|one| one.permission)
     };
     let shared = ask(SECRET, "any").unwrap();
     assert!(shared.permits(&name("a.dev.example")) && !shared.permits(&name("app.example")));
     assert!(ask(OTHER, "own").unwrap().permits(&name("app.example")));
     assert!(ask(OTHER, "any").is_none(), "the token of another peer");
     assert!(ask(SECRET, "own").is_none(), "a peer with a token of its own takes no shared one");
+}
+
+#[test]
+fn two_rules_are_two_identities_under_one_peer_id() {
+    let rules = rules(&format!(
+        "[[token]]\nsecret = '{SECRET}'\nnames = ['a.example']\n\
+         [[token]]\nsecret = '{OTHER}'\nnames = ['b.example']"
+    ));
+    let ask = |secret: &str| {
+        let proof = Token::new(secret.as_bytes()).unwrap().hello_proof(&[1; 32], &peer("site"));
+        authenticate(&session(None, 1), &rules, &peer("site"), Some(&proof)).unwrap()
+    };
+    let (one, other) = (ask(SECRET), ask(OTHER));
+    assert_ne!(one.identity, other.identity);
+    assert!(!one.permission.is_same(&other.permission));
+    assert!(one.permission.is_same(&ask(SECRET).permission));
+}
+
+#[test]
+fn a_rule_that_was_changed_in_anything_lets_in_nobody_from_before() {
+    let file = |secret: &str, rest: &str| rules(&format!("[[token]]\nsecret = '{secret}'\n{rest}"));
+    let before = file(SECRET, "name = 'site'\npeer = 'site-1'\nnames = ['a.example']");
+    let site = peer("site-1");
+    let proof = Token::new(SECRET.as_bytes()).unwrap().hello_proof(&[1; 32], &site);
+    let let_in = authenticate(&session(None, 1), &before, &site, Some(&proof)).unwrap();
+    let Permission::Rule(rule) = let_in.permission else { panic!("a token was shown") };
+    let same = file(SECRET, "names = ['a.example']\npeer = 'site-1'\nname = 'site'");
+    assert!(same.still_let_in(&rule, &site), "the file may be written in another way");
+    for changed in [
+        file(OTHER, "name = 'site'\npeer = 'site-1'\nnames = ['a.example']"),
+        file(SECRET, "name = 'other'\npeer = 'site-1'\nnames = ['a.example']"),
+        file(SECRET, "name = 'site'\nnames = ['a.example']"),
+        file(SECRET, "name = 'site'\npeer = 'site-1'\nnames = ['a.example', 'b.example']"),
+        rules(""),
+    ] {
+        assert!(!changed.still_let_in(&rule, &site));
+    }
 }
 
 #[test]

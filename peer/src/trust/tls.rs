@@ -9,7 +9,7 @@ mod files;
 mod load;
 mod session;
 
-pub use again::{Look, Shown, Verdict};
+pub use again::{Look, Verdict};
 pub use files::{Tls, check_files};
 pub use load::Loaded;
 pub use session::{Session, accept, connect};

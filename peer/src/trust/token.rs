@@ -2,6 +2,7 @@
 //! rules of a listening peer that say what each allows.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ring::hmac;
 use serde::Deserialize;
@@ -47,6 +48,13 @@ impl Token {
         self.proof(exporter, &idle_message(peer))
     }
 
+    /// Whether both hold the same secret.
+    fn is_same(&self, other: &Self) -> bool {
+        const MESSAGE: &[u8] = b"same";
+        let tag = hmac::sign(&self.0, MESSAGE);
+        hmac::verify(&other.0, MESSAGE, tag.as_ref()).is_ok()
+    }
+
     fn proof(&self, exporter: &[u8; 32], message: &str) -> TokenProof {
         let tag = hmac::sign(&self.0, &bound(exporter, message));
         TokenProof::new(tag.as_ref().try_into().expect("an HMAC-SHA256 tag is 32 bytes"))
@@ -77,25 +85,81 @@ fn bound(exporter: &[u8; 32], message: &str) -> Vec<u8> {
 
 /// The tokens that a listening peer accepts, each with what it allows.
 #[derive(Debug, Clone, Default)]
-pub struct TokenRules(Vec<TokenRule>);
+pub struct TokenRules(Vec<Arc<TokenRule>>);
 
-#[derive(Debug, Clone)]
-pub(super) struct TokenRule {
+/// One token and what it allows.
+pub struct TokenRule {
+    id: RuleId,
     token: Token,
     peer: Option<PeerId>,
-    pub(super) names: Option<Vec<Name>>,
+    names: Option<Vec<Name>>,
+}
+
+/// What tells one rule from another, whatever its secret: its name, or else the peer and
+/// the names that it is for. Two peers with different rules are never one, even under the
+/// same peer id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleId(Arc<str>);
+
+impl RuleId {
+    fn new(name: Option<&str>, peer: Option<&PeerId>, names: Option<&[Name]>) -> Self {
+        if let Some(name) = name {
+            return Self(format!("name {name}").into());
+        }
+        let peer = peer.map_or("any", PeerId::as_str);
+        let names = names.map(|names| {
+            let mut names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            names.sort_unstable();
+            names.join(",")
+        });
+        Self(format!("peer {peer}, names {}", names.as_deref().unwrap_or("any")).into())
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TokenRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenRule({})", self.id)
+    }
+}
+
+impl TokenRule {
+    /// What tells this rule from others.
+    pub fn id(&self) -> &RuleId {
+        &self.id
+    }
+
+    /// The names that it may register; `None` for all.
+    pub fn names(&self) -> Option<&[Name]> {
+        self.names.as_deref()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.peer == other.peer
+            && self.names == other.names
+            && self.token.is_same(&other.token)
+    }
 }
 
 /// As the rules stand in their file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RulesFile {
+    /// None at all takes every token away.
+    #[serde(default)]
     token: Vec<RuleEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleEntry {
+    name: Option<String>,
     secret: String,
     peer: Option<String>,
     names: Option<Vec<String>>,
@@ -103,8 +167,9 @@ struct RuleEntry {
 
 impl TokenRules {
     /// Reads the TOML of a rules file: `[[token]]` tables with `secret`, and
-    /// optionally `peer`, the one peer id that may use it, and `names`, the
-    /// names (wildcards included) that it may register.
+    /// optionally `name`, what the rule is called, `peer`, the one peer id that may
+    /// use it, and `names`, the names (wildcards included) that it may register. A
+    /// file without tables accepts no token.
     ///
     /// # Errors
     /// What is wrong, with no part of a secret in it.
@@ -112,24 +177,29 @@ impl TokenRules {
         // The error's own display quotes the line, which may hold a secret.
         let file: RulesFile = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            format!("line {line}: not a list of [[token]] tables with secret, peer and names")
+            format!("line {line}: expected [[token]] tables with secret, name, peer and names")
         })?;
         let rules = file.token.into_iter().enumerate().map(|(index, entry)| {
             let at = |problem: String| format!("token {}: {problem}", index + 1);
             let names = entry.names.map(|names| {
                 names.iter().map(|name| Name::registered(name)).collect::<Result<Vec<_>, _>>()
             });
-            Ok(TokenRule {
-                token: Token::new(entry.secret.as_bytes())
-                    .map_err(|error| at(error.to_string()))?,
-                peer: match entry.peer {
-                    Some(peer) => Some(peer.parse().map_err(|_| at("peer is no peer id".into()))?),
-                    None => None,
-                },
-                names: names.transpose().map_err(|error| at(format!("names: {error}")))?,
-            })
+            let token = Token::new(entry.secret.as_bytes());
+            let token = token.map_err(|error| at(error.to_string()))?;
+            let peer: Option<PeerId> = match entry.peer {
+                Some(peer) => Some(peer.parse().map_err(|_| at("peer is not a peer id".into()))?),
+                None => None,
+            };
+            let names = names.transpose().map_err(|error| at(format!("names: {error}")))?;
+            let id = RuleId::new(entry.name.as_deref(), peer.as_ref(), names.as_deref());
+            Ok(Arc::new(TokenRule { id, token, peer, names }))
         });
         rules.collect::<Result<_, String>>().map(Self)
+    }
+
+    /// What tells the rules from each other, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = &RuleId> {
+        self.0.iter().map(|rule| rule.id())
     }
 
     /// The rule whose token made `proof`. Each comparison takes constant time. A
@@ -140,13 +210,22 @@ impl TokenRules {
         message: &str,
         peer: &PeerId,
         proof: &TokenProof,
-    ) -> Option<&TokenRule> {
+    ) -> Option<&Arc<TokenRule>> {
         let bound = bound(exporter, message);
+        let verifies =
+            |rule: &TokenRule| hmac::verify(&rule.token.0, &bound, proof.as_bytes()).is_ok();
+        self.0.iter().find(|rule| self.covers(rule, peer) && verifies(rule))
+    }
+
+    /// Whether `rule` lets in `peer`: not under an id that another rule is for.
+    fn covers(&self, rule: &TokenRule, peer: &PeerId) -> bool {
         let is_own = |rule: &TokenRule| rule.peer.as_ref() == Some(peer);
-        let reserved = self.0.iter().any(is_own);
-        self.0.iter().find(|rule| {
-            let covers = is_own(rule) || (rule.peer.is_none() && !reserved);
-            covers && hmac::verify(&rule.token.0, &bound, proof.as_bytes()).is_ok()
-        })
+        is_own(rule) || (rule.peer.is_none() && !self.0.iter().any(|one| is_own(one)))
+    }
+
+    /// Whether a peer that `rule` let in would be let in by it now: it is still here, the
+    /// same in everything, and no other rule is for this peer id.
+    pub fn still_let_in(&self, rule: &TokenRule, peer: &PeerId) -> bool {
+        self.0.iter().any(|now| now.is_same(rule)) && self.covers(rule, peer)
     }
 }

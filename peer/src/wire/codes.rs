@@ -23,6 +23,8 @@ words! {
         UnexpectedCommand = "unexpected_command",
         /// More names than one link may register.
         TooManyNames = "too_many_names",
+        /// More links than fit, and this identity has the most.
+        TooManyLinks = "too_many_links",
     }
 }
 
@@ -37,5 +39,7 @@ words! {
         UnknownName = "unknown_name",
         /// The connecting peer cannot carry one more request now.
         Overloaded = "overloaded",
+        /// The request had left the connecting peer before, through this very name.
+        Loop = "loop",
     }
 }

@@ -1,5 +1,6 @@
 //! One line of the protocol and what it means.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -30,7 +31,7 @@ pub enum Line {
     Ok(usize),
     /// `ERROR:<code>:<text>`: the line was refused and the connection closes.
     Error(ErrorCode, String),
-    /// `FORWARD:<proxy_id>:<name>:<source>`: open a DATA connection.
+    /// `FORWARD:<proxy_id>:<name>:<source>[><dest>]`: open a DATA connection.
     Forward {
         /// The request's id, to be named in DATA or FAIL.
         id: ProxyId,
@@ -38,6 +39,8 @@ pub enum Line {
         name: Name,
         /// The public client's address.
         source: SocketAddr,
+        /// The address that the client connected to, where it is known.
+        dest: Option<SocketAddr>,
     },
     /// `FAIL:<proxy_id>:<reason>`: no DATA connection will come.
     Fail(ProxyId, FailReason),
@@ -66,11 +69,34 @@ pub struct WireError {
     /// What the ERROR answer says.
     pub code: ErrorCode,
     /// For humans; holds nothing that the stranger sent.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
-const fn refuse(code: ErrorCode, text: &'static str) -> WireError {
-    WireError { code, text }
+impl WireError {
+    /// A line was refused.
+    pub const fn new(code: ErrorCode, text: &'static str) -> Self {
+        Self { code, text: Cow::Borrowed(text) }
+    }
+
+    /// Some names may not be registered: the text is their list, as far as it fits a line.
+    pub fn forbidden(names: &[&Name]) -> Self {
+        let room = LINE_BYTES - "ERROR:name_forbidden:".len();
+        let mut text = String::new();
+        for name in names {
+            let comma = if text.is_empty() { "" } else { "," };
+            if text.len() + comma.len() + name.as_str().len() > room {
+                break;
+            }
+            text.push_str(comma);
+            text.push_str(name.as_str());
+        }
+        Self { code: ErrorCode::NameForbidden, text: text.into() }
+    }
+}
+
+/// The names in the text of `ERROR:name_forbidden`, as far as they are names.
+pub fn forbidden_names(text: &str) -> Vec<Name> {
+    text.split(',').filter_map(|name| Name::registered(name).ok()).collect()
 }
 
 impl Line {
@@ -93,11 +119,19 @@ impl Line {
             b"FAIL" => {
                 let (id, reason) = text(fields)?.split_once(':').ok_or(BAD_LINE)?;
                 let reason = FailReason::from_word(reason)
-                    .ok_or(refuse(ErrorCode::BadLine, "unknown FAIL reason"))?;
+                    .ok_or(WireError::new(ErrorCode::BadLine, "unknown FAIL reason"))?;
                 Ok(Self::Fail(parse_id(id)?, reason))
             }
             b"DATA" => parse_data(text(fields)?),
-            _ => Err(refuse(ErrorCode::BadLine, "unknown verb")),
+            _ => Err(WireError::new(ErrorCode::BadLine, "unknown verb")),
+        }
+    }
+
+    /// What it costs to take this line, in units of one name looked up.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Register(names) | Self::Unregister(names) => 1 + names.len(),
+            _ => 1,
         }
     }
 
@@ -114,19 +148,22 @@ impl Line {
     }
 }
 
-const BAD_LINE: WireError = refuse(ErrorCode::BadLine, "malformed line");
+const BAD_LINE: WireError = WireError::new(ErrorCode::BadLine, "malformed line");
 
 /// A field of printable ASCII.
 fn text(field: &[u8]) -> Result<&str, WireError> {
     let printable = field.iter().all(|byte| (0x20..0x7f).contains(byte));
     let text = std::str::from_utf8(field).ok().filter(|_| printable);
-    text.ok_or(refuse(ErrorCode::BadLine, "a field holds bytes that are not printable ASCII"))
+    text.ok_or(WireError::new(
+        ErrorCode::BadLine,
+        "a field holds bytes that are not printable ASCII",
+    ))
 }
 
 fn parse_hello(fields: &str) -> Result<Line, WireError> {
     let (version, peer_id) = fields.split_once(':').ok_or(BAD_LINE)?;
     if version != VERSION {
-        return Err(refuse(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
+        return Err(WireError::new(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
     }
     let (peer, proof) = parse_proven_peer(peer_id)?;
     Ok(Line::Hello { peer, proof })
@@ -153,15 +190,15 @@ fn parse_data(fields: &str) -> Result<Line, WireError> {
 }
 
 fn parse_peer(text: &str) -> Result<PeerId, WireError> {
-    text.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed peer id"))
+    text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed peer id"))
 }
 
 fn parse_proof(text: &str) -> Result<TokenProof, WireError> {
-    text.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed proof"))
+    text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed proof"))
 }
 
 fn parse_names(list: &[u8]) -> Result<Vec<Name>, WireError> {
-    const BAD_NAME: WireError = refuse(ErrorCode::BadName, "a name is malformed");
+    const BAD_NAME: WireError = WireError::new(ErrorCode::BadName, "a name is malformed");
     list.split(|&byte| byte == b',')
         .map(|name| {
             let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
@@ -176,13 +213,13 @@ fn parse_count(text: &str) -> Result<usize, WireError> {
 }
 
 fn parse_id(text: &str) -> Result<ProxyId, WireError> {
-    text.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed proxy id"))
+    text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed proxy id"))
 }
 
 fn parse_error(fields: &str) -> Result<Line, WireError> {
     let (code, text) = fields.split_once(':').ok_or(BAD_LINE)?;
-    let code =
-        ErrorCode::from_word(code).ok_or(refuse(ErrorCode::BadLine, "unknown ERROR code"))?;
+    let code = ErrorCode::from_word(code)
+        .ok_or(WireError::new(ErrorCode::BadLine, "unknown ERROR code"))?;
     Ok(Line::Error(code, text.to_owned()))
 }
 
@@ -195,12 +232,21 @@ fn parse_forward(fields: &str) -> Result<Line, WireError> {
     };
     let (name, source) = rest.split_at(name_end);
     let source = source.strip_prefix(':').ok_or(BAD_LINE)?;
+    let (source, dest) = match source.split_once('>') {
+        Some((source, dest)) => (source, Some(dest)),
+        None => (source, None),
+    };
     Ok(Line::Forward {
         id: parse_id(id)?,
         name: Name::registered(name)
-            .map_err(|_| refuse(ErrorCode::BadName, "a name is malformed"))?,
-        source: source.parse().map_err(|_| refuse(ErrorCode::BadLine, "malformed source"))?,
+            .map_err(|_| WireError::new(ErrorCode::BadName, "a name is malformed"))?,
+        source: parse_addr(source)?,
+        dest: dest.map(parse_addr).transpose()?,
     })
+}
+
+fn parse_addr(text: &str) -> Result<SocketAddr, WireError> {
+    text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed address"))
 }
 
 impl fmt::Display for Line {
@@ -215,7 +261,12 @@ impl fmt::Display for Line {
             Self::Unregister(names) => write_names(f, "UNREGISTER", names),
             Self::Ok(count) => write!(f, "OK:{count}"),
             Self::Error(code, text) => write!(f, "ERROR:{code}:{text}"),
-            Self::Forward { id, name, source } => write!(f, "FORWARD:{id}:{name}:{source}"),
+            Self::Forward { id, name, source, dest: None } => {
+                write!(f, "FORWARD:{id}:{name}:{source}")
+            }
+            Self::Forward { id, name, source, dest: Some(dest) } => {
+                write!(f, "FORWARD:{id}:{name}:{source}>{dest}")
+            }
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
             Self::Data { id, token: None } => write!(f, "DATA:{id}"),
             Self::Data { id, token: Some((peer, proof)) } => write!(f, "DATA:{id}:{peer}:{proof}"),
@@ -316,6 +367,11 @@ mod tests {
         any::<[u8; 16]>().prop_map(ProxyId::from_random)
     }
 
+    /// Without scope ids and flow labels, which have no place in the text form.
+    fn addrs() -> impl Strategy<Value = SocketAddr> {
+        any::<SocketAddr>().prop_map(|addr| SocketAddr::new(addr.ip(), addr.port()))
+    }
+
     fn lines() -> impl Strategy<Value = Line> {
         let code = prop::sample::select(ErrorCode::ALL);
         let reason = prop::sample::select(FailReason::ALL);
@@ -326,11 +382,11 @@ mod tests {
             names().prop_map(Line::Unregister),
             any::<usize>().prop_map(Line::Ok),
             (code, "[ -~]{0,20}").prop_map(|(code, text)| Line::Error(code, text)),
-            (ids(), names(), any::<SocketAddr>()).prop_map(|(id, names, source)| {
-                // A scope id or flow label has no place in the text form.
-                let source = SocketAddr::new(source.ip(), source.port());
-                Line::Forward { id, name: names[0].clone(), source }
-            }),
+            (ids(), names(), addrs(), prop::option::of(addrs())).prop_map(
+                |(id, names, source, dest)| {
+                    Line::Forward { id, name: names[0].clone(), source, dest }
+                },
+            ),
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),
             (ids(), prop::option::of((peers(), proofs())))
                 .prop_map(|(id, token)| Line::Data { id, token }),

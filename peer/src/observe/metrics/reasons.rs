@@ -30,6 +30,10 @@ words! {
         BackendUnreachable = "backend_unreachable",
         /// The link ended while the request waited.
         LinkLost = "link_lost",
+        /// The client reset its connection while the request waited.
+        ClientReset = "client_reset",
+        /// The request came back to the peer that had sent it out.
+        Loop = "loop",
     }
 }
 
@@ -44,8 +48,12 @@ words! {
         UnknownName = "unknown_name",
         /// FAIL: the connecting peer is at a limit.
         Overloaded = "overloaded",
+        /// FAIL: the connecting peer had sent the request out itself.
+        Loop = "loop",
         /// The link ended.
         LinkLost = "link_lost",
+        /// The client reset its connection.
+        ClientReset = "client_reset",
     }
 }
 
@@ -56,6 +64,7 @@ impl From<FailReason> for ForwardFailure {
             FailReason::BackendTimeout => Self::BackendTimeout,
             FailReason::UnknownName => Self::UnknownName,
             FailReason::Overloaded => Self::Overloaded,
+            FailReason::Loop => Self::Loop,
         }
     }
 }
@@ -71,6 +80,8 @@ words! {
         UnknownName = "unknown_name",
         /// At a limit of this peer.
         Overloaded = "overloaded",
+        /// The request had left this peer before.
+        Loop = "loop",
         /// The listening peer did not take the DATA connection.
         DataDial = "data_dial",
         /// The stream broke.
@@ -85,6 +96,7 @@ impl From<FailReason> for ClientFailure {
             FailReason::BackendTimeout => Self::BackendTimeout,
             FailReason::UnknownName => Self::UnknownName,
             FailReason::Overloaded => Self::Overloaded,
+            FailReason::Loop => Self::Loop,
         }
     }
 }
@@ -152,6 +164,10 @@ words! {
         TooManyNames = "too_many_names",
         /// As many connections as are let in, in all or from this source.
         ConnectionLimit = "connection_limit",
+        /// A silent connection of the source that held the most.
+        HeadLimit = "head_limit",
+        /// A link of the identity that held the most.
+        LinkLimit = "link_limit",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
         /// A request that came while this peer was finishing its last ones.
@@ -175,6 +191,7 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::NameConflict => Self::NameConflict,
             ErrorCode::UnexpectedCommand => Self::UnexpectedCommand,
             ErrorCode::TooManyNames => Self::TooManyNames,
+            ErrorCode::TooManyLinks => Self::LinkLimit,
         }
     }
 }

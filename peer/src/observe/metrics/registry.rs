@@ -30,6 +30,7 @@ pub struct Metrics {
     listening: bool,
     rejected: IntCounterVec,
     unexpected: IntCounter,
+    peer_id_conflicts: IntCounter,
     panics: IntCounter,
     request_duration: HistogramVec,
     data_wait: Histogram,
@@ -40,6 +41,7 @@ pub struct Metrics {
     client_forwards_failed: IntCounterVec,
     client_active_forwards: IntGauge,
     client_link_up: IntGaugeVec,
+    client_names_refused: IntGaugeVec,
     tls_reloads: IntCounter,
     tls_reload_failed: IntCounter,
     tls_expiry: IntGaugeVec,
@@ -71,6 +73,11 @@ impl Metrics {
             unexpected: build.counter(
                 "data_connections_unexpected_total",
                 families::UNEXPECTED_HELP,
+                listening,
+            ),
+            peer_id_conflicts: build.counter(
+                "peer_id_conflicts_total",
+                "Links opened under a peer id while another identity had one open under it.",
                 listening,
             ),
             panics: build.counter("panics_total", "Tasks ended by a panic.", true),
@@ -123,6 +130,12 @@ impl Metrics {
                 "upstream",
                 connecting,
             ),
+            client_names_refused: build.gauges(
+                "client_names_refused",
+                "Names that this listening peer does not let this peer register.",
+                "upstream",
+                connecting,
+            ),
             tls_reloads: build.counter(
                 "tls_reloads_total",
                 "Times that changed certificates, keys or tokens were loaded.",
@@ -155,6 +168,11 @@ impl Metrics {
     /// A DATA connection matched nothing.
     pub fn unexpected_data(&self) {
         self.unexpected.inc();
+    }
+
+    /// A link was opened under the peer id of another identity's link.
+    pub fn peer_id_conflict(&self) {
+        self.peer_id_conflicts.inc();
     }
 
     /// A task panicked.
@@ -201,6 +219,11 @@ impl Metrics {
     /// The names are registered with `upstream`, or no longer.
     pub fn client_link(&self, upstream: &Endpoint, up: bool) {
         self.client_link_up.with_label_values(&[&upstream.to_string()]).set(i64::from(up));
+    }
+
+    /// `upstream` does not let us register so many of our names.
+    pub fn client_names_refused(&self, upstream: &Endpoint, names: usize) {
+        self.client_names_refused.with_label_values(&[&upstream.to_string()]).set(names as i64);
     }
 
     /// Changed TLS files were loaded.

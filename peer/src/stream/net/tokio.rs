@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::{Listener, Net};
@@ -67,6 +68,21 @@ impl Net for TokioNet {
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        stream.local_addr()
+    }
+
+    fn peer_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        stream.peer_addr()
+    }
+
+    async fn reset(&self, stream: &mut TcpStream) {
+        // A half-close is no error, and what can be read stays where it is.
+        if stream.ready(Interest::ERROR).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn abort(&self, stream: TcpStream) {

@@ -1,12 +1,11 @@
-//! What was let in before, looked at again: certificates expire and are revoked, and
-//! tokens are taken off the list, while links and idle DATA connections live on.
+//! What was let in before, judged again: certificates expire and are revoked, and tokens
+//! are taken away or changed, while links and idle DATA connections live on.
 //!
-//! A link outlives the rotation of what let it in, so that a rotation cuts nobody off,
-//! but not a revocation. An idle DATA connection is let go of as soon as its handshake
-//! would fail now: the next one is a new handshake.
+//! A link outlives the expiry and the rotation of its certificate, so that a rotation cuts
+//! nobody off, but neither a revocation nor the loss of its token. An idle DATA connection
+//! is let go of as soon as its handshake would fail now: the next one is a new handshake.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rustls::CertificateError;
 use rustls::client::danger::ServerCertVerifier;
@@ -14,17 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls;
 
 use super::load::Loaded;
-
-/// What the other end of a link showed, and what it was judged by last.
-#[derive(Debug)]
-pub struct Shown {
-    /// Its certificate, and those that lead to its CA; none with a token alone.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// Whether a token said who it is.
-    pub by_token: bool,
-    /// What was loaded when it was let in, or looked at again.
-    pub judged_by: Arc<Loaded>,
-}
+use crate::names::PeerId;
+use crate::trust::permission::Permission;
 
 /// What is to become of something that was let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +23,7 @@ pub enum Verdict {
     Good,
     /// It would not be let in now; what stands may stand.
     Outdated,
-    /// Its certificate is revoked.
+    /// Its certificate is revoked, or its token is gone or not what it was.
     Revoked,
 }
 
@@ -72,30 +62,38 @@ impl Loaded {
     }
 }
 
-/// One look at the idle DATA connections of a link. They mostly show the same
+/// One look at what a connecting peer showed on its connections. They mostly show the same
 /// certificate, which is verified once.
 pub struct Look<'a> {
     loaded: &'a Loaded,
+    peer: &'a PeerId,
     now: UnixTime,
-    /// A token is bound to a handshake and cannot be shown again.
-    tokens_stand: bool,
     verdicts: BTreeMap<Vec<u8>, Verdict>,
 }
 
 impl<'a> Look<'a> {
-    /// With what is loaded now, at a link of which this is known.
-    pub fn new(loaded: &'a Arc<Loaded>, shown: &Shown, now: UnixTime) -> Self {
-        let tokens_stand = shown.by_token && Arc::ptr_eq(loaded, &shown.judged_by);
-        Self { loaded, now, tokens_stand, verdicts: BTreeMap::new() }
+    /// With what is loaded now, at the connections of `peer`.
+    pub fn new(loaded: &'a Loaded, peer: &'a PeerId, now: UnixTime) -> Self {
+        Self { loaded, peer, now, verdicts: BTreeMap::new() }
     }
 
-    /// Whether a connecting peer that showed this chain would be let in now.
-    pub fn is_good(&mut self, by_token: bool, chain: &[CertificateDer<'_>]) -> bool {
-        if by_token {
-            return self.tokens_stand;
+    /// Judges a connection by what let it in and by the certificates that it showed.
+    pub fn judge(&mut self, let_in: &Permission, chain: &[CertificateDer<'_>]) -> Verdict {
+        let of_certificate = chain.first().map(|own| {
+            let judged = self.verdicts.entry(own.to_vec());
+            *judged.or_insert_with(|| self.loaded.judge_client(chain, self.now))
+        });
+        match let_in {
+            Permission::Any => Verdict::Good,
+            Permission::Certificate(_) => of_certificate.unwrap_or(Verdict::Outdated),
+            Permission::Rule(rule) if !self.loaded.rules.still_let_in(rule, self.peer) => {
+                Verdict::Revoked
+            }
+            Permission::Rule(_) => match of_certificate {
+                // A certificate that came with the token is not what lets it in.
+                Some(Verdict::Revoked) => Verdict::Revoked,
+                _ => Verdict::Good,
+            },
         }
-        let Some(own) = chain.first() else { return false };
-        let judged = self.verdicts.entry(own.to_vec());
-        *judged.or_insert_with(|| self.loaded.judge_client(chain, self.now)) == Verdict::Good
     }
 }

@@ -1,0 +1,226 @@
+//! The open links of a listening peer and the idle DATA connections of each.
+//!
+//! Both are scarce and shared out: at a limit, whoever holds most gives up what it has
+//! held longest, and whoever comes is let in.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::routes::LinkId;
+use super::tally::Tally;
+use super::waiting::{Forward, ForwardError};
+use crate::limits::{FORWARDS_QUEUED_PER_LINK, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK, LINKS};
+use crate::names::{Name, PeerId};
+use crate::trust::{Identity, Permission, Principal, RuleId};
+
+/// A DATA connection that waits for a request.
+#[derive(Debug)]
+pub struct Idle<S> {
+    /// The connection, before its next line.
+    pub stream: S,
+    /// Since when it waits.
+    pub since: Instant,
+    /// What it showed, where that is not what its link showed.
+    pub shows: Option<Box<Permission>>,
+}
+
+/// Why a link has to end that its own peer did not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dismissal {
+    /// Its peer opened another.
+    Replaced,
+    /// Its identity held the most links when one more was wanted.
+    Crowded,
+}
+
+/// A link that was taken in.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its id.
+    pub id: LinkId,
+    /// The FORWARD lines for it; closed when it was dismissed.
+    pub forwards: mpsc::Receiver<Forward>,
+    /// Why it was dismissed.
+    pub dismissed: oneshot::Receiver<Dismissal>,
+}
+
+/// What is kept for a link.
+#[derive(Debug)]
+pub struct Link<S> {
+    /// Who is at its other end, and what it may do.
+    pub principal: Principal,
+    holder: Holder,
+    forwards: mpsc::Sender<Forward>,
+    dismiss: oneshot::Sender<Dismissal>,
+    /// The one used last is at the end, and is taken first.
+    idle: VecDeque<Idle<S>>,
+}
+
+/// Whom links are counted for. A token may be shown under any number of peer ids, and a
+/// source may claim any in clear text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Source(IpAddr),
+    Certificate(String, PeerId),
+    Rule(RuleId),
+}
+
+impl Holder {
+    fn of(identity: &Identity) -> Self {
+        match identity {
+            Identity::Plaintext(source) => Self::Source(*source),
+            Identity::Certificate { trust_domain, peer } => {
+                Self::Certificate(trust_domain.clone(), peer.clone())
+            }
+            Identity::Token { rule, .. } => Self::Rule(rule.clone()),
+        }
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Links<S> {
+    open: BTreeMap<LinkId, Link<S>>,
+    opened: u64,
+    held: Tally<Holder>,
+    /// In the order of their opening.
+    by_holder: BTreeSet<(Holder, LinkId)>,
+    idle: Tally<LinkId>,
+}
+
+impl<S> Default for Links<S> {
+    fn default() -> Self {
+        Self {
+            open: BTreeMap::new(),
+            opened: 0,
+            held: Tally::default(),
+            by_holder: BTreeSet::new(),
+            idle: Tally::default(),
+        }
+    }
+}
+
+impl<S> Links<S> {
+    /// The link that has to go before one more is opened, if there are too many.
+    pub fn crowded(&self) -> Option<LinkId> {
+        if self.held.total() < LINKS {
+            return None;
+        }
+        let greediest = self.held.greediest()?;
+        let oldest = (greediest.clone(), LinkId(0));
+        self.by_holder.range(oldest..).next().map(|(_, link)| *link)
+    }
+
+    /// Takes in a link of `principal`.
+    pub fn open(&mut self, principal: Principal) -> Opened {
+        let (forwards, forwards_out) = mpsc::channel(FORWARDS_QUEUED_PER_LINK);
+        let (dismiss, dismissed) = oneshot::channel();
+        self.opened += 1;
+        let id = LinkId(self.opened);
+        let holder = Holder::of(&principal.identity);
+        self.held.add(&holder);
+        self.by_holder.insert((holder.clone(), id));
+        let idle = VecDeque::new();
+        self.open.insert(id, Link { principal, holder, forwards, dismiss, idle });
+        Opened { id, forwards: forwards_out, dismissed }
+    }
+
+    /// Takes a link out, and with it its idle DATA connections, which are closed when
+    /// they are dropped. Its task is told why, if that is not its own doing.
+    pub fn close(&mut self, id: LinkId, why: Option<Dismissal>) -> Option<Closed<S>> {
+        let Link { holder, dismiss, idle, .. } = self.open.remove(&id)?;
+        self.by_holder.remove(&(holder.clone(), id));
+        self.held.remove(&holder);
+        idle.iter().for_each(|_| self.idle.remove(&id));
+        if let Some(why) = why {
+            // A link that is ending already does not listen.
+            let _ = dismiss.send(why);
+        }
+        Some(Closed { _idle: idle })
+    }
+
+    /// Who is at the other end of a link, as long as it is open.
+    pub fn principal(&self, id: LinkId) -> Option<&Principal> {
+        self.open.get(&id).map(|link| &link.principal)
+    }
+
+    /// Hands a FORWARD to the writer of a link.
+    ///
+    /// # Errors
+    /// `LinkLost` when the link has just ended, `NotWritten` when its writer is too far
+    /// behind.
+    pub fn send(&self, id: LinkId, forward: Forward) -> Result<(), ForwardError> {
+        let link = self.open.get(&id).ok_or(ForwardError::LinkLost)?;
+        link.forwards.try_send(forward).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ForwardError::NotWritten,
+            mpsc::error::TrySendError::Closed(_) => ForwardError::LinkLost,
+        })
+    }
+
+    /// Keeps a DATA connection for requests to come. Gives back what is to be closed: this
+    /// one when its link has ended or has enough, or the oldest of the link that has most.
+    pub fn keep_idle(&mut self, id: LinkId, idle: Idle<S>) -> Result<Option<Idle<S>>, Idle<S>> {
+        let Some(link) = self.open.get_mut(&id) else { return Err(idle) };
+        if link.idle.len() >= IDLE_DATA_PER_LINK {
+            return Err(idle);
+        }
+        link.idle.push_back(idle);
+        self.idle.add(&id);
+        Ok(if self.idle.total() > IDLE_DATA_IN_ALL { self.oldest_of_greediest() } else { None })
+    }
+
+    fn oldest_of_greediest(&mut self) -> Option<Idle<S>> {
+        let greediest = *self.idle.greediest()?;
+        let oldest = self.open.get_mut(&greediest)?.idle.pop_front()?;
+        self.idle.remove(&greediest);
+        Some(oldest)
+    }
+
+    /// The DATA connection of `link` that was used last and may carry a request for
+    /// `name`. Those that may not are given back to be closed.
+    pub fn take_idle(&mut self, id: LinkId, name: &Name) -> (Option<Idle<S>>, Vec<Idle<S>>) {
+        let mut forbidden = Vec::new();
+        let Some(link) = self.open.get_mut(&id) else { return (None, forbidden) };
+        while let Some(idle) = link.idle.pop_back() {
+            self.idle.remove(&id);
+            if idle.shows.as_ref().is_none_or(|shows| shows.permits(name)) {
+                return (Some(idle), forbidden);
+            }
+            forbidden.push(idle);
+        }
+        (None, forbidden)
+    }
+
+    /// Lets go of those idle DATA connections of a link that are not `good`.
+    pub fn sweep_idle(&mut self, id: LinkId, mut good: impl FnMut(&mut Idle<S>) -> bool) {
+        let Some(link) = self.open.get_mut(&id) else { return };
+        let before = link.idle.len();
+        link.idle.retain_mut(|idle| good(idle));
+        (link.idle.len()..before).for_each(|_| self.idle.remove(&id));
+    }
+
+    /// Lets go of all idle DATA connections.
+    pub fn drop_idle(&mut self) {
+        self.open.values_mut().for_each(|link| link.idle.clear());
+        self.idle = Tally::default();
+    }
+
+    /// How many DATA connections wait for a request.
+    pub fn idle_count(&self) -> usize {
+        self.idle.total()
+    }
+
+    /// How many links are open.
+    pub fn count(&self) -> usize {
+        self.held.total()
+    }
+}
+
+/// What was kept of a link, to be dropped when nobody waits for the tables.
+#[derive(Debug)]
+pub struct Closed<S> {
+    _idle: VecDeque<Idle<S>>,
+}

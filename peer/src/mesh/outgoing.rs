@@ -1,0 +1,81 @@
+//! The connections to backends that are open, by which a request is known that comes back
+//! to the peer that sent it out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::names::Name;
+
+/// Both ends of a connection and the name that it was dialled for. A request that comes in
+/// on such a connection for the same name would go round for ever.
+type Route = (SocketAddr, SocketAddr, Name);
+
+/// All that are open now.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing(Arc<Mutex<BTreeMap<Route, usize>>>);
+
+/// One of them, until dropped.
+#[derive(Debug)]
+pub struct Registered {
+    outgoing: Outgoing,
+    route: Route,
+}
+
+impl Outgoing {
+    /// A connection from `local` to `remote` carries a request for `name`.
+    pub fn register(&self, local: SocketAddr, remote: SocketAddr, name: Name) -> Registered {
+        let route = (canonical(local), canonical(remote), name);
+        *self.lock().entry(route.clone()).or_default() += 1;
+        Registered { outgoing: self.clone(), route }
+    }
+
+    /// Whether a request for `name` that came from `source` to `dest` left this very
+    /// process on that connection.
+    pub fn is_loop(&self, source: SocketAddr, dest: SocketAddr, name: &Name) -> bool {
+        let outgoing = self.lock();
+        !outgoing.is_empty()
+            && outgoing.contains_key(&(canonical(source), canonical(dest), name.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Route, usize>> {
+        self.0.lock().expect("counting does not panic")
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut outgoing = self.outgoing.lock();
+        if let Some(count) = outgoing.get_mut(&self.route) {
+            *count -= 1;
+            if *count == 0 {
+                outgoing.remove(&self.route);
+            }
+        }
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_connection_for_the_same_name_is_a_loop() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let outgoing = Outgoing::default();
+        let (local, remote) = (addr("10.0.0.1:5000"), addr("10.0.0.2:80"));
+        let held = outgoing.register(local, remote, name("app"));
+        let mapped = addr("[::ffff:10.0.0.1]:5000");
+        assert!(outgoing.is_loop(local, remote, &name("app")));
+        assert!(outgoing.is_loop(mapped, remote, &name("app")));
+        assert!(!outgoing.is_loop(local, remote, &name("other")), "a chain of two tunnels");
+        assert!(!outgoing.is_loop(local, addr("10.0.0.2:81"), &name("app")), "a port used again");
+        drop(held);
+        assert!(!outgoing.is_loop(local, remote, &name("app")));
+    }
+}
