@@ -8,22 +8,22 @@
 mod authority;
 mod files;
 mod revocation;
+pub(super) mod subject;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 
 use self::authority::{Authority, Issued, PeerRequest};
 use self::files::PkiFiles;
 use self::revocation::Revocations;
+use self::subject::{Subject, TrustDomain};
 use super::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CA_DAYS, CERTIFICATE_DAYS, CERTIFICATE_DAYS_MAX};
-use crate::names::{Name, PeerId};
+use crate::names::PeerId;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -101,52 +101,6 @@ fn days() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=CERTIFICATE_DAYS_MAX)
 }
 
-/// A name or an address that a certificate is valid for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Subject {
-    Name(Name),
-    Address(IpAddr),
-}
-
-impl FromStr for Subject {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        match bare.parse() {
-            Ok(address) => Ok(Self::Address(address)),
-            Err(_) => Name::registered(text).map(Self::Name).map_err(|error| error.to_string()),
-        }
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Name(name) => name.fmt(f),
-            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
-            Self::Address(address) => address.fmt(f),
-        }
-    }
-}
-
-/// The trust domain of SPIFFE ids (SPIFFE-ID §2.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct TrustDomain(String);
-
-impl FromStr for TrustDomain {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
-        if text.is_empty() || text.len() > 255 || !text.bytes().all(plain) {
-            return Err("expected 1 to 255 lower-case letters, digits, '.', '-' and '_'");
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
 pub(super) fn pki(command: Command) -> Result<(), Failure> {
     let said = match command {
         Command::Init(init) => init.run()?,
@@ -172,7 +126,7 @@ impl Init {
             "{}: the CA of {}, until {}; every peer needs it\n\
              {}: its key, which makes any peer; keep it off the peers\n",
             ca.certificate.display(),
-            self.trust_domain.0,
+            self.trust_domain,
             made.until,
             ca.key.display(),
         );

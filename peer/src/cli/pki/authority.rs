@@ -13,7 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::Pair;
-use super::{Subject, TrustDomain};
+use super::subject::{Subject, TrustDomain};
 use crate::cli::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
@@ -54,11 +54,11 @@ pub(super) struct PeerRequest<'a> {
 impl Authority {
     /// Makes a CA.
     pub(super) fn create(trust_domain: &TrustDomain, days: u64) -> Result<Issued, Failure> {
-        let mut params = params(&format!("Ops Proxy CA of {}", trust_domain.0), days);
+        let mut params = params(&format!("Ops Proxy CA of {trust_domain}"), days);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         // The id of the trust domain itself (SPIFFE X.509-SVID §3.2).
-        params.subject_alt_names = vec![uri(format!("spiffe://{}", trust_domain.0))?];
+        params.subject_alt_names = vec![uri(format!("spiffe://{trust_domain}"))?];
         let key = new_key()?;
         let certificate = params.self_signed(&key).map_err(failed)?;
         Ok(issued(&params, certificate.pem(), &key))
@@ -126,7 +126,7 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         params.subject_alt_names =
-            vec![uri(format!("spiffe://{}/peer/{}", self.trust_domain.0, request.peer))?];
+            vec![uri(format!("spiffe://{}/peer/{}", self.trust_domain, request.peer))?];
         for name in request.names {
             params.subject_alt_names.push(match name {
                 Subject::Name(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),

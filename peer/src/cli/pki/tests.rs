@@ -1,15 +1,19 @@
 use std::fs;
 
 use clap::Parser;
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName};
+use rustls::server::ParsedCertificate;
 use tempfile::TempDir;
 use tokio_rustls::rustls;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use super::subject::is_single_label_wildcard;
 use super::*;
 use crate::auth::{Identity, Permission, certificate_identity};
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
+use crate::names::Name;
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -254,4 +258,30 @@ fn what_is_not_of_this_ca_is_neither_revoked_nor_carried_on() {
         assert!(error.contains(&format!("crl.pem: {why}")), "{error}");
         assert_eq!(fs::read(path(&dir, "crl.pem")).unwrap(), contents, "it stays");
     }
+}
+
+#[test]
+fn a_wildcard_of_a_single_label_is_refused_because_verifiers_refuse_it() {
+    let accepts = |pattern: &str, name: &'static str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([pattern.to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let parsed = ParsedCertificate::try_from(certificate.der()).unwrap();
+        verify_server_name(&parsed, &ServerName::try_from(name).unwrap()).is_ok()
+    };
+    for (pattern, name) in [
+        ("*.local", "a.local"),
+        ("*.example", "a.example"),
+        ("*.mesh.local", "a.mesh.local"),
+        ("*.a.b.c", "x.a.b.c"),
+        ("local", "local"),
+        ("a.local", "a.local"),
+    ] {
+        let useless = is_single_label_wildcard(&Name::registered(pattern).unwrap());
+        assert_eq!(accepts(pattern, name), !useless, "{pattern}");
+        assert_eq!(pattern.parse::<Subject>().is_err(), useless, "{pattern}");
+    }
+    let words = ["pki", "issue", "--peer", "p", "--name", "*.local"];
+    let error = Line::try_parse_from(words).unwrap_err().to_string();
+    assert!(error.contains("single label") && error.contains("*.mesh.local"), "{error}");
 }
