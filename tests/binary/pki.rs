@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use ops_proxy_tests::hello;
@@ -92,6 +93,14 @@ async fn session(to: SocketAddr, config: &Arc<ClientConfig>) -> Link<TlsStream<T
     Link::on(handshake.await.expect("the listening peer's certificate is good"))
 }
 
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        paths.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
 #[tokio::test]
 async fn a_renewal_keeps_the_names_and_is_another_certificate() {
     let pki = Pki::new().await;
@@ -172,6 +181,25 @@ async fn one_certificate_is_revoked_by_the_serial_that_the_list_shows() {
     let (code, error) = pki.fails(&format!("revoke --peer site --serial {serial}")).await;
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("cannot be used with"), "{error}");
+}
+
+#[tokio::test]
+async fn a_ca_is_not_replaced_by_force_alone() {
+    let pki = Pki::new().await;
+    pki.run("issue --peer site --name app.example").await;
+    let before = contents(pki.0.path());
+    for more in ["", " --replace-ca other.example"] {
+        let (code, error) = pki.fails(&format!("init --force{more}")).await;
+        assert_eq!(code, Some(2), "{error}");
+        for part in ["worthless (unexpired: 1)", "--replace-ca mesh.example"] {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+        assert!(contents(pki.0.path()) == before, "nothing was changed");
+    }
+    pki.run("init --force --replace-ca mesh.example").await;
+    assert!(fs::read(pki.path("ca.pem")).unwrap() != fs::read(pki.path("ca.pem.old")).unwrap());
+    let said = pki.run("list").await;
+    assert!(said.contains("no certificates yet"), "{said}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use self::init::Init;
+use self::init::{Ask, Init};
 use self::issue::Issue;
 use self::list::List;
 use self::revoke::Revoke;
@@ -43,9 +43,9 @@ pub(super) enum Command {
 
 impl Command {
     /// What there is to say at the end.
-    fn run(self) -> Result<String, Failure> {
+    fn run(self, ask: Ask) -> Result<String, Failure> {
         match self {
-            Self::Init(init) => init.run(),
+            Self::Init(init) => init.run(ask),
             Self::Issue(issue) => issue.run(),
             Self::List(list) => list.run(),
             Self::Revoke(revoke) => revoke.run(),
@@ -54,7 +54,7 @@ impl Command {
 }
 
 pub(super) fn pki(command: Command) -> Result<(), Failure> {
-    let said = command.run()?;
+    let said = command.run(init::ask_terminal)?;
     io::stdout().write_all(said.as_bytes())?;
     Ok(())
 }

@@ -87,6 +87,15 @@ impl Authority {
         Ok(Self { issuer, subject, trust_domain, not_after, until })
     }
 
+    /// The trust domain of a CA, read from its certificate alone.
+    pub(super) fn trust_domain_of(files: &Pair) -> Result<TrustDomain, Failure> {
+        let bad = |what: &str| problem(&files.certificate, what);
+        let certificate = read_certificate(&files.certificate)?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| bad(NO_CERTIFICATE))?;
+        trust_domain(&parsed).ok_or_else(|| bad(NO_TRUST_DOMAIN))
+    }
+
     /// What signs with its key.
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer

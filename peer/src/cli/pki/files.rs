@@ -7,6 +7,7 @@
 //! | `ID.pem`, `ID-key.pem` | the newest certificate of the peer ID, and its key |
 //! | `issued.toml` | every certificate that the CA issued ([`index`](super::index)) |
 //! | `crl.pem` | the certificates that it revoked |
+//! | `*.old` | the CA that was replaced last: its certificate, key, record and list |
 //! | `.lock` | locked while a command changes the directory |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -113,6 +114,25 @@ impl PkiFiles {
         paths.sort();
         let read = |path: PathBuf| TokioNet.read_file(&path).map_err(|error| at(&path, &error));
         paths.into_iter().map(read).collect()
+    }
+
+    /// Renames the files of the CA that is about to be replaced to `*.old`. Those of
+    /// an earlier one are removed, so that all `*.old` belong to one CA.
+    pub(super) fn set_aside_ca(&self) -> Result<(), Failure> {
+        let ca = self.of_ca();
+        let files = [ca.certificate, ca.key, self.of_index(), self.of_list()];
+        if !files.iter().any(|path| exists(path)) {
+            return Ok(());
+        }
+        for path in &files {
+            let old = with_suffix(path, ".old");
+            let moved = match exists(path) {
+                true => fs::rename(path, &old),
+                false => remove(&old),
+            };
+            moved.map_err(|error| at(&old, &error))?;
+        }
+        Ok(())
     }
 
     fn pair(&self, stem: &str) -> Pair {

@@ -31,9 +31,9 @@ fn parsed(dir: &TempDir, line: &str) -> Result<Command, clap::Error> {
     Line::try_parse_from(words).map(|line| line.command)
 }
 
-/// Runs a command line in `dir`, what it says.
+/// Runs a command line in `dir`, where nobody is at the terminal; what it says.
 fn said(dir: &TempDir, line: &str) -> Result<String, Failure> {
-    parsed(dir, line).unwrap().run()
+    parsed(dir, line).unwrap().run(|_| Ok(None))
 }
 
 /// The text of the error that a command line ends with.
@@ -482,6 +482,89 @@ fn the_list_is_a_table() {
     assert!(expired.contains("has expired"), "{expired}");
     said(&dir, "revoke --serial 07").unwrap();
     assert!(said(&dir, "list").unwrap().ends_with("9999-12-31  revoked\n"));
+}
+
+#[test]
+fn a_ca_is_replaced_only_by_who_names_it() {
+    let dir = with_ca();
+    said(&dir, "issue --peer p --name p.example").unwrap();
+    said(&dir, "revoke").unwrap();
+    let before = files(&dir);
+    let line = "init --trust-domain new.example --force";
+    let missing = refused(&dir, line);
+    let wrong = refused(&dir, &format!("{line} --replace-ca new.example"));
+    let mistyped = parsed(&dir, line).unwrap().run(|_| Ok(Some("yes".to_owned())));
+    let mistyped = mistyped.unwrap_err().to_string();
+    for error in [&missing, &wrong, &mistyped] {
+        for part in ["worthless (unexpired: 1)", "--replace-ca mesh.example"] {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+    }
+    assert!(wrong.contains("\"new.example\" is not"), "{wrong}");
+    parsed(&dir, "init --replace-ca mesh.example").unwrap_err();
+    assert_eq!(files(&dir), before);
+
+    let said_then = parsed(&dir, line).unwrap().run(|question| {
+        assert!(question.contains("mesh.example") && question.contains("worthless"), "{question}");
+        Ok(Some("mesh.example".to_owned()))
+    });
+    assert!(said_then.unwrap().contains("*.old"));
+    let after = files(&dir);
+    for file in ["ca.pem", "ca-key.pem", "crl.pem", "issued.toml"] {
+        assert_eq!(after[&format!("{file}.old")], before[file], "{file}");
+        assert_ne!(after.get(file), Some(&before[file]), "{file}");
+    }
+}
+
+#[test]
+fn a_new_ca_begins_with_nothing_issued_and_nothing_revoked() {
+    let dir = with_ca();
+    said(&dir, "issue --peer p --name p.example").unwrap();
+    said(&dir, "revoke --peer p").unwrap();
+    // Of the same name: only the key tells the two CAs apart.
+    let line = "init --trust-domain mesh.example --force --replace-ca mesh.example";
+    said(&dir, line).unwrap();
+    assert_eq!(listed(&dir), Vec::<Vec<String>>::new());
+    assert_eq!(revoked(&dir), (vec![], vec![1]));
+    refused(&dir, "revoke --peer p");
+    let first = refused(&dir, "issue --peer p --force");
+    assert!(first.contains("--name"), "{first}");
+    said(&dir, "issue --peer p --name p.example --force").unwrap();
+    said(&dir, "revoke --peer p").unwrap();
+    assert_eq!(revoked(&dir), (vec![serial(&dir, "p.pem")], vec![2]));
+
+    // All *.old are of one CA: what the next one lacked does not stay either.
+    fs::remove_file(dir.path().join("crl.pem")).unwrap();
+    said(&dir, line).unwrap();
+    let names: Vec<_> = files(&dir).into_keys().collect();
+    assert_eq!(
+        names,
+        [
+            "ca-key.pem",
+            "ca-key.pem.old",
+            "ca.pem",
+            "ca.pem.old",
+            "issued.toml.old",
+            "p-key.pem",
+            "p.pem"
+        ]
+    );
+}
+
+#[test]
+fn a_ca_that_cannot_be_named_is_not_replaced() {
+    let dir = with_ca();
+    for file in ["ca.pem", "ca-key.pem"] {
+        fs::rename(dir.path().join(file), dir.path().join("elsewhere")).unwrap();
+        if file == "ca-key.pem" {
+            fs::write(dir.path().join("ca.pem"), "nonsense").unwrap();
+        }
+        let before = files(&dir);
+        let error = refused(&dir, "init --force --replace-ca mesh.example");
+        assert!(error.contains("ca.pem") && error.contains("move"), "{error}");
+        assert_eq!(files(&dir), before);
+        fs::rename(dir.path().join("elsewhere"), dir.path().join(file)).unwrap();
+    }
 }
 
 #[test]
