@@ -91,7 +91,7 @@ impl<N: Net> Shared<N> {
     /// connection that has failed already.
     pub fn register_outgoing(&self, stream: &N::Stream, name: &Name) -> Option<Registered> {
         let (local, remote) = (self.net.local_addr(stream).ok()?, self.net.peer_addr(stream).ok()?);
-        Some(self.outgoing.register(local, remote, name.clone()))
+        Some(self.outgoing.register(local, remote, name))
     }
 
     /// Closes `stream` so that the other end takes it for no clean end.

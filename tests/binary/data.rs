@@ -112,13 +112,20 @@ async fn a_client_that_leaves_while_pending_leaks_nothing() {
     client.write_all(client::get_request("/", NAME).as_bytes()).await.unwrap();
     let id = peer.forward().await.proxy_id;
     ops_proxy_tests::backend::reset(client);
-    // Whether the peer noticed before DATA or after: the dialled-back connection
-    // is closed, and all is accounted for.
+    // The slot is given back at once. The dialled-back connection is closed, and it was
+    // asked for: nobody is woken for it.
+    public
+        .until("its slot", |metrics| {
+            metrics.value("ops_proxy_pending_data_connections", &[]) == 0.0
+        })
+        .await;
     let mut data = link::data(connect(public.listen()).await, &id).await;
     while data.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
     let metrics = public.quiet().await;
     let value = |family| metrics.value(family, &[]);
     assert_eq!(value("ops_proxy_requests_total"), 1.0);
     assert_eq!(value("ops_proxy_requests_failed_total"), 1.0);
-    assert_eq!(value(MATCHED) + value(UNEXPECTED), 1.0);
+    assert_eq!((value(MATCHED), value(UNEXPECTED)), (0.0, 0.0));
+    let errors = [("client_name", NAME), ("reason", "client_reset")];
+    assert_eq!(metrics.value("ops_proxy_proxy_errors_total", &errors), 1.0);
 }

@@ -74,7 +74,11 @@ async fn at_the_limit_of_its_source_one_more_is_closed() {
     let backend = Backend::http().await;
     let args = format!("--max-connections-per-source 2 --service {NAME}={}", backend.addr());
     let public = listening(&args).await;
-    let held = [connect(public.listen()).await, connect(public.listen()).await];
+    let mut held = [connect(public.listen()).await, connect(public.listen()).await];
+    for stream in &mut held {
+        stream.write_all(get_request("/", NAME).as_bytes()).await.unwrap();
+        assert_eq!(client::head(stream).await.status, 200);
+    }
     let mut refused = connect(public.listen()).await;
     let _ = to_end(&mut refused).await;
     let mut other = client::connect_from("127.0.0.2:0", public.listen()).await;
@@ -83,6 +87,19 @@ async fn at_the_limit_of_its_source_one_more_is_closed() {
     drop((held, other));
     let metrics = public.quiet().await;
     assert_eq!(metrics.value("ops_proxy_rejected_total", &rejected("connection_limit")), 1.0);
+}
+
+#[tokio::test]
+async fn at_the_limit_of_its_source_a_silent_connection_makes_room() {
+    let backend = Backend::http().await;
+    let args = format!("--max-connections-per-source 2 --service {NAME}={}", backend.addr());
+    let public = listening(&args).await;
+    let mut oldest = connect(public.listen()).await;
+    let _other = connect(public.listen()).await;
+    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+    let _ = to_end(&mut oldest).await;
+    let metrics = public.quiet().await;
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &rejected("head_limit")), 1.0);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod links;
 mod mesh;
 mod metrics_contract;
 mod peer_tls;
+mod pki;
 mod providers;
 mod proxy_protocol;
 mod refusals;

@@ -135,7 +135,7 @@ async fn a_token_that_is_limited_to_names_registers_no_others() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_taken_off_the_list_carries_no_more_requests() {
+async fn a_token_that_is_taken_off_the_list_loses_its_link_and_its_idle_connections() {
     let ca = Ca::new("ca");
     let mut hub = hub(&ca).await;
     let backend = Backend::http().await;
@@ -148,5 +148,6 @@ async fn a_token_that_is_taken_off_the_list_carries_no_more_requests() {
     ca.write("tokens.toml", &format!("[[token]]\nsecret = '{SHARED}'\n"));
     hub.process().hang_up();
     hub.until("no idle connection", |metrics| idle_data(metrics) == 0.0).await;
-    assert_eq!(client::get(hub.listen(), "/", "own.example").await.status, 502);
+    hub.until("no link", |metrics| metrics.value("ops_proxy_links", &[]) == 0.0).await;
+    assert_eq!(client::get(hub.listen(), "/", "own.example").await.status, 503);
 }

@@ -108,7 +108,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Forward {
             proxy_id: field(),
             name: field(),
-            source: field().parse().expect("the source is IP:PORT"),
+            source: {
+                let addrs = field();
+                let source = addrs.split('>').next().unwrap_or_default();
+                source.parse().expect("the source is IP:PORT")
+            },
         }
     }
 }

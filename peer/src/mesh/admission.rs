@@ -92,12 +92,15 @@ struct Counts {
 
 /// Counts the connections of one peer.
 #[derive(Debug, Clone)]
-pub struct Admission {
+pub struct Admission(Arc<Limited>);
+
+#[derive(Debug)]
+struct Limited {
     capacity: Capacity,
-    counts: Arc<Mutex<Counts>>,
+    counts: Mutex<Counts>,
 }
 
-/// A connection that was let in, until dropped.
+/// A connection that was let in, until dropped. Small, for idle connections are many.
 #[derive(Debug)]
 pub struct Ticket {
     admission: Admission,
@@ -106,13 +109,14 @@ pub struct Ticket {
     key: (IpAddr, u64),
     /// Whether it counts for the limit of its source: a trusted proxy has none.
     is_counted: bool,
-    displaced: Arc<Notify>,
+    /// Told when it has to make room, as long as it may have to.
+    displaced: Option<Arc<Notify>>,
 }
 
 impl Admission {
     /// Nobody is in yet.
     pub fn new(capacity: Capacity) -> Self {
-        Self { capacity, counts: Arc::default() }
+        Self(Arc::new(Limited { capacity, counts: Mutex::default() }))
     }
 
     /// Lets in a connection of which nothing is known but where it comes from.
@@ -133,7 +137,7 @@ impl Admission {
         let source = group(source);
         let mut counts = self.lock();
         if is_counted {
-            counts.count(source, self.capacity.connections_per_source)?;
+            counts.count(source, self.0.capacity.connections_per_source)?;
         }
         if counts.heads.by_source.total() >= HEADS {
             counts.displace_head();
@@ -143,7 +147,8 @@ impl Admission {
         let displaced = Arc::default();
         counts.heads.take(key, &displaced);
         drop(counts);
-        Ok(Ticket { admission: self.clone(), class: Class::Head, key, is_counted, displaced })
+        let (admission, displaced) = (self.clone(), Some(displaced));
+        Ok(Ticket { admission, class: Class::Head, key, is_counted, displaced })
     }
 
     /// A file descriptor is needed: the source that has most silent connections loses its
@@ -153,7 +158,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().expect("counting does not panic")
+        self.0.counts.lock().expect("counting does not panic")
     }
 }
 
@@ -165,11 +170,10 @@ impl Ticket {
     pub fn on_behalf_of(mut self, source: IpAddr) -> Result<Self, Full> {
         let key = (group(source), self.key.1);
         let mut counts = self.admission.lock();
-        if !counts.heads.leave(self.key) {
-            return Err(Full);
-        }
-        let counted = counts.count(key.0, self.admission.capacity.connections_per_source);
-        counts.heads.take(key, &self.displaced);
+        let displaced = self.displaced.as_ref().filter(|_| counts.heads.leave(self.key));
+        let Some(displaced) = displaced else { return Err(Full) };
+        let counted = counts.count(key.0, self.admission.0.capacity.connections_per_source);
+        counts.heads.take(key, displaced);
         drop(counts);
         self.key = key;
         self.is_counted = counted.is_ok();
@@ -181,10 +185,11 @@ impl Ticket {
     /// # Errors
     /// [`Displaced`]; the connection is then closed.
     pub async fn unless_displaced<F: Future>(&self, work: F) -> Result<F::Output, Displaced> {
+        let Some(displaced) = &self.displaced else { return Ok(work.await) };
         let work = pin!(work);
         tokio::select! {
             biased;
-            () = self.displaced.notified() => Err(Displaced),
+            () = displaced.notified() => Err(Displaced),
             output = work => Ok(output),
         }
     }
@@ -195,11 +200,12 @@ impl Ticket {
     /// [`Full`]; the client is then told so in its protocol.
     pub fn into_public(mut self) -> Result<Self, Full> {
         let mut counts = self.admission.lock();
-        if counts.public >= self.admission.capacity.connections || !counts.heads.leave(self.key) {
+        if counts.public >= self.admission.0.capacity.connections || !counts.heads.leave(self.key) {
             return Err(Full);
         }
         counts.public += 1;
         drop(counts);
+        self.displaced = None;
         self.class = Class::Public;
         Ok(self)
     }
@@ -210,13 +216,12 @@ impl Ticket {
     /// [`Displaced`], when it had to make room just now.
     pub fn into_handshake(mut self) -> Result<Self, Displaced> {
         let mut counts = self.admission.lock();
-        if !counts.heads.leave(self.key) {
-            return Err(Displaced);
-        }
+        let displaced = self.displaced.as_ref().filter(|_| counts.heads.leave(self.key));
+        let Some(displaced) = displaced else { return Err(Displaced) };
         if counts.handshakes.by_source.total() >= HANDSHAKES {
             counts.handshakes.displace();
         }
-        counts.handshakes.take(self.key, &self.displaced);
+        counts.handshakes.take(self.key, displaced);
         drop(counts);
         self.class = Class::Handshake;
         Ok(self)
@@ -228,6 +233,7 @@ impl Ticket {
         counts.leave(self.class, self.key, self.is_counted);
         *counts.links_by_source.entry(self.key.0).or_default() += 1;
         drop(counts);
+        self.displaced = None;
         self.class = Class::Link;
         self
     }

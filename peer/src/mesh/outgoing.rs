@@ -2,18 +2,30 @@
 //! to the peer that sent it out.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::names::Name;
 
-/// Both ends of a connection and the name that it was dialled for. A request that comes in
-/// on such a connection for the same name would go round for ever.
-type Route = (SocketAddr, SocketAddr, Name);
+/// Stands for both ends of a connection and the name that it was dialled for, a hash of
+/// them, for idle connections are many. A request that comes in on such a connection for
+/// the same name would go round for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Route(u64);
+
+impl Route {
+    fn new(local: SocketAddr, remote: SocketAddr, name: &Name) -> Self {
+        let canonical = |addr: SocketAddr| (addr.ip().to_canonical(), addr.port());
+        let mut hasher = DefaultHasher::new();
+        (canonical(local), canonical(remote), name).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
 
 /// All that are open now.
 #[derive(Debug, Clone, Default)]
-pub struct Outgoing(Arc<Mutex<BTreeMap<Route, usize>>>);
+pub struct Outgoing(Arc<Mutex<BTreeMap<Route, u32>>>);
 
 /// One of them, until dropped.
 #[derive(Debug)]
@@ -24,9 +36,9 @@ pub struct Registered {
 
 impl Outgoing {
     /// A connection from `local` to `remote` carries a request for `name`.
-    pub fn register(&self, local: SocketAddr, remote: SocketAddr, name: Name) -> Registered {
-        let route = (canonical(local), canonical(remote), name);
-        *self.lock().entry(route.clone()).or_default() += 1;
+    pub fn register(&self, local: SocketAddr, remote: SocketAddr, name: &Name) -> Registered {
+        let route = Route::new(local, remote, name);
+        *self.lock().entry(route).or_default() += 1;
         Registered { outgoing: self.clone(), route }
     }
 
@@ -34,11 +46,10 @@ impl Outgoing {
     /// process on that connection.
     pub fn is_loop(&self, source: SocketAddr, dest: SocketAddr, name: &Name) -> bool {
         let outgoing = self.lock();
-        !outgoing.is_empty()
-            && outgoing.contains_key(&(canonical(source), canonical(dest), name.clone()))
+        !outgoing.is_empty() && outgoing.contains_key(&Route::new(source, dest, name))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Route, usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Route, u32>> {
         self.0.lock().expect("counting does not panic")
     }
 }
@@ -55,10 +66,6 @@ impl Drop for Registered {
     }
 }
 
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +76,7 @@ mod tests {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let outgoing = Outgoing::default();
         let (local, remote) = (addr("10.0.0.1:5000"), addr("10.0.0.2:80"));
-        let held = outgoing.register(local, remote, name("app"));
+        let held = outgoing.register(local, remote, &name("app"));
         let mapped = addr("[::ffff:10.0.0.1]:5000");
         assert!(outgoing.is_loop(local, remote, &name("app")));
         assert!(outgoing.is_loop(mapped, remote, &name("app")));

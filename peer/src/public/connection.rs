@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::carry::carry;
-use super::forward::forward;
+use super::forward::{Forwarded, forward};
 use super::refusal::{Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
@@ -36,7 +36,7 @@ pub enum Port {
 
 /// A connection whose purpose is not known yet.
 ///
-/// What it turns into is boxed, apart from the relay: a task is as large as the
+/// What it goes through is boxed, apart from the relay: a task is as large as the
 /// largest thing that it awaits, and most of its life it relays.
 pub(super) struct Connection<N: Net> {
     pub(super) shared: Arc<Shared<N>>,
@@ -51,6 +51,16 @@ pub(super) struct Connection<N: Net> {
     pub(super) ticket: Ticket,
 }
 
+/// A request that is connected to its backend.
+struct Connected<N: Net> {
+    client: Side<Transport<N::Stream>>,
+    forwarded: Forwarded<N>,
+    way: Way,
+    /// Kept until the request ends.
+    ticket: Ticket,
+    busy: Busy,
+}
+
 /// Why reading the first bytes ended without an answer to what they are.
 enum Unclear {
     /// The deadline has come.
@@ -62,18 +72,38 @@ enum Unclear {
 }
 
 impl<N: Net> Connection<N> {
-    pub(super) async fn serve(mut self, port: Port, trusted: bool) {
+    pub(super) async fn serve(self, port: Port, trusted: bool) {
+        let shared = self.shared.clone();
+        let prepared = Box::pin(async {
+            match self.meet(port, trusted).await {
+                Some((connection, name, way)) => connection.connect(name, way).await,
+                None => None,
+            }
+        });
+        if let Some(Connected { client, forwarded, way, ticket: _ticket, busy: _busy }) =
+            prepared.await
+        {
+            carry(&shared, client, forwarded, way).await;
+        }
+    }
+
+    /// Finds out what this is. A request comes back with its name and its way; a peer is
+    /// served here, and what cannot be routed is refused.
+    async fn meet(mut self, port: Port, trusted: bool) -> Option<(Self, Name, Way)> {
         if trusted {
             if !self.read_proxy_header().await {
-                return;
+                return None;
             }
             match self.ticket.on_behalf_of(self.source.ip()) {
                 Ok(ticket) => self.ticket = ticket,
-                Err(_) => return self.shared.metrics.rejected(Rejection::ConnectionLimit),
+                Err(_) => {
+                    self.shared.metrics.rejected(Rejection::ConnectionLimit);
+                    return None;
+                }
             }
         }
         match port {
-            Port::Tcp(name) => self.serve_public(name, Way::Tcp).await,
+            Port::Tcp(name) => Some((self, name, Way::Tcp)),
             Port::Mixed => self.classify(trusted).await,
         }
     }
@@ -103,7 +133,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    async fn classify(mut self, trusted: bool) {
+    async fn classify(mut self, trusted: bool) -> Option<(Self, Name, Way)> {
         let mut classifier = Classifier::default();
         let verdict = loop {
             let no_header = match trusted {
@@ -112,7 +142,10 @@ impl<N: Net> Connection<N> {
             };
             match no_header {
                 // Whoever is not trusted may not say who the client is.
-                Some(true) => return self.reject(Rejection::ProxyProtocol),
+                Some(true) => {
+                    self.reject(Rejection::ProxyProtocol);
+                    return None;
+                }
                 Some(false) => {
                     if let Some(verdict) = classifier.advance(&self.head) {
                         break verdict;
@@ -125,26 +158,21 @@ impl<N: Net> Connection<N> {
                 if matches!(unclear, Unclear::Late) && self.head.first().is_some_and(u8::is_ascii) {
                     Box::pin(self.time_out()).await;
                 }
-                return;
+                return None;
             }
         };
-        self.route(verdict).await;
-    }
-
-    async fn route(mut self, verdict: Verdict) {
         match verdict {
-            Verdict::Http { name, is_head } => {
-                self.serve_public(name, Way::Http { is_head }).await;
-            }
+            Verdict::Http { name, is_head } => return Some((self, name, Way::Http { is_head })),
             Verdict::Connect { name, consumed } => {
                 self.head.advance(consumed);
-                self.serve_public(name, Way::Connect).await;
+                return Some((self, name, Way::Connect));
             }
-            Verdict::Tls { name } => self.serve_public(name, Way::Tls).await,
+            Verdict::Tls { name } => return Some((self, name, Way::Tls)),
             Verdict::Peer => Box::pin(self.into_peer().serve_plaintext()).await,
             Verdict::PeerTls => Box::pin(self.into_peer().serve_tls()).await,
             Verdict::Refused(refusal) => Box::pin(self.refuse_head(refusal)).await,
         }
+        None
     }
 
     /// A peer. A link is no request: draining does not wait for it.
@@ -153,11 +181,13 @@ impl<N: Net> Connection<N> {
         PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
-    async fn serve_public(self, name: Name, way: Way) {
-        let Self { shared, mut stream, source, head, busy: _busy, ticket, .. } = self;
-        let Ok(_ticket) = ticket.into_public() else {
+    /// Connects a request to its backend, or tells its client why it cannot be.
+    async fn connect(self, name: Name, way: Way) -> Option<Connected<N>> {
+        let Self { shared, mut stream, source, head, busy, ticket, .. } = self;
+        let Ok(ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
-            return Box::pin(refuse_public(&shared, stream, Cause::Full, way)).await;
+            refuse_public(&shared, stream, Cause::Full, way).await;
+            return None;
         };
         let protocol = match way {
             Way::Http { .. } | Way::Connect => Protocol::Http,
@@ -166,22 +196,24 @@ impl<N: Net> Connection<N> {
         };
         if shared.tasks.phase() >= Phase::Finishing {
             shared.metrics.rejected(Rejection::Draining);
-            return Box::pin(refuse_public(&shared, stream, Cause::Draining, way)).await;
+            refuse_public(&shared, stream, Cause::Draining, way).await;
+            return None;
         }
         let dest = shared.net.local_addr(&stream).ok();
         let asked = Asked { name: &name, protocol, source, dest, head: &head };
         let forwarded = {
             let reset = pin!(shared.net.reset(&mut stream));
-            Box::pin(forward(&shared, asked, reset)).await
+            forward(&shared, asked, reset).await
         };
         match forwarded {
             Ok(forwarded) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(Transport::Plain(stream), ahead);
-                carry(&shared, client, forwarded, way).await;
+                Some(Connected { client, forwarded, way, ticket, busy })
             }
             Err(why) => {
-                Box::pin(refuse_public(&shared, stream, Cause::NotForwarded(why), way)).await;
+                refuse_public(&shared, stream, Cause::NotForwarded(why), way).await;
+                None
             }
         }
     }

@@ -1,5 +1,6 @@
-//! A CA and what it signs. Touches no file but those of the CA.
+//! A CA and what it signs. Reads the files of the CA, and writes none.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{
@@ -10,10 +11,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use super::files::Pair;
-use super::{Subject, TrustDomain};
+use super::issued::{Issued, Pair};
+use super::subject::{Subject, TrustDomain};
 use crate::cli::failure::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
@@ -24,27 +25,19 @@ use crate::stream::net::tokio::TokioNet;
 /// Longest common name (RFC 5280 appendix A.1, `ub-common-name`).
 const COMMON_NAME_BYTES: usize = 64;
 
-/// A certificate and its key, both PEM.
-pub(super) struct Issued {
-    pub(super) certificate: String,
-    pub(super) key: String,
-    /// The last day on which the certificate is valid.
-    pub(super) until: String,
-}
-
-/// A CA that can sign.
+/// A CA that can sign. Has no `Debug`, so that no key is printed.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its subject, in DER: the issuer of all that it signs.
+    /// Its subject, in DER: the issuer of everything it signs.
     subject: Vec<u8>,
     trust_domain: TrustDomain,
-    /// When it ends, in seconds since the Unix epoch.
+    /// The end of its validity, in seconds since the Unix epoch.
     not_after: i64,
     /// The same day, for people.
     until: String,
 }
 
-/// What a peer's certificate shall say.
+/// The certificate that a peer is to get.
 pub(super) struct PeerRequest<'a> {
     pub(super) peer: &'a PeerId,
     pub(super) names: &'a [Subject],
@@ -54,11 +47,11 @@ pub(super) struct PeerRequest<'a> {
 impl Authority {
     /// Makes a CA.
     pub(super) fn create(trust_domain: &TrustDomain, days: u64) -> Result<Issued, Failure> {
-        let mut params = params(&format!("Ops Proxy CA of {}", trust_domain.0), days);
+        let mut params = params(&format!("Ops Proxy CA of {trust_domain}"), days);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         // The id of the trust domain itself (SPIFFE X.509-SVID §3.2).
-        params.subject_alt_names = vec![uri(format!("spiffe://{}", trust_domain.0))?];
+        params.subject_alt_names = vec![uri(format!("spiffe://{trust_domain}"))?];
         let key = new_key()?;
         let certificate = params.self_signed(&key).map_err(failed)?;
         Ok(issued(&params, certificate.pem(), &key))
@@ -66,51 +59,66 @@ impl Authority {
 
     /// Reads a CA that [`create`](Self::create) made.
     pub(super) fn load(files: &Pair) -> Result<Self, Failure> {
-        let read = |path: &std::path::Path| {
-            let contents = TokioNet.read_file(path).map_err(|error| {
-                let path = path.display();
-                Failure::Pki(format!("{path}: {error}; `ops-proxy pki init` makes a CA"))
-            })?;
-            String::from_utf8(contents)
-                .map_err(|_| Failure::Pki(format!("{}: is not PEM", path.display())))
-        };
-        let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
-        let bad = |what: &str| Failure::Pki(format!("{}: {what}", files.certificate.display()));
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())
-            .map_err(|_| bad("holds no certificate"))?;
+        let certificate = read_certificate(&files.certificate)?;
+        let key = read_pem(&files.key)?;
+        let bad = |what: &str| problem(&files.certificate, what);
         let (_, parsed) =
-            X509Certificate::from_der(&certificate).map_err(|_| bad("holds no certificate"))?;
-        let trust_domain = trust_domain(&parsed).ok_or_else(|| {
-            bad("names no trust domain (a URI spiffe://NAME), as a CA of `ops-proxy pki init` does")
-        })?;
+            X509Certificate::from_der(&certificate).map_err(|_| bad(NO_CERTIFICATE))?;
+        let trust_domain = trust_domain(&parsed).ok_or_else(|| bad(NO_TRUST_DOMAIN))?;
         let not_after = parsed.validity().not_after;
         let until = not_after.to_datetime().date().to_string();
         let not_after = not_after.timestamp();
         let subject = parsed.subject().as_raw().to_vec();
         // The error's own text could quote the file.
-        let key = KeyPair::from_pem(&key).map_err(|_| {
-            Failure::Pki(format!("{}: holds no private key in PEM", files.key.display()))
-        })?;
+        let key = KeyPair::from_pem(&key)
+            .map_err(|_| problem(&files.key, "does not contain a private key in PEM"))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-            return Err(bad(&format!("does not fit {}", files.key.display())));
+            return Err(bad(&format!("does not match the key in {}", files.key.display())));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(failed)?;
         Ok(Self { issuer, subject, trust_domain, not_after, until })
     }
 
-    /// What signs.
+    /// The trust domain of a CA, read from its certificate alone.
+    pub(super) fn trust_domain_of(files: &Pair) -> Result<TrustDomain, Failure> {
+        let bad = |what: &str| problem(&files.certificate, what);
+        let certificate = read_certificate(&files.certificate)?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| bad(NO_CERTIFICATE))?;
+        trust_domain(&parsed).ok_or_else(|| bad(NO_TRUST_DOMAIN))
+    }
+
+    /// What signs with its key.
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    /// Its subject, in DER.
-    pub(super) fn subject(&self) -> &[u8] {
-        &self.subject
-    }
-
-    /// When it ends, since the Unix epoch.
+    /// The end of its validity, since the Unix epoch.
     pub(super) fn ends(&self) -> Duration {
         Duration::new(u64::try_from(self.not_after).unwrap_or_default(), 0)
+    }
+
+    /// Whether this CA signed the certificate. Its name alone does not tell: a CA that
+    /// replaces another may have the same one.
+    pub(super) fn has_signed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+        parsed.issuer().as_raw() == self.subject
+            && self.made(&parsed.signature_value.data, parsed.tbs_certificate.as_ref())
+    }
+
+    /// As [`has_signed`](Self::has_signed), for a revocation list.
+    pub(super) fn has_signed_list(&self, list: &CertificateRevocationList<'_>) -> bool {
+        list.issuer().as_raw() == self.subject
+            && self.made(&list.signature_value.data, list.tbs_cert_list.as_ref())
+    }
+
+    /// Whether `signature` is that of its key, by any algorithm that TLS knows.
+    fn made(&self, signature: &[u8], message: &[u8]) -> bool {
+        let key = self.issuer.key().public_key_raw();
+        let algorithms = TokioNet.crypto_provider().signature_verification_algorithms.all;
+        algorithms
+            .iter()
+            .any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
     }
 
     /// Signs the certificate of a peer: for both ends of TLS, for its names, with
@@ -118,7 +126,7 @@ impl Authority {
     pub(super) fn issue(&self, request: &PeerRequest<'_>) -> Result<Issued, Failure> {
         let mut params = params(request.peer.as_str(), request.days);
         if params.not_after.unix_timestamp() > self.not_after {
-            let problem = format!("the CA itself ends on {}: choose fewer", self.until);
+            let problem = format!("the CA expires on {}; choose fewer days", self.until);
             return Err(ConfigError::new("days", problem).into());
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -126,7 +134,7 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         params.subject_alt_names =
-            vec![uri(format!("spiffe://{}/peer/{}", self.trust_domain.0, request.peer))?];
+            vec![uri(format!("spiffe://{}/peer/{}", self.trust_domain, request.peer))?];
         for name in request.names {
             params.subject_alt_names.push(match name {
                 Subject::Name(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
@@ -139,7 +147,7 @@ impl Authority {
     }
 }
 
-/// What all certificates have: a subject, a random serial number, a validity that
+/// What all certificates have: a subject, a random serial number, and a validity that
 /// begins a little early.
 fn params(common_name: &str, days: u64) -> CertificateParams {
     let now = date_time_ymd(1970, 1, 1) + TokioNet.unix_time();
@@ -169,12 +177,33 @@ fn uri(text: String) -> Result<SanType, Failure> {
     text.try_into().map(SanType::URI).map_err(failed)
 }
 
-/// What rcgen could not do.
+/// An error of rcgen.
 pub(super) fn failed(error: rcgen::Error) -> Failure {
     Failure::Pki(error.to_string())
 }
 
-/// The trust domain that a CA says it is of.
+const NO_CERTIFICATE: &str = "does not contain a certificate in PEM";
+const NO_TRUST_DOMAIN: &str =
+    "has no trust domain: a CA of `ops-proxy pki` has the URI spiffe://NAME in its certificate";
+
+/// What is wrong with a file.
+pub(super) fn problem(path: &Path, what: &str) -> Failure {
+    Failure::Pki(format!("{}: {what}", path.display()))
+}
+
+fn read_pem(path: &Path) -> Result<String, Failure> {
+    let contents = TokioNet
+        .read_file(path)
+        .map_err(|error| problem(path, &format!("{error}; `ops-proxy pki init` creates a CA")))?;
+    String::from_utf8(contents).map_err(|_| problem(path, "is not a PEM file"))
+}
+
+fn read_certificate(path: &Path) -> Result<CertificateDer<'static>, Failure> {
+    let pem = read_pem(path)?;
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| problem(path, NO_CERTIFICATE))
+}
+
+/// The trust domain in the certificate of a CA.
 fn trust_domain(certificate: &X509Certificate<'_>) -> Option<TrustDomain> {
     let names = certificate.subject_alternative_name().ok()??;
     names.value.general_names.iter().find_map(|name| match name {
