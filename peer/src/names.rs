@@ -20,7 +20,7 @@ pub struct Name(Arc<str>);
 /// The text is no routing name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a routing name: 1 to {NAME_BYTES} bytes of labels of letters, digits, '-' and '_', none empty, none starting with '_'"
+    "not a routing name: expected 1 to {NAME_BYTES} bytes, dot-separated labels of letters, digits, '-' and '_', none empty or starting with '_'"
 )]
 pub struct BadName;
 
@@ -137,7 +137,7 @@ pub struct PeerId(Arc<str>);
 
 /// The text is no peer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a peer id: 1 to {PEER_ID_BYTES} bytes of letters, digits, '-', '_' and '.'")]
+#[error("not a peer id: expected 1 to {PEER_ID_BYTES} letters, digits, '-', '_' or '.'")]
 pub struct BadPeerId;
 
 impl PeerId {
@@ -178,7 +178,7 @@ pub struct ProxyId([u8; 16]);
 
 /// The text is no proxy id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a proxy id: 32 lower-case hex digits")]
+#[error("not a proxy id: expected 32 lower-case hex digits")]
 pub struct BadProxyId;
 
 impl ProxyId {

@@ -86,21 +86,20 @@ impl PeerConfig {
         self.timing.check()?;
         self.capacity.check()?;
         if !self.is_listening() && !self.is_connecting() {
-            let problem = "nothing to do: set listen or tcp to take public traffic, \
+            let problem = "nothing to do: set listen or tcp to accept public traffic, \
                            or connect to register services with another peer";
             return Err(ConfigError::new("listen", problem));
         }
         if self.is_connecting() && self.services.is_empty() {
-            let problem = "connect needs at least one service to register";
+            let problem = "connect is set, but there is no service to register: set at least one";
             return Err(ConfigError::new("service", problem));
         }
         if self.services.len() > NAMES_PER_LINK {
-            let problem = format!("at most {NAMES_PER_LINK} names fit one link");
+            let problem = format!("too many: one link carries at most {NAMES_PER_LINK}");
             return Err(ConfigError::new("service", problem));
         }
         if self.idle_data > IDLE_DATA_PER_LINK {
-            let problem =
-                format!("a listening peer takes at most {IDLE_DATA_PER_LINK} of one link");
+            let problem = format!("must be at most {IDLE_DATA_PER_LINK}, the limit per link");
             return Err(ConfigError::new("idle_data", problem));
         }
         self.check_addresses()?;
@@ -116,7 +115,7 @@ impl PeerConfig {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
         for (key, addr) in listen.into_iter().chain(tcp).chain(admin) {
             if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
-                let problem = format!("{addr} is taken already by {other} {clash}");
+                let problem = format!("{addr} is already used by {other} {clash}");
                 return Err(ConfigError::new(key, problem));
             }
             taken.push((key, addr));
@@ -130,21 +129,21 @@ impl PeerConfig {
         let refuse = |key, problem| Err(ConfigError::new(key, problem));
         if tls.cert.is_some() != tls.key.is_some() {
             let key = if tls.cert.is_some() { "tls_key" } else { "tls_cert" };
-            return refuse(key, "tls_cert and tls_key go together");
+            return refuse(key, "tls_cert and tls_key must be set together");
         }
         if tls.crl.is_some() && tls.ca.is_none() {
-            return refuse("tls_crl", "revocations need tls_ca, whose certificates they revoke");
+            return refuse("tls_crl", "requires tls_ca, whose certificates it revokes");
         }
         if tls.accept_tokens.is_some() && tls.cert.is_none() {
             return refuse(
                 "accept_tokens",
-                "tokens are accepted inside TLS only: set tls_cert and tls_key",
+                "tokens are accepted over TLS only: set tls_cert and tls_key",
             );
         }
         if tls.token.is_some() && tls.ca.is_none() {
             return refuse(
                 "token_file",
-                "a token is shown only to a listening peer that tls_ca verifies: set tls_ca",
+                "a token is used only with a listening peer that tls_ca verifies: set tls_ca",
             );
         }
         if self.listen.is_some()
@@ -152,7 +151,7 @@ impl PeerConfig {
             && tls.ca.is_none()
             && tls.accept_tokens.is_none()
         {
-            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer could prove itself");
+            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer can authenticate");
         }
         if self.is_connecting() && tls.cert.is_some() && tls.ca.is_none() {
             return refuse("tls_ca", "set tls_ca to verify the listening peers");
@@ -160,7 +159,7 @@ impl PeerConfig {
         if self.is_connecting() && tls.ca.is_some() && tls.cert.is_none() && tls.token.is_none() {
             return refuse(
                 "tls_cert",
-                "set tls_cert and tls_key, or token_file, to prove who this peer is",
+                "set tls_cert and tls_key, or token_file, to authenticate this peer",
             );
         }
         Ok(())
@@ -173,9 +172,9 @@ impl PeerConfig {
         }
         let refuse = |key, what: String, instead| {
             let problem = format!(
-                "{what} is beyond loopback, and without TLS anyone on the way can read, change and \
-                 register: {instead}, use a loopback address, or allow it with --insecure-plaintext \
-                 where the network between the peers is trusted"
+                "{what} is not a loopback address, and without TLS anyone on the path can read and \
+                 change traffic and register names: {instead}; or use a loopback address; or, on a \
+                 trusted network only, pass --insecure-plaintext"
             );
             Err(ConfigError::new(key, problem))
         };

@@ -57,7 +57,7 @@ impl Timing {
         }
         if self.heartbeat >= self.peer_timeout {
             let timeout = humantime::format_duration(self.peer_timeout);
-            let problem = format!("must be shorter than peer_timeout, which is {timeout}");
+            let problem = format!("must be shorter than peer_timeout ({timeout})");
             return Err(ConfigError::new("heartbeat", problem));
         }
         Ok(())

@@ -29,17 +29,17 @@ use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, in_lines};
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("the listening peer closed it")]
+    #[error("closed by the listening peer")]
     Closed,
-    #[error("nothing was heard for the peer timeout")]
+    #[error("nothing received within the peer timeout")]
     Silent,
-    #[error("the listening peer does not read")]
+    #[error("the listening peer stopped reading")]
     Stalled,
-    #[error("the listening peer refused: {0}: {1:?}")]
+    #[error("refused by the listening peer: {0}: {1:?}")]
     Refused(ErrorCode, String),
-    #[error("the certificate of the listening peer is revoked")]
+    #[error("the listening peer's certificate has been revoked")]
     Revoked,
-    #[error("this process ends")]
+    #[error("this process is shutting down")]
     Closing,
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -66,7 +66,7 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
             Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
         }
         let wait = backoff.next(shared.random());
-        tracing::debug!(%upstream, ?wait, "dialling again after");
+        tracing::debug!(%upstream, ?wait, "waiting before the next dial");
         tokio::select! {
             biased;
             () = shared.tasks.entered(Phase::Draining) => {}
@@ -225,7 +225,7 @@ impl<N: Net> Link<N> {
             | Line::Data { .. }
             | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError {
                 code: ErrorCode::UnexpectedCommand,
-                text: "this line has no place on a link to a connecting peer",
+                text: "this line is not allowed on a link to a connecting peer",
             }))),
         }
     }

@@ -114,7 +114,7 @@ impl<N: Net> Serving<N> {
         };
         answered();
         if let Err(error) = write_line(&mut data, &Line::Data { id: self.id, token: None }).await {
-            tracing::debug!(id = %self.id, %error, "an idle DATA connection broke");
+            tracing::debug!(id = %self.id, %error, "idle DATA connection failed");
             self.shared.abort(data);
             return Err(ClientFailure::DataIoError);
         }
@@ -135,9 +135,9 @@ impl<N: Net> Serving<N> {
         let (error, is_of_data) = match ended {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
-            None => ("this process ends".to_owned(), false),
+            None => ("this process is shutting down".to_owned(), false),
         };
-        tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
+        tracing::debug!(id = %self.id, name = %self.name, %error, "forwarded request failed");
         Err(Broken { is_of_data })
     }
 
@@ -146,7 +146,7 @@ impl<N: Net> Serving<N> {
         let backend = self.dial_backend().await?;
         let data = self.dial_data().await.map_err(|error| {
             let Self { id, name, .. } = self;
-            tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
+            tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side::raw(stream, Bytes::new());
@@ -156,11 +156,11 @@ impl<N: Net> Serving<N> {
     async fn dial_backend(&self) -> Result<N::Stream, Failure> {
         let Self { shared, id, name, source, .. } = self;
         let Some(endpoint) = shared.config.services.get(name) else {
-            tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
+            tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
             return Err(fail(FailReason::UnknownName));
         };
         dial(&shared.net, endpoint).await.map_err(|error| {
-            tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
+            tracing::warn!(%id, %name, %source, %error, "cannot reach the backend; check its address, and that it is running");
             fail(error.fail_reason())
         })
     }

@@ -49,9 +49,9 @@ impl<N: Net> PeerConnection<N> {
         let stream = Transport::Plain(stream);
         if !shared.lets_in_plaintext(source.ip()) {
             shared.metrics.rejected(Rejection::PlaintextPeer);
-            tracing::warn!(%source, "a plaintext peer was refused; see --insecure-plaintext");
+            tracing::warn!(%source, "refused a plaintext peer; set up TLS on it, or see --insecure-plaintext");
             let control = Control::new(stream, LineBuffer::default());
-            return control.refuse(ErrorCode::Unauthorized, "plaintext peers are not let in").await;
+            return control.refuse(ErrorCode::Unauthorized, "plaintext peers are refused").await;
         }
         let proven = Proven::Plaintext(source.ip());
         let rules = TokenRules::default();
@@ -75,11 +75,11 @@ impl<N: Net> PeerConnection<N> {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
                 shared.metrics.rejected(Rejection::TlsHandshake);
-                return tracing::warn!(%source, %error, "the TLS handshake of a peer failed");
+                return tracing::warn!(%source, %error, "TLS handshake with a peer failed");
             }
             Err(_) => {
                 shared.metrics.rejected(Rejection::HandshakeTimeout);
-                return tracing::warn!(%source, "a peer did not finish its TLS handshake in time");
+                return tracing::warn!(%source, "TLS handshake with a peer timed out");
             }
         };
         let lines = LineBuffer::default();
@@ -111,12 +111,12 @@ impl<N: Net> Encounter<N> {
             Ok(Err(ControlError::Io(error))) => {
                 self.shared.metrics.rejected(Rejection::HeadIncomplete);
                 let source = self.source;
-                return tracing::debug!(%source, %error, "a peer left within its first line");
+                return tracing::debug!(%source, %error, "peer connection ended before its first line was complete");
             }
             Err(_) => {
                 self.shared.metrics.rejected(Rejection::HandshakeTimeout);
                 let source = self.source;
-                return tracing::warn!(%source, "a peer sent no whole first line in time");
+                return tracing::warn!(%source, "peer connection timed out before its first line was complete");
             }
         };
         match line {
@@ -129,7 +129,7 @@ impl<N: Net> Encounter<N> {
                         let admitted = Admitted { peer, identity, permission, shown };
                         let Ok(_ticket) = ticket.into_link() else {
                             shared.metrics.rejected(Rejection::ConnectionLimit);
-                            return tracing::warn!(%source, peer = %admitted.peer, "too many links; closed");
+                            return tracing::warn!(%source, peer = %admitted.peer, "refused a link: this peer is at its link limit");
                         };
                         serve_link(shared, stream, lines, admitted, source).await;
                     }
@@ -143,7 +143,7 @@ impl<N: Net> Encounter<N> {
                 ticket.into_data();
                 let data = Side::raw(stream, lines.into_rest());
                 if !shared.mesh.claim(id, identity.as_ref(), data) {
-                    tracing::info!(%source, %id, "an unexpected DATA connection was closed");
+                    tracing::info!(%source, %id, "closed an unexpected DATA connection");
                 }
             }
             Ok(Line::DataIdle { peer, proof }) => {
@@ -153,7 +153,7 @@ impl<N: Net> Encounter<N> {
             Ok(_) => {
                 let error = WireError {
                     code: ErrorCode::UnexpectedCommand,
-                    text: "a connection begins with HELLO or DATA",
+                    text: "the first line must be HELLO or DATA",
                 };
                 self.refuse(&error).await;
             }
@@ -173,7 +173,7 @@ impl<N: Net> Encounter<N> {
             .is_some_and(|identity| shared.mesh.introduce(peer.clone(), &identity, idle).is_ok());
         if !kept {
             shared.metrics.rejected(Rejection::IdleData);
-            tracing::info!(%source, %peer, "an idle DATA connection was closed");
+            tracing::info!(%source, %peer, "refused an idle DATA connection");
         }
     }
 

@@ -27,15 +27,15 @@ use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("the peer closed it")]
+    #[error("closed by the peer")]
     Closed,
-    #[error("the same peer id came back on another connection")]
+    #[error("replaced by a newer link with the same peer id")]
     Replaced,
-    #[error("nothing was heard for the peer timeout")]
+    #[error("nothing received within the peer timeout")]
     Silent,
-    #[error("the peer does not read")]
+    #[error("the peer stopped reading")]
     Stalled,
-    #[error("this process ends")]
+    #[error("this process is shutting down")]
     Closing,
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -94,7 +94,7 @@ pub(super) async fn refuse_peer<N: Net>(
     source: SocketAddr,
 ) {
     shared.metrics.rejected(Rejection::from(error.code));
-    tracing::warn!(%source, %error, "a peer was refused");
+    tracing::warn!(%source, %error, "refused a peer");
     control.refuse(error.code, error.text).await;
 }
 
@@ -198,7 +198,7 @@ impl<N: Net> Link<N> {
             if !self.permission.permits(name) {
                 return Err(WireError {
                     code: ErrorCode::NameForbidden,
-                    text: "this peer may not register one of these names",
+                    text: "one of these names is not permitted for this peer",
                 });
             }
         }
@@ -214,7 +214,7 @@ impl<N: Net> Link<N> {
             Line::Register(names) => {
                 let taken = mesh.register(self.open.id, &names).map_err(|_| WireError {
                     code: ErrorCode::TooManyNames,
-                    text: "more names than one link may register",
+                    text: "too many names for one link",
                 })?;
                 self.permitted.extend(names);
                 self.control.queue(&Line::Ok(taken));
@@ -227,7 +227,7 @@ impl<N: Net> Link<N> {
                 self.control.queue(&Line::Ok(had));
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
-            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
+            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reported an error"),
             Line::Hello { .. }
             | Line::Ok(_)
             | Line::Forward { .. }
@@ -235,7 +235,7 @@ impl<N: Net> Link<N> {
             | Line::DataIdle { .. } => {
                 return Err(WireError {
                     code: ErrorCode::UnexpectedCommand,
-                    text: "this line has no place on a link to a listening peer",
+                    text: "this line is not allowed on a link to a listening peer",
                 });
             }
         }

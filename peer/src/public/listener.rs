@@ -24,7 +24,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                 let stranger = (!trusted).then(|| source.ip());
                 let Ok(ticket) = shared.admission.enter(stranger) else {
                     shared.metrics.rejected(Rejection::ConnectionLimit);
-                    tracing::debug!(%source, "at the connection limit; closed");
+                    tracing::debug!(%source, "closed a connection: at the connection limit");
                     continue;
                 };
                 let connection = Connection {
@@ -43,7 +43,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     shared.metrics.rejected(Rejection::FdLimit);
                     shared.mesh.drop_idle();
                 }
-                tracing::warn!(%error, "cannot accept; waiting a moment");
+                tracing::warn!(%error, "cannot accept connections; retrying");
                 sleep(ACCEPT_BACKOFF).await;
             }
         }

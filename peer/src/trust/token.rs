@@ -16,7 +16,7 @@ pub struct Token(hmac::Key);
 
 /// The text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token has at least {TOKEN_BYTES_MIN} bytes; `openssl rand -hex 32` makes one")]
+#[error("a token needs at least {TOKEN_BYTES_MIN} bytes; try `openssl rand -hex 32`")]
 pub struct BadToken;
 
 impl Token {
@@ -112,7 +112,7 @@ impl TokenRules {
         // The error's own display quotes the line, which may hold a secret.
         let file: RulesFile = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            format!("line {line}: not a list of [[token]] tables with secret, peer and names")
+            format!("line {line}: expected [[token]] tables with secret, peer and names")
         })?;
         let rules = file.token.into_iter().enumerate().map(|(index, entry)| {
             let at = |problem: String| format!("token {}: {problem}", index + 1);
@@ -123,7 +123,7 @@ impl TokenRules {
                 token: Token::new(entry.secret.as_bytes())
                     .map_err(|error| at(error.to_string()))?,
                 peer: match entry.peer {
-                    Some(peer) => Some(peer.parse().map_err(|_| at("peer is no peer id".into()))?),
+                    Some(peer) => Some(peer.parse().map_err(|_| at("invalid peer id".into()))?),
                     None => None,
                 },
                 names: names.transpose().map_err(|error| at(format!("names: {error}")))?,

@@ -120,13 +120,13 @@ const BAD_LINE: WireError = refuse(ErrorCode::BadLine, "malformed line");
 fn text(field: &[u8]) -> Result<&str, WireError> {
     let printable = field.iter().all(|byte| (0x20..0x7f).contains(byte));
     let text = std::str::from_utf8(field).ok().filter(|_| printable);
-    text.ok_or(refuse(ErrorCode::BadLine, "a field holds bytes that are not printable ASCII"))
+    text.ok_or(refuse(ErrorCode::BadLine, "a field contains bytes that are not printable ASCII"))
 }
 
 fn parse_hello(fields: &str) -> Result<Line, WireError> {
     let (version, peer_id) = fields.split_once(':').ok_or(BAD_LINE)?;
     if version != VERSION {
-        return Err(refuse(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
+        return Err(refuse(ErrorCode::UnsupportedVersion, "this peer supports version 1 only"));
     }
     let (peer, proof) = parse_proven_peer(peer_id)?;
     Ok(Line::Hello { peer, proof })

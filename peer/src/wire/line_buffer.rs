@@ -33,7 +33,7 @@ impl LineBuffer {
     /// `line_too_long` once more than [`LINE_BYTES`] stand without an LF.
     pub fn next_line(&mut self) -> Result<Option<Bytes>, WireError> {
         let too_long =
-            WireError { code: ErrorCode::LineTooLong, text: "a line is at most 8192 bytes" };
+            WireError { code: ErrorCode::LineTooLong, text: "the line is longer than 8192 bytes" };
         let window = &self.bytes[self.searched..];
         match window.iter().position(|&byte| byte == b'\n') {
             Some(offset) if self.searched + offset > LINE_BYTES => Err(too_long),
