@@ -1,4 +1,4 @@
-//! Everything that one peer is told, and whether a peer can be started with it.
+//! The configuration of one peer, and whether it is valid.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use super::timing::Timing;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
 
-/// A checked configuration. How it is read from flags, environment and file is
-/// the command's business ([`cli`](crate::cli)).
+/// The configuration of one peer. [`cli`](crate::cli) reads it from flags, environment
+/// and file.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
-    /// What this peer calls itself on its links.
+    /// This peer's id on its links.
     pub peer_id: PeerId,
     /// The `node` label of every metric.
     pub node: String,
@@ -25,30 +25,30 @@ pub struct PeerConfig {
     pub pod: String,
     /// Where public traffic and connecting peers arrive.
     pub listen: Option<SocketAddr>,
-    /// Raw TCP listeners, each with the name that it routes to.
+    /// Raw TCP listeners, each with the name it routes to.
     pub tcp: Vec<TcpMapping>,
     /// The listening peers to register with.
     pub connect: Vec<Endpoint>,
     /// The names served by this peer, each with its backend.
     pub services: BTreeMap<Name, Endpoint>,
-    /// Where `/metrics` and its like are served.
+    /// Where the admin pages are served.
     pub admin: Option<SocketAddr>,
-    /// Sources that must send a PROXY protocol header; nobody else may.
+    /// Sources that must send a PROXY protocol header; no other source may.
     pub trusted_proxies: Vec<IpNet>,
-    /// Plaintext peers are let in from beyond loopback.
+    /// Accept plaintext peers from beyond loopback.
     pub insecure_plaintext: bool,
-    /// How peers prove who they are; unset, they speak plaintext.
+    /// How peers authenticate; if unset, they speak plaintext.
     pub tls: TlsConfig,
-    /// Idle DATA connections kept per link at most; 0 keeps none.
+    /// Most idle DATA connections kept per link; 0 keeps none.
     pub idle_data: usize,
-    /// How many connections are let in.
+    /// How many connections, names and requests are accepted.
     pub capacity: Capacity,
     /// Deadlines and intervals.
     pub timing: Timing,
 }
 
 impl PeerConfig {
-    /// A peer that does nothing yet; set the fields that it shall have.
+    /// A peer that does nothing yet; set the fields it needs.
     pub fn new(peer_id: PeerId) -> Self {
         Self {
             peer_id,
@@ -78,7 +78,7 @@ impl PeerConfig {
         !self.connect.is_empty()
     }
 
-    /// Whether a peer can be started with this.
+    /// Checks that a peer can be started with this.
     ///
     /// # Errors
     /// The first key at fault, and what is wrong with it.
@@ -107,7 +107,7 @@ impl PeerConfig {
         self.check_plaintext()
     }
 
-    /// No two listeners may want the same address.
+    /// No two listeners may use the same address.
     fn check_addresses(&self) -> Result<(), ConfigError> {
         let listen = self.listen.map(|addr| ("listen", addr));
         let tcp = self.tcp.iter().map(|mapping| ("tcp", mapping.addr));
@@ -123,7 +123,7 @@ impl PeerConfig {
         Ok(())
     }
 
-    /// What is set of TLS must be enough for what this peer does.
+    /// The TLS settings must suffice for what this peer does.
     fn check_tls(&self) -> Result<(), ConfigError> {
         let tls = &self.tls;
         let refuse = |key, problem| Err(ConfigError::new(key, problem));
@@ -165,7 +165,7 @@ impl PeerConfig {
         Ok(())
     }
 
-    /// Without TLS, links stay on this machine unless told otherwise.
+    /// Without TLS, links stay on this machine unless explicitly allowed.
     fn check_plaintext(&self) -> Result<(), ConfigError> {
         if self.insecure_plaintext {
             return Ok(());
@@ -191,8 +191,8 @@ impl PeerConfig {
 }
 
 /// Whether the system would refuse to bind the second of these. Port 0 never
-/// clashes; an unspecified address stands for all of its family, and `[::]` for
-/// both families.
+/// clashes. An unspecified address covers all of its family, and `[::]` both
+/// families.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |wide: SocketAddr, narrow: SocketAddr| {
         wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
