@@ -7,7 +7,7 @@ _list:
 fmt:
     cargo fmt --all
 
-# What CI refuses: other formatting, and any warning
+# What CI rejects: unformatted sources, and any warning
 lint:
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets -- -D warnings
@@ -20,7 +20,7 @@ test *args:
 sim *args:
     cargo run --release -p ops-proxy-sim -- {{ args }}
 
-# Does the simulator find bugs? Seeds them one by one: just mutants [NAME...]
+# Does the simulator find bugs? Plants them one by one: just mutants [NAME...]
 mutants *args:
     tests/mutants/run {{ args }}
 
@@ -28,11 +28,11 @@ mutants *args:
 demo *args:
     cargo run --release -- demo {{ args }}
 
-# How fast it is
+# Measure speed
 bench *args:
     cargo bench -p ops-proxy-benches {{ args }}
 
-# How fast it is beside another commit, on one machine: just bench-compare main [FILTER]
+# Speed compared with another commit, on one machine: just bench-compare main [FILTER]
 [positional-arguments]
 bench-compare base *args:
     #!/usr/bin/env bash
@@ -47,7 +47,7 @@ bench-compare base *args:
     # Lenient with benches that the base did not have.
     cargo bench -p ops-proxy-benches -- --baseline-lenient before "${@:2}"
 
-# The whole tunnel beside two chained HAProxies (needs nginx, haproxy, wrk, curl)
+# The whole tunnel compared with two chained HAProxies (needs nginx, haproxy, wrk, curl)
 bench-tunnel *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
@@ -57,7 +57,7 @@ bench-scale *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-scale -- {{ args }}
 
-# Each fuzz target for so many seconds, or those named: just fuzz 60 wire hello (needs cargo-fuzz)
+# Each fuzz target, or those named, for this many seconds: just fuzz 60 wire hello (needs cargo-fuzz)
 fuzz seconds *targets:
     #!/usr/bin/env bash
     set -euo pipefail

@@ -1,4 +1,4 @@
-//! The `ops-proxy` command: what it takes, and how it ends.
+//! The `ops-proxy` command: its arguments and exit codes.
 
 mod check;
 mod demo;
@@ -17,7 +17,7 @@ use crate::peer::StartError;
 use failure::Failure;
 use sources::Sources;
 
-/// A reverse-tunnel mesh: reach services behind NAT by name, byte for byte
+/// A reverse-tunnel mesh: reach services behind NAT by name
 #[derive(Debug, Parser)]
 #[command(name = "ops-proxy", version)]
 struct Cli {
@@ -27,25 +27,25 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Run a peer until SIGTERM or SIGINT, which drains it; a second one ends it at once
+    /// Run a peer; SIGTERM or SIGINT drains it, a second one ends it at once
     Run(Sources),
-    /// Take what `run` takes, and say what the peer would do, or which key is at fault
+    /// Check the settings for `run`: print what the peer would do, or which key is wrong
     Check(Sources),
-    /// Show a whole mesh on this machine, with backends of its own, and what to try on it
+    /// Run a complete mesh on this machine, with its own backends, and print what to try
     Demo(demo::Options),
-    /// Make a CA and certificates for peers, for a mesh that has no other CA
+    /// Create a CA and peer certificates, for a mesh without a CA of its own
     #[command(subcommand)]
     Pki(pki::Command),
 }
 
-/// The whole command: reads the process's arguments and environment, and runs
-/// until done. Exit codes: 0 clean, 2 bad configuration (the message names the
-/// key), 1 anything else.
+/// Runs the command that the process's arguments and environment ask for. Exit
+/// codes: 0 clean exit, 2 invalid configuration (the message names the key), 1 any
+/// other failure.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody is left to tell when the terminal is gone.
+            // If the terminal is gone, there is nobody to tell.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }

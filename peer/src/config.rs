@@ -1,7 +1,7 @@
-//! What a peer is told to do, after all sources were merged and checked.
+//! The configuration of a peer, after all sources have been merged and checked.
 //!
-//! Nothing here may read a flag, the environment or a file: that is the command's
-//! business ([`cli`](crate::cli)).
+//! Nothing here may read a flag, the environment or a file: only
+//! [`cli`](crate::cli) does.
 
 mod capacity;
 mod endpoint;

@@ -1,7 +1,8 @@
 //! Every bound in one place, each with its reason.
 //!
-//! A value that an operator may want to change is a default here and a field of
-//! [`Timing`](crate::config::Timing); the rest is fixed.
+//! A value that operators can change is a default here and a field of
+//! [`Timing`](crate::config::Timing), [`Capacity`](crate::config::Capacity) or
+//! [`PeerConfig`](crate::config::PeerConfig). The rest is fixed.
 
 use std::time::Duration;
 
@@ -12,55 +13,55 @@ pub const NAME_BYTES: usize = 253;
 pub const PEER_ID_BYTES: usize = 255;
 
 /// Longest protocol line, in bytes, without its LF. Thirty names of full length
-/// fit; a stranger can make us hold no more than this before HELLO.
+/// fit. Before HELLO, a stranger can make the peer hold no more than this.
 pub const LINE_BYTES: usize = 8 * 1024;
 
-/// Names one link may register. A thousand connecting peers with a hundred
-/// names each is the scale aimed at; one peer with more than this is a mistake.
+/// Names one link may register. The target scale is a thousand connecting peers with
+/// a hundred names each; a single peer with more than this is a mistake.
 pub const NAMES_PER_LINK: usize = 10_000;
 
-/// Names known at a time, served or remembered: ten times the scale aimed at, some
-/// hundred megabytes. It stops a peer that comes back under ever new ids.
+/// Names known at a time, served or remembered: ten times the target scale, some
+/// hundred megabytes. It stops a peer that keeps returning under new ids.
 pub const NAMES: usize = 1_000_000;
 
 /// Longest head of a public connection, in bytes: HTTP head, ClientHello
-/// handshake message, PROXY protocol header. The usual limit of HTTP servers.
+/// handshake message, PROXY protocol header. A common limit in HTTP servers.
 pub const HEAD_BYTES: usize = 16 * 1024;
 
 /// What record headers may add to a ClientHello of [`HEAD_BYTES`].
 pub const HELLO_RECORD_OVERHEAD: usize = 4 * 1024;
 
-/// Most header fields of one HTTP head, as in common servers.
+/// Most header fields in one HTTP head, as in common servers.
 pub const HTTP_FIELDS: usize = 128;
 
 /// Longest HTTP method, in bytes: the registered ones are 16 bytes at most.
 pub const HTTP_METHOD_BYTES: usize = 32;
 
-/// A public connection must show where it wants to go, and a peer must send its
-/// first line, within this time from accept.
+/// A public connection must show its destination, and a peer must send its first
+/// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A control line that could not be written for this long ends its link.
+/// A link ends when a control line cannot be written for this long.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A backend or a listening peer must accept a connection within this time.
 /// Shorter than the default data timeout, so that FAIL arrives before it.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// DNS must answer within this time; the next attempt asks again.
+/// DNS must answer within this time; the next attempt queries it again.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A refused client has this long to read its answer before the socket closes.
 pub const REFUSE_LINGER: Duration = Duration::from_secs(1);
 
-/// What is read and thrown away of a refused client's upload, in bytes, so that
+/// How much of a refused client's upload is read and discarded, in bytes, so that
 /// closing does not reset the connection under the answer (RFC 9112 §9.6).
 pub const REFUSE_DRAIN_BYTES: usize = 256 * 1024;
 
-/// FORWARD lines that may wait for one link's writer.
+/// FORWARD lines that may queue for one link's writer.
 pub const FORWARDS_QUEUED_PER_LINK: usize = 1024;
 
-/// Unwritten bytes on a link at which no more FORWARD lines are taken in.
+/// Unwritten bytes on a link at which it accepts no more FORWARD lines.
 pub const LINK_OUTPUT_BYTES: usize = 64 * 1024;
 
 /// Work that one link may ask for at once: a line costs one, and one for each name in it.
@@ -79,22 +80,22 @@ pub const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// answered with `FAIL:<proxy_id>:overloaded`.
 pub const FORWARDS_PER_LINK: usize = 10_000;
 
-/// What the relay reads at a time, in bytes, and so the most that it holds of
-/// one direction when the other side does not take it.
+/// How much the relay reads at a time, in bytes, and so the most that it holds of
+/// one direction when the other side does not accept it.
 pub const RELAY_BYTES: usize = 16 * 1024;
 
-/// What a pooled buffer of the relay holds, in bytes: the most that this process
-/// keeps for a reader who does not take it.
+/// Size of a pooled buffer of the relay, in bytes: the most that this process holds
+/// for a slow reader.
 pub const RELAY_BULK_BYTES: usize = 64 * 1024;
 
-/// Buffers of the relay that wait for bulk: 16 MiB at most.
+/// Pooled buffers of the relay that wait for bulk: 16 MiB at most.
 pub const RELAY_BUFFERS_POOLED: usize = 256;
 
-/// What a pipe between two sockets may hold, in bytes: as much as a pooled buffer,
-/// if in the kernel, and what pipes hold there anyway.
+/// How much a pipe between two sockets may hold, in bytes: as much as a pooled buffer,
+/// although in the kernel. It is the default for pipes.
 pub const PIPE_BYTES: usize = 64 * 1024;
 
-/// Pipes that wait for bulk; each takes two file descriptors.
+/// Pooled pipes that wait for bulk; each takes two file descriptors.
 pub const PIPES_POOLED: usize = 64;
 
 /// First wait between dials; doubles with each failure.
@@ -103,29 +104,30 @@ pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Longest wait between dials.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(30);
 
-/// A task that the peer cannot do without begins anew so long after a panic: soon,
-/// and without filling the log.
+/// A task that the peer cannot do without restarts this long after a panic: soon, but
+/// without flooding the log.
 pub const TASK_RESTART_WAIT: Duration = Duration::from_secs(1);
 
-/// Accept failed for want of resources: wait this long before the next try.
+/// Wait before the next accept after one failed for lack of resources.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Requests of admin clients in flight; scrapers and probes need a handful.
+/// Admin requests in flight; scrapers and probes need a handful.
 pub const ADMIN_CONNECTIONS: usize = 64;
 
-/// Scrapes of many names under way at a time: a pair of Prometheus. Each holds a
-/// copy of all counters until its reader has them; further ones wait.
+/// Scrapes of many names in progress at a time: one for each of a pair of Prometheus
+/// servers. Each holds a copy of all counters until it is read; further ones wait.
 pub const ADMIN_SCRAPES: usize = 2;
 
 /// An admin client must have its answer within this time: a scrape of 100,000 names
-/// over a slow line. Who stops reading holds a copy of all counters for no longer.
+/// over a slow line. A client that stops reading holds a copy of all counters until
+/// then.
 pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What is written of a scrape at a time, in bytes: a fraction of a millisecond's
-/// work, after which others get their turn.
+/// How much of a scrape is written at a time, in bytes: a fraction of a millisecond's
+/// work, after which other tasks get their turn.
 pub const SCRAPE_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Names whose numbers are read at a time, before requests get to the tables again.
+/// Names whose numbers are read at a time, before requests can use the tables again.
 pub const SNAPSHOT_ROWS: usize = 512;
 
 /// Names that the status page lists; `/metrics` has them all.
@@ -134,36 +136,36 @@ pub const STATUS_NAMES: usize = 1_000;
 /// An admin client must send its request head within this time.
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What a client of a name without provider is asked to wait, in `Retry-After`:
-/// about as long as a peer needs to come back.
+/// `Retry-After` for a name without a provider: about as long as a peer needs to come
+/// back.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How often names that nobody serves are looked over.
+/// How often names that nobody serves are checked.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What was cut at the end of the process has this long to be closed.
+/// Connections cut at the end of the process have this long to close.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Fewest bytes of a token: the 32 of a key of HMAC-SHA256 (RFC 2104 §3), so that
-/// guessing is hopeless even without a limit on tries.
+/// Fewest bytes in a token: 32, as in an HMAC-SHA256 key (RFC 2104 §3), so that
+/// guessing is hopeless even with unlimited attempts.
 pub const TOKEN_BYTES_MIN: usize = 32;
 
-/// Encrypted bytes of one session that may wait for the socket: one record. What a
-/// slow reader makes us hold stays small, and a full link is noticed soon.
+/// Encrypted bytes of one session that may wait for the socket: one record. A slow
+/// reader makes the peer hold little, and a full link is noticed soon.
 pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
-/// How often the files of certificates, keys and tokens are looked at.
+/// How often the files of certificates, keys and tokens are checked.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Largest file of certificates, keys, revocations or tokens, in bytes.
 pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Public connections served at a time, unless configured: what a machine of a
-/// few gigabytes carries.
+/// Public connections served at a time, by default: what a machine with a few
+/// gigabytes can carry.
 pub const CONNECTIONS: usize = 50_000;
 
-/// Connections of one source at a time, unless configured. High, for a load
-/// balancer without PROXY protocol makes all clients look like one.
+/// Connections from one source at a time, by default. High, because a load balancer
+/// without PROXY protocol makes all clients look like one.
 pub const CONNECTIONS_PER_SOURCE: usize = 20_000;
 
 /// Connections whose first bytes are not known yet. Each holds at most
@@ -181,11 +183,11 @@ pub const SLOTS_FOR_PEERS: usize = 256;
 /// Links at a time: ten times the mesh aimed at.
 pub const LINKS: usize = 10_000;
 
-/// Requests that may wait for DATA connections of one link. More in the data
-/// timeout means that its peer does not keep up.
+/// Requests that may wait for DATA connections of one link. More than this within the
+/// data timeout means that the peer cannot keep up.
 pub const PENDING_PER_LINK: usize = 1024;
 
-/// Requests that may wait for DATA connections in all.
+/// Requests that may wait for DATA connections in total.
 pub const PENDING: usize = 16_384;
 
 /// Ids whose client has gone that are remembered until their deadline: as many as may
@@ -196,38 +198,38 @@ pub const ABANDONED: usize = PENDING;
 /// configured: what a browser's worth of parallel requests takes, ten times over.
 pub const IDLE_DATA: usize = 64;
 
-/// Idle DATA connections taken in from one link; what may be configured.
+/// Idle DATA connections accepted from one link; the most that can be configured.
 pub const IDLE_DATA_PER_LINK: usize = 1024;
 
-/// Idle DATA connections taken in from all links: one and a half for each of the
-/// links that may be there.
+/// Idle DATA connections accepted from all links: about one and a half for each of the
+/// [`LINKS`] allowed.
 pub const IDLE_DATA_IN_ALL: usize = 16_384;
 
-/// Idle DATA connections that a link keeps however quiet it is: a page and what it
-/// asks for next.
+/// Idle DATA connections that a link keeps however quiet it is: one for a page and one
+/// for what it loads next.
 pub const IDLE_DATA_SPARE: usize = 2;
 
-/// A request's first bytes leave with its FORWARD on a DATA connection that was
-/// idle for no longer than this, as long as no middlebox forgets one. On an older
-/// one they wait for its DATA, so that the request can still be sent elsewhere.
+/// A request's first bytes go out with its FORWARD on a DATA connection that has been
+/// idle for no longer than this: no middlebox forgets one so soon. On an older one they
+/// wait for DATA, so that the request can still be sent elsewhere.
 pub const IDLE_DATA_FRESH: Duration = Duration::from_secs(60);
 
-/// FORWARD lines of which a connecting peer remembers, per link, that their DATA
-/// connection broke: more do not break within a round trip.
+/// FORWARD lines whose broken DATA connection a connecting peer remembers, per link:
+/// no more than this break within a round trip.
 pub const BROKEN_FORWARDS: usize = 1024;
 
-/// A day, which certificates are counted in.
+/// A day, the unit of certificate lifetimes.
 pub const DAY: Duration = Duration::from_hours(24);
 
-/// Days that a CA of `ops-proxy pki` lasts: longer than whoever made it remembers
-/// how, so renewing it is rare; revocation does not need it to be short.
+/// Days that a CA from `ops-proxy pki` lasts: long, so that it is rarely renewed.
+/// Revocation does not need it to be short.
 pub const CA_DAYS: u64 = 3650;
 
-/// Days that a peer's certificate of `ops-proxy pki` lasts: what other CAs give.
+/// Days that a peer's certificate from `ops-proxy pki` lasts, as with other CAs.
 pub const CERTIFICATE_DAYS: u64 = 90;
 
-/// Most days that may be asked for: a hundred years fit every date format used.
+/// Most days that may be requested: a hundred years fit every date format in use.
 pub const CERTIFICATE_DAYS_MAX: u64 = 36_500;
 
-/// A new certificate is valid for so long already: clocks differ.
+/// A new certificate is backdated by this much, because clocks differ.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);

@@ -1,5 +1,5 @@
-//! Routing names and peer ids: what may stand on the wire, in a Host and in a
-//! metric label.
+//! Routing names, peer ids and proxy ids: what is valid on the wire, in a Host and in
+//! a metric label.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,14 +13,14 @@ use crate::limits::{NAME_BYTES, PEER_ID_BYTES};
 ///
 /// 1 to 253 bytes of labels of ASCII letters, digits, `-` and `_`, none empty,
 /// none starting with `_`. A registered name may be a wildcard (`*.example.org`);
-/// a name asked for never is. An IPv6 literal keeps its brackets.
+/// a requested name never is. An IPv6 literal keeps its brackets.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// The text is no routing name.
+/// The text is not a routing name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a routing name: 1 to {NAME_BYTES} bytes of labels of letters, digits, '-' and '_', none empty, none starting with '_'"
+    "not a routing name: expected 1 to {NAME_BYTES} bytes, dot-separated labels of letters, digits, '-' and '_', none empty or starting with '_'"
 )]
 pub struct BadName;
 
@@ -29,16 +29,16 @@ impl Name {
     /// and one trailing dot are removed.
     ///
     /// # Errors
-    /// [`BadName`] when what is left is no name, or the port is no number.
+    /// [`BadName`] when the rest is not a name, or the port is not a number.
     pub fn requested(text: &str) -> Result<Self, BadName> {
         Self::normalise(strip_port(text)?)
     }
 
-    /// The name that a peer registers or a configuration serves: `*.` may lead,
-    /// a port may not follow.
+    /// The name that a peer registers or a configuration serves: it may begin with
+    /// `*.` and must not have a port.
     ///
     /// # Errors
-    /// [`BadName`] when the text is no name.
+    /// [`BadName`] when the text is not a name.
     pub fn registered(text: &str) -> Result<Self, BadName> {
         match text.strip_prefix("*.") {
             Some(rest) => {
@@ -130,14 +130,14 @@ impl fmt::Debug for Name {
     }
 }
 
-/// What one running process calls itself: 1 to 255 bytes of letters, digits,
-/// `-`, `_` and `.`. `@` and `>` are kept free for paths through peers.
+/// The id of one running process: 1 to 255 bytes of letters, digits, `-`, `_` and
+/// `.`. `@` and `>` are reserved for paths through peers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(Arc<str>);
 
-/// The text is no peer id.
+/// The text is not a peer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a peer id: 1 to {PEER_ID_BYTES} bytes of letters, digits, '-', '_' and '.'")]
+#[error("not a peer id: expected 1 to {PEER_ID_BYTES} letters, digits, '-', '_' or '.'")]
 pub struct BadPeerId;
 
 impl PeerId {
@@ -176,9 +176,9 @@ impl fmt::Debug for PeerId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProxyId([u8; 16]);
 
-/// The text is no proxy id.
+/// The text is not a proxy id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a proxy id: 32 lower-case hex digits")]
+#[error("not a proxy id: expected 32 lower-case hex digits")]
 pub struct BadProxyId;
 
 impl ProxyId {

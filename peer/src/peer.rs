@@ -136,7 +136,7 @@ async fn drain<N: Net>(shared: &Shared<N>) {
         sleep(timing.drain_grace).await;
         shared.tasks.enter(Phase::Finishing);
         if timeout(timing.drain_limit, shared.tasks.idle()).await.is_err() {
-            tracing::warn!("requests still run at the drain limit; they are cut");
+            tracing::warn!("drain limit reached; cutting the requests that still run");
         }
     };
     tokio::select! {

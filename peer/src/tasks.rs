@@ -70,7 +70,7 @@ impl Tasks {
         let task = Box::pin(task);
         self.add(async move {
             if caught(task, &metrics).await.is_err() {
-                tracing::error!("a task panicked; its connection is closed");
+                tracing::error!("a task panicked; its connection was closed; please report it");
             }
         });
     }
@@ -84,7 +84,7 @@ impl Tasks {
         let metrics = self.metrics.clone();
         self.add(async move {
             while caught(Box::pin(begin()), &metrics).await.is_err() {
-                tracing::error!("a task panicked; it begins anew");
+                tracing::error!("a task panicked; it will be restarted; please report it");
                 sleep(TASK_RESTART_WAIT).await;
             }
         });

@@ -1,10 +1,10 @@
 //! The wire protocol, version 1: one line, one verb; and the frames of DATA.
 //!
 //! `VERB:field:…` ended by LF (CR LF tolerated), at most
-//! [`LINE_BYTES`](crate::limits::LINE_BYTES) long; the last field may hold
-//! colons. [`LineBuffer`] cuts a byte stream into lines, [`Line`] is what a line
-//! means, and [`frames`] tells the end of a request without closing its connection.
-//! The table of the lines stands in `ARCHITECTURE.md`.
+//! [`LINE_BYTES`](crate::limits::LINE_BYTES) long; the last field may contain colons.
+//! [`LineBuffer`] cuts a byte stream into lines, [`Line`] is the meaning of a line, and
+//! [`frames`] marks the end of a request without closing its connection. The table of
+//! lines is in `ARCHITECTURE.md`.
 //!
 //! Pure: nothing here may know a socket, a clock or a task.
 

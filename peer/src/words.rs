@@ -1,5 +1,5 @@
-//! Closed sets of words: an enum whose variants each stand for one word, on the wire
-//! or in a metric label. A stranger can add none.
+//! Closed sets of words: an enum in which each variant is one word on the wire or in a
+//! metric label. A stranger cannot add one.
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {

@@ -1,11 +1,11 @@
-//! Classifies one connection, however its bytes are cut.
+//! Classifies one connection, however its bytes are split.
 
 use super::opening::Opening;
 use super::verdict::Verdict;
 use super::{http, tls};
 
-/// Classifies one connection; remembers how far it has read, so that a head
-/// that arrives in one-byte writes costs no more than one that does not.
+/// Classifies one connection. Remembers how far it has read, so that a head in
+/// one-byte writes costs no more than any other.
 #[derive(Debug, Clone, Default)]
 pub struct Classifier {
     stage: Stage,
@@ -41,8 +41,8 @@ impl Classifier {
     }
 }
 
-/// The verdict on `bytes` as the first of a connection; `None` when it takes
-/// more of them. As one [`Classifier::advance`].
+/// The verdict on the first `bytes` of a connection; `None` when more are needed.
+/// Equivalent to one [`Classifier::advance`].
 pub fn classify(bytes: &[u8]) -> Option<Verdict> {
     Classifier::default().advance(bytes)
 }

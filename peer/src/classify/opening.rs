@@ -1,8 +1,8 @@
-//! What the very first bytes begin, before anything is parsed.
+//! What the very first bytes look like, before anything is parsed.
 
 use super::verdict::Refusal;
 
-/// What the opening bytes begin.
+/// What the opening bytes look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
     /// A ClientHello.

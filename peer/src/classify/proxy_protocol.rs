@@ -1,10 +1,10 @@
 //! The PROXY protocol header, versions 1 and 2, in front of a connection.
 //!
 //! Source: HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2. Whether a
-//! header is required or refused depends on who sends it and is the listener's
-//! decision; nothing is guessed here. `ppp` reads the headers; the bounds, the
-//! framing and where `ppp` is too lax (`+80` as a port) or too strict (what follows
-//! UNKNOWN and LOCAL, which is to be ignored) are dealt with here.
+//! header is required or refused depends on the source and is the listener's
+//! decision; nothing is guessed here. `ppp` parses the headers. This file adds the
+//! bounds and the framing, and corrects `ppp` where it is too lax (`+80` as a port) or
+//! too strict (what follows UNKNOWN and LOCAL must be ignored).
 
 use std::net::SocketAddr;
 
@@ -20,27 +20,27 @@ const V2_SIGNATURE: &[u8] = v2::PROTOCOL_PREFIX;
 /// Signature, version and command, family, length (section 2.2).
 const V2_FIXED_BYTES: usize = 16;
 
-/// What has been read of a header.
+/// How much of a header has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It is not whole; it will be within [`HEAD_BYTES`].
+    /// It is incomplete; it will be complete within [`HEAD_BYTES`].
     More,
-    /// A whole header.
+    /// A complete header.
     Header {
         /// The client that the proxy speaks for. `None` for LOCAL, UNKNOWN and
-        /// whatever is no TCP address: the real endpoints stand.
+        /// anything but a TCP address: the real endpoints apply.
         source: Option<SocketAddr>,
         /// Length of the header; the connection's own bytes begin here.
         consumed: usize,
     },
-    /// These bytes begin no valid header.
+    /// These bytes do not begin a valid header.
     Invalid,
 }
 
 /// Whether `bytes`, the first of a connection, begin like a header: the text
-/// `PROXY ` or the signature of version 2. `None` when that takes more bytes. To
-/// be asked before [`classify`](super::classify), which may be sooner certain
-/// that the signature is no HTTP.
+/// `PROXY ` or the signature of version 2. `None` when more bytes are needed. Call this
+/// before [`classify`](super::classify), which may decide sooner that the signature is
+/// not HTTP.
 pub fn looks_like_header(bytes: &[u8]) -> Option<bool> {
     let begins = |prefix: &[u8]| bytes.starts_with(prefix);
     let may_begin = |prefix: &[u8]| prefix.starts_with(bytes);
@@ -53,8 +53,7 @@ pub fn looks_like_header(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Reads the header that `bytes` must begin with; bytes behind it are of no
-/// account.
+/// Parses the header that `bytes` must begin with; bytes after it are ignored.
 pub fn parse(bytes: &[u8]) -> Progress {
     match looks_like_header(bytes) {
         None => Progress::More,

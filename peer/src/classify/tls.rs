@@ -1,10 +1,10 @@
 //! The ClientHello (RFC 8446 §4.1.2), as far as routing needs it.
 //!
-//! Records (RFC 8446 §5.1) are walked as they arrive; once they hold the whole
-//! message it is parsed, once. `tls-parser` reads the message itself. Its
-//! extension parsers stop silently at a lying length and know GREASE, ECH and
-//! the ALPN list only in part, so extensions are walked here: server_name and
-//! ALPN are read strictly, all others are passed over unread.
+//! Records (RFC 8446 §5.1) are walked as they arrive; the message is parsed once, when
+//! they contain all of it. `tls-parser` parses the message itself. Its extension parsers
+//! stop silently at a wrong length and only partly know GREASE, ECH and the ALPN list, so
+//! extensions are walked here: server_name and ALPN are parsed strictly, all others are
+//! skipped.
 
 mod hello;
 mod reader;

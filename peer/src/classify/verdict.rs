@@ -1,4 +1,4 @@
-//! What the first bytes of a connection ask for, and why they may be refused.
+//! What the first bytes of a connection ask for, or why they are refused.
 
 use crate::limits::{HEAD_BYTES, HELLO_RECORD_OVERHEAD};
 use crate::names::Name;
@@ -6,8 +6,8 @@ use crate::names::Name;
 /// The ALPN protocol of a peer over TLS.
 pub const PEER_ALPN: &[u8] = b"ops-proxy/1";
 
-/// A verdict is certain at the latest with so many bytes: no caller needs to
-/// hold more.
+/// The verdict is certain after at most this many bytes: no caller needs to hold
+/// more.
 pub const MOST_BYTES: usize = HEAD_BYTES + HELLO_RECORD_OVERHEAD;
 
 /// What the first bytes ask for.
@@ -30,15 +30,15 @@ pub enum Verdict {
         /// The method is HEAD: an answer has no body.
         is_head: bool,
     },
-    /// `CONNECT name:port`. The port is checked and otherwise of no account:
-    /// the connecting peer dials its own backend for the name.
+    /// `CONNECT name:port`. The port is validated and otherwise ignored: the
+    /// connecting peer dials its own backend for the name.
     Connect {
         /// The name asked for.
         name: Name,
         /// Length of the head; payload begins here.
         consumed: usize,
     },
-    /// Nothing that can be routed.
+    /// It cannot be routed.
     Refused(Refusal),
 }
 
@@ -53,13 +53,13 @@ pub enum Refusal {
     HeadTooLarge,
     /// The preface of HTTP/2 in clear text (RFC 9113 §3.4).
     H2c,
-    /// TLS, but no well-formed ClientHello within the limits; also SSLv2.
+    /// TLS without a well-formed ClientHello within the limits; also SSLv2.
     BadClientHello,
     /// A ClientHello without server_name.
     NoSni,
-    /// A server_name that is empty, no [`Name`], an IP literal, or not the only
+    /// A server_name that is empty, not a [`Name`], an IP literal, or not the only
     /// one.
     BadSni,
-    /// Neither TLS nor a peer nor HTTP.
+    /// Neither TLS, nor a peer, nor HTTP.
     UnknownProtocol,
 }

@@ -1,5 +1,5 @@
-//! `ops-proxy check`: what the peer would do, without doing it. The files of TLS
-//! are read, so that a key that does not fit is found before the restart.
+//! `ops-proxy check`: prints what the peer would do, without doing it. It reads the
+//! TLS files, so that a mismatched key is found before the restart.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -22,37 +22,41 @@ pub(super) fn check(sources: Sources) -> Result<(), Failure> {
 fn peers_taken(config: &PeerConfig) -> &'static str {
     let tls = &config.tls;
     match (tls.cert.is_some(), tls.ca.is_some(), tls.accept_tokens.is_some()) {
-        _ if config.insecure_plaintext => "peers from anywhere, unencrypted ones too",
-        (true, true, false) => "peers with a certificate of tls_ca",
+        _ if config.insecure_plaintext => "peers from anywhere, even unencrypted",
+        (true, true, false) => "peers with a certificate from tls_ca",
         (true, false, true) => "peers with a token",
-        (true, true, true) => "peers with a certificate of tls_ca or a token",
+        (true, true, true) => "peers with a certificate from tls_ca or a token",
         _ => "peers from loopback",
     }
 }
 
-/// Each file of TLS, and what it is for.
+/// Each TLS file, and what it is for.
 fn tls_files(tls: &TlsConfig) -> Vec<(&'static str, String)> {
     let token = tls.token.as_ref().map(|source| match source {
-        TokenSource::File(path) => ("token_file", format!("{}: what we show", path.display())),
-        TokenSource::Given(_) => ("token_file", "none; OPS_PROXY_TOKEN is what we show".to_owned()),
+        TokenSource::File(path) => {
+            ("token_file", format!("{}: the token this peer presents", path.display()))
+        }
+        TokenSource::Given(_) => {
+            ("token_file", "none; OPS_PROXY_TOKEN is the token this peer presents".to_owned())
+        }
     });
     let file = |key, path: &Option<PathBuf>, what: &str| {
         path.as_ref().map(|path| (key, format!("{}: {what}", path.display())))
     };
     [
-        file("tls_cert", &tls.cert, "who we are"),
-        file("tls_key", &tls.key, "its key"),
-        file("tls_ca", &tls.ca, "what verifies other peers"),
-        file("tls_crl", &tls.crl, "what is revoked"),
+        file("tls_cert", &tls.cert, "this peer's certificate"),
+        file("tls_key", &tls.key, "its private key"),
+        file("tls_ca", &tls.ca, "verifies other peers"),
+        file("tls_crl", &tls.crl, "revoked certificates"),
         token,
-        file("accept_tokens", &tls.accept_tokens, "what connecting peers may show"),
+        file("accept_tokens", &tls.accept_tokens, "tokens accepted from connecting peers"),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// One line a fact, the key first.
+/// One fact per line, its key first.
 fn describe(config: &PeerConfig) -> String {
     let mut lines =
         vec![("peer_id", format!("{} (node {}, pod {})", config.peer_id, config.node, config.pod))];
@@ -61,15 +65,15 @@ fn describe(config: &PeerConfig) -> String {
         lines.push(("listen", format!("{addr}: HTTP by Host, TLS by SNI, CONNECT, {peers}")));
     }
     for mapping in &config.tcp {
-        lines.push(("tcp", format!("{} goes to {}", mapping.addr, mapping.name)));
+        lines.push(("tcp", format!("{} routes to {}", mapping.addr, mapping.name)));
     }
     for peer in &config.connect {
-        let how = if config.tls.ca.is_some() { "inside TLS" } else { "unencrypted" };
+        let how = if config.tls.ca.is_some() { "over TLS" } else { "unencrypted" };
         lines.push(("connect", format!("{peer}: registers the services below, {how}")));
     }
     lines.extend(tls_files(&config.tls));
     for (name, backend) in &config.services {
-        lines.push(("service", format!("{name} is {backend}")));
+        lines.push(("service", format!("{name} dials {backend}")));
     }
     let capacity = config.capacity;
     lines.push(("max_connections", capacity.connections.to_string()));

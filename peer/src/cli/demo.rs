@@ -1,5 +1,5 @@
-//! `ops-proxy demo`: three peers and their backends on loopback, requests through
-//! them in every way there is, and what the metrics make of it.
+//! `ops-proxy demo`: three peers and their backends on loopback, a request through
+//! them in every possible way, and the metrics that result.
 
 mod backends;
 mod loopback;
@@ -20,14 +20,14 @@ use super::signals::Signals;
 use mesh::{ECHO, Mesh, SECURE, WEB};
 use requests::Shown;
 
-/// What can be set for the demo.
+/// The demo's options.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// End after the demo's own requests, with exit code 1 if one went wrong
+    /// Exit after the demo's own requests, with code 1 if any failed
     #[arg(long)]
     once: bool,
 
-    /// Also log to stderr, from this level on
+    /// Also log to stderr, at this level and above
     #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL", default_value = "off")]
     log_level: LevelFilter,
 }
@@ -49,7 +49,7 @@ async fn show(once: bool) -> Result<(), Failure> {
         went_wrong = show_requests(&mesh) => went_wrong?,
     };
     if went_wrong > 0 {
-        return Err(Failure::Demo(format!("{went_wrong} of the demo's own requests went wrong")));
+        return Err(Failure::Demo(format!("{went_wrong} of the demo's own requests failed")));
     }
     if once {
         return Ok(());
@@ -59,8 +59,8 @@ async fn show(once: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Shows the mesh, sends the requests, and shows how they and the metrics went.
-/// Returns how many requests went wrong.
+/// Prints the mesh, sends the requests, and prints their results and the metrics
+/// that changed. Returns how many requests failed.
 async fn show_requests(mesh: &Mesh) -> Result<usize, Failure> {
     say(&topology(mesh))?;
     mesh.registered().await?;
@@ -73,7 +73,7 @@ async fn show_requests(mesh: &Mesh) -> Result<usize, Failure> {
         say(&line(&shown))?;
     }
     mesh.quiet().await?;
-    say("\nMetrics of the hub that moved (without their node and pod labels)\n")?;
+    say("\nMetrics of the hub that changed (node and pod labels left out)\n")?;
     for line in moved::lines(&before, &mesh.hub.metrics_text()) {
         say(&format!("  {line}\n"))?;
     }
@@ -84,8 +84,8 @@ fn topology(mesh: &Mesh) -> String {
     format!(
         "Three peers on loopback\n  \
          hub     listens on {}, and on {} for {ECHO}\n  \
-         site-a  cannot be dialled; connects to the hub, serves {WEB} and {SECURE}\n  \
-         site-b  cannot be dialled; connects to the hub, serves {WEB} and {ECHO}\n",
+         site-a  listens nowhere; connects to the hub and serves {WEB} and {SECURE}\n  \
+         site-b  listens nowhere; connects to the hub and serves {WEB} and {ECHO}\n",
         mesh.public, mesh.echo_port
     )
 }
@@ -95,7 +95,7 @@ fn line(shown: &Shown) -> String {
     // Writing to a String cannot fail.
     let _ = match &shown.outcome {
         Ok(answer) => writeln!(line, "{:<7} {}", answer.from, answer.what),
-        Err(error) => writeln!(line, "WENT WRONG: {error}"),
+        Err(error) => writeln!(line, "FAILED: {error}"),
     };
     line
 }
@@ -108,10 +108,10 @@ fn what_to_try(mesh: &Mesh) -> String {
          curl -p -x http://{public} http://{WEB}/\n  \
          curl -k --connect-to ::{public} https://{SECURE}/\n  \
          nc {} {}\n\n\
-         Look at it\n  \
+         Look around\n  \
          status   http://{admin}/\n  \
          metrics  http://{admin}/metrics\n\n\
-         Ctrl-C ends it.\n",
+         Press Ctrl-C to stop.\n",
         echo_port.ip(),
         echo_port.port(),
         admin = mesh.admin,

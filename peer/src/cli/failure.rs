@@ -1,11 +1,11 @@
-//! Why the command ends with another code than 0.
+//! Why the command exits with a code other than 0.
 
 use std::io;
 
 use crate::config::ConfigError;
 use crate::peer::StartError;
 
-/// Why the command ends with another code than 0.
+/// Why the command exits with a code other than 0.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// Exit code 2, as for a bad command line.
@@ -13,7 +13,7 @@ pub(super) enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("ended by a signal before it was done")]
+    #[error("interrupted by a signal before it finished")]
     Interrupted,
     #[error("{0}")]
     Demo(String),

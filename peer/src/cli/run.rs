@@ -31,7 +31,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
 /// Each connection is a file; the usual soft limit of 1024 is for other programs.
 fn raise_file_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit on open files stays as it is");
+        tracing::warn!(%error, "cannot raise the limit on open files; set it with ulimit -n");
     }
 }
 
@@ -45,7 +45,7 @@ async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = &mut running => return Ok(()),
-        () = signals.next(|| handle.reload()) => info!("draining; a second signal ends the peer at once"),
+        () = signals.next(|| handle.reload()) => info!("draining; send a second signal to end the process at once"),
     }
     handle.drain();
     tokio::select! {

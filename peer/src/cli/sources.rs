@@ -11,7 +11,7 @@ use crate::stream::net::tokio::TokioNet;
 /// Where settings come from; the environment is read with the flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sources {
-    /// A TOML file with the same settings, `_` for `-` in their names
+    /// A TOML file with the same settings; its keys have `_` where flags have `-`
     #[arg(long, env = "OPS_PROXY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 

@@ -1,15 +1,15 @@
-//! How many an operator lets in.
+//! The limits that an operator may set.
 
 use super::error::ConfigError;
 use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE, NAMES_PER_LINK, PENDING_PER_LINK};
 
-/// What an operator may set.
+/// The limits that an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Public connections being served.
+    /// Public connections served at a time.
     pub connections: usize,
-    /// Connections from one source that are public or not classified yet; one
-    /// IPv4 address or one IPv6 /64.
+    /// Connections from one source (an IPv4 address or an IPv6 /64) that are public
+    /// or not classified yet.
     pub connections_per_source: usize,
     /// Names that one peer may register.
     pub names_per_peer: usize,

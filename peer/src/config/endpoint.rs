@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::names::Name;
 
-/// `HOST:PORT`; the host is resolved at each dial.
+/// `HOST:PORT`; the host is resolved on each dial.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// A host name or an IP literal, IPv6 without brackets.
@@ -16,7 +16,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether this can only be on this machine: a loopback literal or
+    /// Whether this is certainly on this machine: a loopback literal or
     /// `localhost`. Any other name may resolve to anything.
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
@@ -26,7 +26,7 @@ impl Endpoint {
     }
 }
 
-/// The text is no `HOST:PORT`.
+/// The text is not a `HOST:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected HOST:PORT, such as 127.0.0.1:8080 or app.internal:443")]
 pub struct BadEndpoint;

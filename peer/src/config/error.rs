@@ -1,14 +1,14 @@
-//! What an operator is told of a configuration that cannot be used.
+//! What an operator is told about an invalid configuration.
 
 use std::fmt;
 
-/// A peer cannot be started as configured.
+/// The configuration is invalid; no peer can be started with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct ConfigError {
-    /// The key at fault, as it stands in the TOML file; the flag has `-` for `_`.
+    /// The key at fault, as in the TOML file; the flag has `-` for `_`.
     pub key: String,
-    /// What is wrong with it, for the operator.
+    /// What is wrong, for the operator.
     pub problem: String,
 }
 

@@ -1,10 +1,10 @@
-//! Which files a peer proves itself with, and verifies others.
+//! The files that a peer authenticates with, and those that verify others.
 
 use std::path::PathBuf;
 
 use crate::trust::Token;
 
-/// Where the files are. Which of them are needed, [`PeerConfig::check`] says.
+/// The paths of the files. [`PeerConfig::check`] says which of them are required.
 #[derive(Debug, Clone, Default)]
 pub struct TlsConfig {
     /// Our certificate chain, PEM.
@@ -15,23 +15,23 @@ pub struct TlsConfig {
     pub ca: Option<PathBuf>,
     /// Certificate revocation lists, PEM.
     pub crl: Option<PathBuf>,
-    /// The token that we show to listening peers.
+    /// The token for listening peers.
     pub token: Option<TokenSource>,
-    /// The tokens that connecting peers may show, TOML.
+    /// The tokens accepted from connecting peers, TOML.
     pub accept_tokens: Option<PathBuf>,
 }
 
-/// Where a token comes from. Never from the command line, which all can read.
+/// Where a token comes from. Never from the command line, which anyone can read.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
-    /// A file that holds it.
+    /// A file that contains it.
     File(PathBuf),
     /// The environment.
     Given(Token),
 }
 
 impl TlsConfig {
-    /// Whether anything is set: then peers speak TLS.
+    /// Whether anything is set. If so, peers speak TLS.
     pub fn is_set(&self) -> bool {
         self.cert.is_some()
             || self.key.is_some()

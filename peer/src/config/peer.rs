@@ -1,4 +1,4 @@
-//! Everything that one peer is told, and whether a peer can be started with it.
+//! The configuration of one peer, and whether it is valid.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use super::timing::Timing;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
 
-/// A checked configuration. How it is read from flags, environment and file is
-/// the command's business ([`cli`](crate::cli)).
+/// The configuration of one peer. [`cli`](crate::cli) reads it from flags, environment
+/// and file.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
-    /// What this peer calls itself on its links.
+    /// This peer's id on its links.
     pub peer_id: PeerId,
     /// The `node` label of every metric.
     pub node: String,
@@ -25,30 +25,30 @@ pub struct PeerConfig {
     pub pod: String,
     /// Where public traffic and connecting peers arrive.
     pub listen: Option<SocketAddr>,
-    /// Raw TCP listeners, each with the name that it routes to.
+    /// Raw TCP listeners, each with the name it routes to.
     pub tcp: Vec<TcpMapping>,
     /// The listening peers to register with.
     pub connect: Vec<Endpoint>,
     /// The names served by this peer, each with its backend.
     pub services: BTreeMap<Name, Endpoint>,
-    /// Where `/metrics` and its like are served.
+    /// Where the admin pages are served.
     pub admin: Option<SocketAddr>,
-    /// Sources that must send a PROXY protocol header; nobody else may.
+    /// Sources that must send a PROXY protocol header; no other source may.
     pub trusted_proxies: Vec<IpNet>,
-    /// Plaintext peers are let in from beyond loopback.
+    /// Accept plaintext peers from beyond loopback.
     pub insecure_plaintext: bool,
-    /// How peers prove who they are; unset, they speak plaintext.
+    /// How peers authenticate; if unset, they speak plaintext.
     pub tls: TlsConfig,
-    /// Idle DATA connections kept per link at most; 0 keeps none.
+    /// Most idle DATA connections kept per link; 0 keeps none.
     pub idle_data: usize,
-    /// How many connections are let in.
+    /// How many connections, names and requests are accepted.
     pub capacity: Capacity,
     /// Deadlines and intervals.
     pub timing: Timing,
 }
 
 impl PeerConfig {
-    /// A peer that does nothing yet; set the fields that it shall have.
+    /// A peer that does nothing yet; set the fields it needs.
     pub fn new(peer_id: PeerId) -> Self {
         Self {
             peer_id,
@@ -78,7 +78,7 @@ impl PeerConfig {
         !self.connect.is_empty()
     }
 
-    /// Whether a peer can be started with this.
+    /// Checks that a peer can be started with this.
     ///
     /// # Errors
     /// The first key at fault, and what is wrong with it.
@@ -86,21 +86,20 @@ impl PeerConfig {
         self.timing.check()?;
         self.capacity.check()?;
         if !self.is_listening() && !self.is_connecting() {
-            let problem = "nothing to do: set listen or tcp to take public traffic, \
+            let problem = "nothing to do: set listen or tcp to accept public traffic, \
                            or connect to register services with another peer";
             return Err(ConfigError::new("listen", problem));
         }
         if self.is_connecting() && self.services.is_empty() {
-            let problem = "connect needs at least one service to register";
+            let problem = "connect is set, but there is no service to register: set at least one";
             return Err(ConfigError::new("service", problem));
         }
         if self.services.len() > NAMES_PER_LINK {
-            let problem = format!("at most {NAMES_PER_LINK} names fit one link");
+            let problem = format!("too many: one link carries at most {NAMES_PER_LINK}");
             return Err(ConfigError::new("service", problem));
         }
         if self.idle_data > IDLE_DATA_PER_LINK {
-            let problem =
-                format!("a listening peer takes at most {IDLE_DATA_PER_LINK} of one link");
+            let problem = format!("must be at most {IDLE_DATA_PER_LINK}, the limit per link");
             return Err(ConfigError::new("idle_data", problem));
         }
         self.check_addresses()?;
@@ -108,7 +107,7 @@ impl PeerConfig {
         self.check_plaintext()
     }
 
-    /// No two listeners may want the same address.
+    /// No two listeners may use the same address.
     fn check_addresses(&self) -> Result<(), ConfigError> {
         let listen = self.listen.map(|addr| ("listen", addr));
         let tcp = self.tcp.iter().map(|mapping| ("tcp", mapping.addr));
@@ -116,7 +115,7 @@ impl PeerConfig {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
         for (key, addr) in listen.into_iter().chain(tcp).chain(admin) {
             if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
-                let problem = format!("{addr} is taken already by {other} {clash}");
+                let problem = format!("{addr} is already used by {other} {clash}");
                 return Err(ConfigError::new(key, problem));
             }
             taken.push((key, addr));
@@ -124,27 +123,27 @@ impl PeerConfig {
         Ok(())
     }
 
-    /// What is set of TLS must be enough for what this peer does.
+    /// The TLS settings must suffice for what this peer does.
     fn check_tls(&self) -> Result<(), ConfigError> {
         let tls = &self.tls;
         let refuse = |key, problem| Err(ConfigError::new(key, problem));
         if tls.cert.is_some() != tls.key.is_some() {
             let key = if tls.cert.is_some() { "tls_key" } else { "tls_cert" };
-            return refuse(key, "tls_cert and tls_key go together");
+            return refuse(key, "tls_cert and tls_key must be set together");
         }
         if tls.crl.is_some() && tls.ca.is_none() {
-            return refuse("tls_crl", "revocations need tls_ca, whose certificates they revoke");
+            return refuse("tls_crl", "requires tls_ca, whose certificates it revokes");
         }
         if tls.accept_tokens.is_some() && tls.cert.is_none() {
             return refuse(
                 "accept_tokens",
-                "tokens are accepted inside TLS only: set tls_cert and tls_key",
+                "tokens are accepted over TLS only: set tls_cert and tls_key",
             );
         }
         if tls.token.is_some() && tls.ca.is_none() {
             return refuse(
                 "token_file",
-                "a token is shown only to a listening peer that tls_ca verifies: set tls_ca",
+                "a token is used only with a listening peer that tls_ca verifies: set tls_ca",
             );
         }
         if self.listen.is_some()
@@ -152,7 +151,7 @@ impl PeerConfig {
             && tls.ca.is_none()
             && tls.accept_tokens.is_none()
         {
-            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer could prove itself");
+            return refuse("tls_ca", "set tls_ca or accept_tokens, or no peer can authenticate");
         }
         if self.is_connecting() && tls.cert.is_some() && tls.ca.is_none() {
             return refuse("tls_ca", "set tls_ca to verify the listening peers");
@@ -160,22 +159,22 @@ impl PeerConfig {
         if self.is_connecting() && tls.ca.is_some() && tls.cert.is_none() && tls.token.is_none() {
             return refuse(
                 "tls_cert",
-                "set tls_cert and tls_key, or token_file, to prove who this peer is",
+                "set tls_cert and tls_key, or token_file, to authenticate this peer",
             );
         }
         Ok(())
     }
 
-    /// Without TLS, links stay on this machine unless told otherwise.
+    /// Without TLS, links stay on this machine unless explicitly allowed.
     fn check_plaintext(&self) -> Result<(), ConfigError> {
         if self.insecure_plaintext {
             return Ok(());
         }
         let refuse = |key, what: String, instead| {
             let problem = format!(
-                "{what} is beyond loopback, and without TLS anyone on the way can read, change and \
-                 register: {instead}, use a loopback address, or allow it with --insecure-plaintext \
-                 where the network between the peers is trusted"
+                "{what} is not a loopback address, and without TLS anyone on the path can read and \
+                 change traffic and register names: {instead}; or use a loopback address; or, on a \
+                 trusted network only, pass --insecure-plaintext"
             );
             Err(ConfigError::new(key, problem))
         };
@@ -192,8 +191,8 @@ impl PeerConfig {
 }
 
 /// Whether the system would refuse to bind the second of these. Port 0 never
-/// clashes; an unspecified address stands for all of its family, and `[::]` for
-/// both families.
+/// clashes. An unspecified address covers all of its family, and `[::]` both
+/// families.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |wide: SocketAddr, narrow: SocketAddr| {
         wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())

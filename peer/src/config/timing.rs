@@ -1,27 +1,27 @@
-//! The times that an operator may set.
+//! The durations that an operator may set.
 
 use std::time::Duration;
 
 use super::error::ConfigError;
 
-/// The longest time that may be set: what is meant to last longer is a mistake,
-/// and adding it to a clock must not overflow.
+/// The longest duration that may be set: anything longer is a mistake, and adding it to
+/// a clock must not overflow.
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The times an operator may set. All are longer than zero.
+/// The durations that an operator may set. All are longer than zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// From FORWARD to its DATA connection.
     pub data_timeout: Duration,
     /// Between two REGISTER refreshes.
     pub heartbeat: Duration,
-    /// A link on which nothing arrived for this long is dead.
+    /// A link that has received nothing for this long is dead.
     pub peer_timeout: Duration,
     /// While draining, new connections are accepted for this long.
     pub drain_grace: Duration,
     /// While draining, running requests may last this long after the grace.
     pub drain_limit: Duration,
-    /// A name without provider is known for this long.
+    /// A name without a provider is remembered for this long.
     pub name_retention: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Timing {
         }
         if self.heartbeat >= self.peer_timeout {
             let timeout = humantime::format_duration(self.peer_timeout);
-            let problem = format!("must be shorter than peer_timeout, which is {timeout}");
+            let problem = format!("must be shorter than peer_timeout ({timeout})");
             return Err(ConfigError::new("heartbeat", problem));
         }
         Ok(())

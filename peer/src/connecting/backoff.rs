@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{BACKOFF_BASE, BACKOFF_CAP};
 
-/// The waits of one dialling loop. Pure: randomness is an argument.
+/// The waits of one dial loop. Pure: randomness is an argument.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,

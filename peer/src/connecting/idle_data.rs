@@ -1,7 +1,8 @@
-//! The idle DATA connections that the connecting side keeps for one link: dialled
-//! ahead, each a task that waits for FORWARD, serves it in place, and waits again.
+//! The idle DATA connections that the connecting side keeps for one link. Each is
+//! dialled in advance and has a task that waits for FORWARD, serves it in place, and
+//! waits again.
 //!
-//! How many there are is decided in [`reserve`](super::reserve).
+//! [`reserve`](super::reserve) decides how many there are.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -99,7 +100,7 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    /// Dials one and keeps it as long as it is of use.
+    /// Dials one and keeps it for as long as it is usable.
     async fn keep(self: Arc<Self>, mut ended: watch::Receiver<()>) {
         let dialled = tokio::select! {
             biased;
@@ -201,7 +202,7 @@ impl<N: Net> Pool<N> {
     }
 }
 
-/// A FORWARD that is noted as running, until dropped.
+/// Marks a FORWARD as running until dropped.
 struct Noted<'a, N: Net> {
     pool: &'a Pool<N>,
     id: ProxyId,
@@ -220,7 +221,7 @@ impl<N: Net> Drop for Noted<'_, N> {
     }
 }
 
-/// Counts an idle connection for as long as it is one.
+/// Counts a connection as idle until dropped.
 struct Counted(Arc<Metrics>);
 
 impl Counted {

@@ -30,15 +30,15 @@ use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, forbidden_
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("the listening peer closed it")]
+    #[error("closed by the listening peer")]
     Closed,
-    #[error("nothing was heard for the peer timeout")]
+    #[error("nothing received within the peer timeout")]
     Silent,
-    #[error("the listening peer does not read")]
+    #[error("the listening peer stopped reading")]
     Stalled,
-    #[error("the listening peer refused: {0}: {1:?}")]
+    #[error("refused by the listening peer: {0}: {1:?}")]
     Refused(ErrorCode, String),
-    #[error("the certificate of the listening peer is revoked")]
+    #[error("the listening peer's certificate has been revoked")]
     Revoked,
     #[error("certificates or tokens have changed, and names that were refused are tried again")]
     Renewed,
@@ -77,7 +77,7 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
             Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
         }
         let wait = backoff.next(shared.random());
-        tracing::debug!(%upstream, ?wait, "dialling again after");
+        tracing::debug!(%upstream, ?wait, "waiting before the next dial");
         tokio::select! {
             biased;
             () = shared.tasks.entered(Phase::Draining) => {}

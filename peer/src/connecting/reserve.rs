@@ -1,10 +1,9 @@
 //! How many idle DATA connections a link keeps, and which FORWARDs on them began.
 //!
 //! Pure. A [`Reserve`] is told what happens to the connections of a link and says
-//! how many to dial and to close. A few are spare at all times; each FORWARD that
-//! found none adds one, so there are soon as many as requests run at a time, for a
-//! connection comes back from its request; those that a whole period did not need
-//! are closed.
+//! how many to dial and to close. A few are always spare. Each FORWARD that found none
+//! adds one. Since connections return from their requests, there are soon as many as
+//! requests run at a time. Those not needed for a whole period are closed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -105,8 +104,8 @@ impl Reserve {
     }
 }
 
-/// FORWARDs that came on idle DATA connections. A listening peer whose connection
-/// broke sends the same id down the link; what may have reached the backend is not
+/// FORWARDs that arrived on idle DATA connections. A listening peer whose connection
+/// broke sends the same id on the link; what may have reached the backend is not
 /// served again.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
@@ -121,7 +120,7 @@ enum Stage {
     Answered,
 }
 
-/// What is to be done with a FORWARD from the link.
+/// What to do with a FORWARD from the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FromLink {
     /// It is new here.

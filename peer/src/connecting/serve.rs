@@ -117,7 +117,7 @@ impl<N: Net> Serving<N> {
         };
         answered();
         if let Err(error) = write_line(&mut data, &Line::Data { id: self.id, token: None }).await {
-            tracing::debug!(id = %self.id, %error, "an idle DATA connection broke");
+            tracing::debug!(id = %self.id, %error, "idle DATA connection failed");
             self.shared.abort(data);
             return Err(ClientFailure::DataIoError);
         }
@@ -138,9 +138,9 @@ impl<N: Net> Serving<N> {
         let (error, is_of_data) = match ended {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
-            None => ("this process ends".to_owned(), false),
+            None => ("this process is shutting down".to_owned(), false),
         };
-        tracing::debug!(id = %self.id, name = %self.name, %error, "a forwarded request broke");
+        tracing::debug!(id = %self.id, name = %self.name, %error, "forwarded request failed");
         Err(Broken { is_of_data })
     }
 
@@ -149,7 +149,7 @@ impl<N: Net> Serving<N> {
         let (backend, outgoing) = self.dial_backend().await?;
         let data = self.dial_data().await.map_err(|error| {
             let Self { id, name, .. } = self;
-            tracing::warn!(%id, %name, %error, "no DATA connection to the listening peer");
+            tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side::raw(stream, Bytes::new());
@@ -166,7 +166,7 @@ impl<N: Net> Serving<N> {
             return Err(fail(FailReason::Loop));
         }
         let Some(endpoint) = shared.config.services.get(name) else {
-            tracing::warn!(%id, ?name, "FORWARD for a name that is not served here");
+            tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
             return Err(fail(FailReason::UnknownName));
         };
         let stream = dial(&shared.net, endpoint).await.map_err(|error| {

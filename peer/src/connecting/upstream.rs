@@ -56,9 +56,9 @@ pub(super) enum DialPeerError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// No TLS on it.
-    #[error("the TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {0}")]
     Tls(#[from] io::Error),
     /// As above, for want of an answer.
-    #[error("the TLS handshake was not finished in time")]
+    #[error("the TLS handshake timed out")]
     Late,
 }

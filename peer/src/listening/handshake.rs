@@ -51,9 +51,9 @@ impl<N: Net> PeerConnection<N> {
         let stream = Transport::Plain(stream);
         if !shared.lets_in_plaintext(source.ip()) {
             shared.metrics.rejected(Rejection::PlaintextPeer);
-            tracing::warn!(%source, "a plaintext peer was refused; see --insecure-plaintext");
+            tracing::warn!(%source, "refused a plaintext peer; set up TLS on it, or see --insecure-plaintext");
             let control = Control::new(stream, LineBuffer::default());
-            return control.refuse(ErrorCode::Unauthorized, "plaintext peers are not let in").await;
+            return control.refuse(ErrorCode::Unauthorized, "plaintext peers are refused").await;
         }
         let proven = Proven::Plaintext(source.ip());
         let lines = LineBuffer::starting_with(&head);
@@ -79,11 +79,11 @@ impl<N: Net> PeerConnection<N> {
             Err(Displaced) => return shared.metrics.rejected(Rejection::HeadLimit),
             Ok(Ok(Err(error))) => {
                 shared.metrics.rejected(Rejection::TlsHandshake);
-                return tracing::warn!(%source, %error, "the TLS handshake of a peer failed");
+                return tracing::warn!(%source, %error, "TLS handshake with a peer failed");
             }
             Ok(Err(_)) => {
                 shared.metrics.rejected(Rejection::HandshakeTimeout);
-                return tracing::warn!(%source, "a peer did not finish its TLS handshake in time");
+                return tracing::warn!(%source, "TLS handshake with a peer timed out");
             }
         };
         let lines = LineBuffer::default();

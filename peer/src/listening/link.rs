@@ -30,17 +30,17 @@ use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("the peer closed it")]
+    #[error("closed by the peer")]
     Closed,
-    #[error("the same peer id came back on another connection")]
+    #[error("replaced by a newer link with the same peer id")]
     Replaced,
     #[error("its identity held the most links when there were too many")]
     Crowded,
     #[error("nothing was heard for the peer timeout")]
     Silent,
-    #[error("the peer does not read")]
+    #[error("the peer stopped reading")]
     Stalled,
-    #[error("this process ends")]
+    #[error("this process is shutting down")]
     Closing,
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -269,7 +269,7 @@ impl<N: Net> Link<N> {
                 self.sweep();
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
-            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reports an error"),
+            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reported an error"),
             Line::Hello { .. }
             | Line::Ok(_)
             | Line::Forward { .. }

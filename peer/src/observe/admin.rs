@@ -38,13 +38,13 @@ pub async fn serve<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener) {
                 let connection = connection(shared.clone(), scrapes.clone(), stream);
                 shared.tasks.spawn(async move {
                     if timeout(ADMIN_DEADLINE, connection).await.is_err() {
-                        tracing::debug!("an admin client did not take its answer in time");
+                        tracing::debug!("an admin client timed out");
                     }
                     drop(slot);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept an admin connection; waiting a moment");
+                tracing::warn!(%error, "cannot accept admin connections; retrying");
                 sleep(ACCEPT_BACKOFF).await;
             }
         }
@@ -64,7 +64,7 @@ async fn connection<N: Net>(shared: Arc<Shared<N>>, scrapes: Arc<Semaphore>, str
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "an admin connection broke");
+        tracing::debug!(%error, "admin connection failed");
     }
 }
 
@@ -74,7 +74,7 @@ async fn respond<N: Net>(
     request: &Request<Incoming>,
 ) -> Response<Answer> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD only\n");
+        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET or HEAD\n");
         response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }

@@ -30,14 +30,14 @@ pub(super) async fn carry<N: Net>(
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     };
     let ended = shared.tasks.until_closing(carried).await;
-    let ended = ended.unwrap_or_else(|| Err("this process ends".into()));
+    let ended = ended.unwrap_or_else(|| Err("this process is shutting down".into()));
     match ended {
         Ok(()) => {
             assigned.keep(backend);
             request.succeeded();
         }
         Err(error) => {
-            tracing::debug!(%error, "a request broke");
+            tracing::debug!(%error, "request failed");
             // Neither end may take the cut for a clean end.
             shared.abort(client.stream);
             shared.abort(backend.stream);

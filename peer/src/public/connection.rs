@@ -265,6 +265,6 @@ impl<N: Net> Connection<N> {
 
     fn reject(&self, reason: Rejection) {
         self.shared.metrics.rejected(reason);
-        tracing::debug!(source = %self.source, %reason, "a connection was refused");
+        tracing::debug!(source = %self.source, %reason, "refused a connection");
     }
 }

@@ -214,7 +214,7 @@ impl<N: Net> Fetch<'_, N> {
             }
             Ok(_) => {
                 self.shared.metrics.unexpected_data();
-                tracing::warn!(id = %self.id, "an idle DATA connection answered another request");
+                tracing::warn!(id = %self.id, "closed an idle DATA connection: its answer was not for this request");
                 IdleResult::Stale
             }
             Err(_) => IdleResult::Stale,

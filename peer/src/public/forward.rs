@@ -43,14 +43,14 @@ pub struct Forwarded<N: Net> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotForwarded {
     /// Nobody has registered the name.
-    #[error("no such name")]
+    #[error("unknown name")]
     UnknownName,
     /// The name is known, but nobody serves it now.
     #[error("no peer serves this name now")]
     NoProvider,
     /// As many requests wait for DATA connections as may; this one was not
     /// routed.
-    #[error("too many requests wait for DATA connections")]
+    #[error("too many requests are waiting for DATA connections")]
     Full,
     /// No provider that was tried took it; how the last one failed.
     #[error(transparent)]
@@ -168,7 +168,7 @@ async fn connect<N: Net>(
     };
     if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
-        tracing::info!(%name, ?provider, %error, "a provider did not take a request");
+        tracing::info!(%name, ?provider, %error, "a provider could not serve a request");
     }
     connected
 }
@@ -187,7 +187,7 @@ async fn dial_own_backend<N: Net>(
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let stream = dial(&shared.net, backend).await.map_err(|error| {
-        tracing::warn!(%name, %error, "a backend cannot be reached");
+        tracing::warn!(%name, %error, "cannot reach the backend; check its address, and that it is running");
         ForwardError::Failed(error.fail_reason())
     })?;
     let outgoing = shared.register_outgoing(&stream, name);

@@ -27,7 +27,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                 };
                 let Ok(ticket) = entered else {
                     shared.metrics.rejected(Rejection::ConnectionLimit);
-                    tracing::debug!(%source, "at the connection limit; closed");
+                    tracing::debug!(%source, "closed a connection: at the connection limit");
                     continue;
                 };
                 let connection = Connection {
@@ -47,7 +47,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     shared.mesh.drop_idle();
                     shared.admission.displace();
                 }
-                tracing::warn!(%error, "cannot accept; waiting a moment");
+                tracing::warn!(%error, "cannot accept connections; retrying");
                 sleep(ACCEPT_BACKOFF).await;
             }
         }

@@ -1,7 +1,7 @@
 //! A control connection as lines, in both directions at once.
 //!
-//! One task reads and writes: a peer that stops reading never keeps us from
-//! hearing it, and a line that it does not take is noticed by its deadline.
+//! One task reads and writes. A peer that stops reading can still be read from, and a
+//! line that it does not accept is noticed at its deadline.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,8 +23,8 @@ pub struct Control<S> {
     stream: S,
     input: LineBuffer,
     output: BytesMut,
-    /// Bytes ever queued, ever taken by the stream, and ever taken by the network
-    /// under it: TLS keeps a buffer in between.
+    /// Total bytes queued, accepted by the stream, and accepted by the network under
+    /// it: TLS has a buffer in between.
     queued: u64,
     taken: u64,
     written: u64,
@@ -35,7 +35,7 @@ pub struct Control<S> {
 /// What happened on the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A line came.
+    /// A line arrived.
     Line(Line),
     /// Output up to this position has been written.
     Written(u64),
@@ -43,7 +43,7 @@ pub enum Event {
     Ended,
 }
 
-/// The connection cannot go on.
+/// The connection cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The other end broke the protocol.
@@ -55,7 +55,7 @@ pub enum ControlError {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
-    /// Lines over `stream`, beginning with what was read ahead.
+    /// Lines over `stream`, after what has already been read.
     pub fn new(stream: S, input: LineBuffer) -> Self {
         Self {
             stream,
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         self.output.len() >= LINK_OUTPUT_BYTES
     }
 
-    /// When the other end will have taken nothing for too long.
+    /// When the other end will have accepted nothing for too long.
     pub fn stalled_at(&self) -> Option<Instant> {
         (!self.is_written()).then(|| self.progress + WRITE_TIMEOUT)
     }
@@ -97,14 +97,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     /// The next event. Cancel safe: nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// [`ControlError`]; the connection is then of no more use, except to
-    /// [`refuse`](Self::refuse).
+    /// [`ControlError`]; after it, only [`refuse`](Self::refuse) may be called.
     pub async fn event(&mut self) -> Result<Event, ControlError> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// Tells the other end why the connection ends, as far as it listens, and
-    /// closes it.
+    /// Tells the other end why the connection ends, if it still reads, and closes
+    /// it.
     pub async fn refuse(mut self, code: ErrorCode, text: &str) {
         self.queue(&Line::Error(code, text.to_owned()));
         close_after(self.stream, &self.output).await;
@@ -112,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ControlError>> {
         loop {
-            // Who does not take our answers is not asked for more lines.
+            // A peer that does not accept our answers is not read from.
             if !self.is_congested()
                 && let Some(line) = self.input.next_line()?
             {
@@ -132,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         }
     }
 
-    /// Ready once all that the stream took has reached the network, too.
+    /// Ready once everything the stream accepted has also reached the network.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         while !self.output.is_empty() {
             let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, &self.output)?
@@ -147,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             self.progress = Instant::now();
         }
         if self.output.is_empty() {
-            // An empty buffer is given back: idle links hold none.
+            // Free the empty buffer: idle links hold none.
             self.output = BytesMut::new();
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -164,11 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     }
 }
 
-/// What one read may bring, in bytes.
+/// Most bytes of one read.
 const READ_BYTES: usize = 4 * 1024;
 
-/// One read into this function's stack, so that who waits holds no buffer.
-/// Ready with 0 when the stream has ended.
+/// One read onto this function's stack, so that waiting holds no buffer. Ready with 0
+/// when the stream has ended.
 fn read_onto_stack<S>(
     cx: &mut Context<'_>,
     stream: &mut S,
@@ -184,11 +183,11 @@ where
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Reads what there is and appends it; 0 when the stream has ended. Nothing is
+/// Reads what is available and appends it; 0 when the stream has ended. Nothing is
 /// allocated before the first byte. Cancel safe.
 ///
 /// # Errors
-/// As the stream's own read.
+/// Those of the stream's own read.
 pub async fn read_more<S>(stream: &mut S, bytes: &mut BytesMut) -> io::Result<usize>
 where
     S: AsyncRead + Unpin,
@@ -196,7 +195,7 @@ where
     poll_fn(|cx| read_onto_stack(cx, stream, |read| bytes.extend_from_slice(read))).await
 }
 
-/// Reads the first line of a peer connection, of which `lines` may hold a part.
+/// Reads the first line of a peer connection; `lines` may already contain part of it.
 ///
 /// # Errors
 /// [`ControlError::Wire`] for a line over its limit, [`ControlError::Io`] when

@@ -60,7 +60,7 @@ pub async fn dial<N: Net>(net: &N, endpoint: &Endpoint) -> Result<N::Stream, Dia
         Err(_) => return Err(DialError::Timeout(endpoint.clone())),
     };
     let connecting = async {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
         for address in addresses {
             match net.connect(address).await {
                 Ok(stream) => return Ok(stream),

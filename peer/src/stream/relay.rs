@@ -1,11 +1,10 @@
-//! Both directions of one request, each closed on its own.
+//! Both directions of one request, each closed separately.
 //!
-//! One task drives both directions. An idle relay holds no buffer: bytes are
-//! read onto the stack and written at once; only what the other side does not
-//! take is kept, at most [`RELAY_BYTES`] a direction, and nothing more is read
-//! from that direction until it is gone. A read that fills the stack is the
-//! beginning of bulk: a [`Carrier`] takes over, a pooled buffer or what the network
-//! has for it, and goes back when the stream pauses.
+//! One task drives both directions. An idle relay holds no buffer: bytes are read onto
+//! the stack and written at once. Only what the other side does not accept is kept, at
+//! most [`RELAY_BYTES`] per direction, and that direction is not read from until it is
+//! gone. A read that fills the stack starts bulk: a [`Carrier`] takes over, a pooled
+//! buffer or what the network provides, and is returned when the stream pauses.
 
 mod both;
 mod buffer;

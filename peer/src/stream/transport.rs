@@ -1,4 +1,4 @@
-//! A connection as the peer uses it: in clear text, or inside peer TLS.
+//! A connection as the peer uses it: in clear text or over TLS.
 
 use std::io::{self, IoSlice};
 use std::mem::take;
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side, copy_both};
 
-/// A connection of the network `S` belongs to.
+/// A connection over the network stream `S`.
 #[derive(Debug)]
 pub enum Transport<S> {
     /// Clear text.
@@ -45,11 +45,11 @@ impl<S> Transport<S> {
     }
 }
 
-/// Carries bytes both ways: as the network does it best between two streams in
-/// clear text, else by copying.
+/// Carries bytes both ways: between two cleartext streams by the network's best means,
+/// otherwise by copying.
 ///
 /// # Errors
-/// As [`Net::relay`].
+/// Those of [`Net::relay`].
 pub async fn relay<N: Net, M: Meter>(
     net: &N,
     public: &mut Side<Transport<N::Stream>>,
@@ -70,7 +70,7 @@ pub async fn relay<N: Net, M: Meter>(
     }
 }
 
-/// A stream of which some bytes were read before and are read again first.
+/// A stream that returns bytes read earlier before it reads more.
 #[derive(Debug)]
 pub struct Rewound<S> {
     stream: S,

@@ -17,7 +17,7 @@ pub struct Token(hmac::Key);
 
 /// The text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token has at least {TOKEN_BYTES_MIN} bytes; `openssl rand -hex 32` makes one")]
+#[error("a token needs at least {TOKEN_BYTES_MIN} bytes; try `openssl rand -hex 32`")]
 pub struct BadToken;
 
 impl Token {

@@ -13,13 +13,13 @@ words! {
         BadLine = "bad_line",
         /// More than 8 KiB without LF.
         LineTooLong = "line_too_long",
-        /// A name that is none.
+        /// An invalid name.
         BadName = "bad_name",
         /// A name that this peer may not register.
         NameForbidden = "name_forbidden",
         /// A name that another registration excludes.
         NameConflict = "name_conflict",
-        /// A line that has no place here.
+        /// A line that is not allowed here.
         UnexpectedCommand = "unexpected_command",
         /// More names than one link may register.
         TooManyNames = "too_many_names",
@@ -35,9 +35,9 @@ words! {
         BackendRefused = "backend_refused",
         /// The backend did not answer in time.
         BackendTimeout = "backend_timeout",
-        /// The connecting peer serves no such name.
+        /// The connecting peer does not serve this name.
         UnknownName = "unknown_name",
-        /// The connecting peer cannot carry one more request now.
+        /// The connecting peer cannot carry another request now.
         Overloaded = "overloaded",
         /// The request had left the connecting peer before, through this very name.
         Loop = "loop",

@@ -1,11 +1,11 @@
-//! One end of a relay, and how its bytes lie on the connection.
+//! How the bytes of a request are framed on a connection.
 //!
-//! Most connections carry the bytes of a request and nothing else; their end is its
-//! end. On a DATA connection that is kept, a request's bytes lie in frames, so that
-//! its end is told without closing: two bytes of length (big endian), then so many
-//! bytes. Two lengths are none: 0 ends the direction, 65535 says that all bytes from
-//! here on are the request's, without frames, for bulk; such a connection ends with
-//! the request. See "Idle DATA connections" in `ARCHITECTURE.md`.
+//! Most connections carry only the bytes of one request, and end when it ends. A DATA
+//! connection that is kept carries them in frames, so that a request can end without
+//! closing it: two bytes of length (big endian), then that many bytes. Two lengths are
+//! special. 0 ends the direction. 65535 means that all further bytes belong to the
+//! request, without frames; this is for bulk, and such a connection ends with the
+//! request. See "Idle DATA connections" in `ARCHITECTURE.md`.
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,18 +15,18 @@ pub const FRAME_HEADER_BYTES: usize = 2;
 /// Most bytes in a frame.
 pub const FRAME_BYTES: usize = RAW as usize - 1;
 
-/// No frame: the direction has ended.
+/// Not a frame: the direction has ended.
 pub(crate) const END: u16 = 0;
 
-/// No frame: what follows is not framed.
+/// Not a frame: what follows is not framed.
 pub(crate) const RAW: u16 = u16::MAX;
 
-/// Where the framing of a connection stands, in both directions.
+/// The state of a connection's framing, in both directions.
 #[derive(Debug, Default)]
 pub struct Frames {
     pub(crate) reading: Reading,
     pub(crate) writing: Writing,
-    /// Bytes already read from the connection, as they lie on it.
+    /// Bytes already read from the connection, still framed.
     pub(crate) ahead: Bytes,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Reading {
     Raw,
     /// Before a header, or within one.
     Header(Option<u8>),
-    /// So many bytes are left of a frame.
+    /// How many bytes of a frame are left.
     Frame(u16),
     Ended,
 }
@@ -47,25 +47,25 @@ pub(crate) enum Writing {
     /// Not framed.
     #[default]
     Raw,
-    /// Nothing was promised.
+    /// Between frames.
     Between,
-    /// So many bytes of the header and of the frame after it are to be written.
+    /// How many bytes of the header, and of the frame after it, are still to be written.
     Header {
         length: u16,
         unsent: u8,
     },
-    /// So many bytes are left of a frame.
+    /// How many bytes of a frame are left.
     Frame(u16),
     Ended,
 }
 
 impl Frames {
-    /// The bytes lie on the connection as they are; `ahead` was read already.
+    /// Bytes without frames; `ahead` has already been read.
     pub fn raw(ahead: Bytes) -> Self {
         Self { reading: Reading::Raw, writing: Writing::Raw, ahead }
     }
 
-    /// The bytes lie in frames; `ahead` was read already.
+    /// Bytes in frames; `ahead` has already been read.
     pub fn framed(ahead: Bytes) -> Self {
         Self { reading: Reading::Header(None), writing: Writing::Between, ahead }
     }
@@ -73,7 +73,7 @@ impl Frames {
     /// The header of a frame of `bytes`, to be written before them.
     ///
     /// # Panics
-    /// If they are none, or more than [`FRAME_BYTES`].
+    /// If there are none, or more than [`FRAME_BYTES`].
     pub fn header(bytes: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
         assert!((1..=FRAME_BYTES).contains(&bytes.len()), "a frame holds 1 to 65534 bytes");
         (bytes.len() as u16).to_be_bytes()
@@ -120,7 +120,7 @@ impl Frames {
                     read = bytes.len();
                 }
                 Reading::Ended => {
-                    // The next request is close behind.
+                    // The next request has already arrived.
                     let mut ahead = BytesMut::from(&bytes[read..]);
                     ahead.extend_from_slice(&self.ahead);
                     self.ahead = ahead.freeze();

@@ -18,9 +18,9 @@ pub enum Line {
     /// `HELLO:1:<peer_id>[:<proof>]`, the first line of a link, from the
     /// connecting peer.
     Hello {
-        /// Who says so.
+        /// The sender.
         peer: PeerId,
-        /// Shows that it knows a token.
+        /// Proves that it knows a token.
         proof: Option<TokenProof>,
     },
     /// `REGISTER:<name>[,<name>…]`: adds or refreshes names; the heartbeat.
@@ -47,22 +47,22 @@ pub enum Line {
     /// `DATA:<proxy_id>[:<peer_id>:<proof>]`: from the byte after LF on, the
     /// request's bytes.
     Data {
-        /// The id of the FORWARD that this answers.
+        /// The id of the FORWARD that this line answers.
         id: ProxyId,
-        /// Who dials, where a token and not a certificate tells.
+        /// Who dials, where a token proves it rather than a certificate.
         token: Option<(PeerId, TokenProof)>,
     },
-    /// `DATA:idle:<peer_id>[:<proof>]`: a DATA connection for requests to come. Each
+    /// `DATA:idle:<peer_id>[:<proof>]`: a DATA connection for future requests. Each
     /// begins with a FORWARD on it, answered there by DATA or FAIL.
     DataIdle {
-        /// Whose link it belongs to.
+        /// The peer whose link it belongs to.
         peer: PeerId,
-        /// Shows that the peer knows a token.
+        /// Proves that the peer knows a token.
         proof: Option<TokenProof>,
     },
 }
 
-/// A line that is none of the protocol.
+/// Not a line of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {text}")]
 pub struct WireError {
@@ -250,7 +250,7 @@ fn parse_addr(text: &str) -> Result<SocketAddr, WireError> {
 }
 
 impl fmt::Display for Line {
-    /// The line as it stands on the wire, without its LF.
+    /// The line as on the wire, without its LF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hello { peer, proof: None } => write!(f, "HELLO:{VERSION}:{peer}"),
@@ -284,7 +284,7 @@ fn write_names(f: &mut fmt::Formatter<'_>, verb: &str, names: &[Name]) -> fmt::R
     Ok(())
 }
 
-/// Names in as few groups as fit a line each, in their order.
+/// Names in order, in as few groups as possible, each of which fits a line.
 pub fn in_lines(names: &[Name]) -> Vec<Vec<Name>> {
     let room = LINE_BYTES - "UNREGISTER:".len();
     let mut groups: Vec<Vec<Name>> = Vec::new();

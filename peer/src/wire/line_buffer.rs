@@ -6,23 +6,23 @@ use super::codes::ErrorCode;
 use super::line::WireError;
 use crate::limits::LINE_BYTES;
 
-/// Cuts a byte stream into lines. Bytes after a line stay until asked for, so
-/// that none is lost when the stream changes its meaning.
+/// Cuts a byte stream into lines. Bytes after a line are kept until requested, so that
+/// none are lost when the stream changes its meaning.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     bytes: BytesMut,
-    /// So many bytes are known to hold no LF.
+    /// How many bytes are known to contain no LF.
     searched: usize,
 }
 
 impl LineBuffer {
-    /// A buffer that already holds what was read ahead.
+    /// A buffer with the bytes already read.
     pub fn starting_with(bytes: &[u8]) -> Self {
         Self { bytes: BytesMut::from(bytes), searched: 0 }
     }
 
-    /// Adds what was read. Call [`next_line`](Self::next_line) until it has no
-    /// more before adding again: that keeps the buffer within a line and a read.
+    /// Adds what was read. Call [`next_line`](Self::next_line) until it returns
+    /// `None` before adding more: this bounds the buffer to one line plus one read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -30,7 +30,7 @@ impl LineBuffer {
     /// The next whole line, without its LF.
     ///
     /// # Errors
-    /// `line_too_long` once more than [`LINE_BYTES`] stand without an LF.
+    /// `line_too_long` once more than [`LINE_BYTES`] arrive without an LF.
     pub fn next_line(&mut self) -> Result<Option<Bytes>, WireError> {
         let too_long = WireError::new(ErrorCode::LineTooLong, "a line is at most 8192 bytes");
         let window = &self.bytes[self.searched..];

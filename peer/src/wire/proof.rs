@@ -1,12 +1,12 @@
-//! What shows knowledge of a token without telling it.
+//! Proves knowledge of a token without revealing it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::names::ProxyId;
 
-/// An HMAC-SHA256 tag that shows knowledge of a token, as 64 lower-case hex digits
-/// on the wire. Worth nothing outside the TLS session that it was made for.
+/// An HMAC-SHA256 tag that proves knowledge of a token, as 64 lower-case hex digits on
+/// the wire. Useless outside the TLS session it was made for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenProof([u8; 32]);
 

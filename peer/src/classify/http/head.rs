@@ -1,5 +1,5 @@
-//! A request head on its way in: searched for its end while it arrives, and read once,
-//! when it is whole.
+//! An incoming request head. Its end is searched for while it arrives; it is parsed
+//! once, when it is complete.
 
 use std::mem::MaybeUninit;
 
@@ -9,12 +9,12 @@ use super::super::verdict::{Refusal, Verdict};
 use super::target::{check_target, connect_target, host};
 use crate::limits::{HEAD_BYTES, HTTP_FIELDS};
 
-/// A request head on its way in.
+/// An incoming request head.
 #[derive(Debug, Clone)]
 pub(in crate::classify) struct Head {
     /// Where the method starts.
     start: usize,
-    /// The end of the head stands at no line end before this.
+    /// No line end before this is the end of the head.
     searched: usize,
 }
 
@@ -61,7 +61,7 @@ impl Head {
     }
 }
 
-/// Reads one whole head, `consumed` bytes with what stood before it.
+/// Parses one complete head, `consumed` bytes long with what precedes it.
 fn read(head: &[u8], consumed: usize) -> Result<Verdict, Refusal> {
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; HTTP_FIELDS];
     let mut request = Request::new(&mut []);

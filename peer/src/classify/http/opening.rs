@@ -1,14 +1,14 @@
-//! Whether the first bytes begin a request, a peer's line, or nothing we speak.
+//! Whether the first bytes begin a request, a peer's line, or an unknown protocol.
 
 use super::super::opening::Opening;
 use super::super::verdict::Refusal;
 use crate::limits::HTTP_METHOD_BYTES;
 
-/// As much of the HTTP/2 preface (RFC 9113 §3.4) as no HTTP/1.x request can
-/// begin with.
+/// The start of the HTTP/2 preface (RFC 9113 §3.4), as far as it takes to exclude any
+/// HTTP/1.x request.
 const H2C_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// What bytes that are not TLS begin.
+/// What a connection begins with, if not TLS.
 pub(in crate::classify) fn opening(bytes: &[u8]) -> Option<Opening> {
     const UNKNOWN: Option<Opening> = Some(Opening::Refused(Refusal::UnknownProtocol));
     let start = match bytes {

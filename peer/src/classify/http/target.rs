@@ -1,4 +1,4 @@
-//! Which name a request head asks for: by its Host, and by its target, which must agree.
+//! The name that a request head asks for: by its Host and its target, which must agree.
 
 use httparse::Header;
 

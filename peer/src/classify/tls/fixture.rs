@@ -1,4 +1,4 @@
-//! Builds hellos byte by byte, bad ones too.
+//! Builds hellos byte by byte, including bad ones.
 
 use super::hello::{ALPN, CLIENT_HELLO, HOST_NAME, MAJOR_VERSION, SERVER_NAME};
 use super::records::{HANDSHAKE_RECORD, RECORD_PAYLOAD_BYTES};

@@ -1,5 +1,5 @@
-//! The ClientHello message (RFC 8446 §4.1.2): server_name and ALPN are read strictly, all
-//! other extensions are passed over.
+//! The ClientHello message (RFC 8446 §4.1.2): server_name and ALPN are parsed strictly,
+//! all other extensions are skipped.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,7 @@ pub(super) const SERVER_NAME: u16 = 0;
 pub(super) const ALPN: u16 = 16;
 pub(super) const HOST_NAME: u8 = 0;
 
-/// What the server_name extensions of a hello hold.
+/// What the server_name extensions of a hello contain.
 #[derive(Debug, Clone, Copy)]
 enum ServerName<'a> {
     Absent,
@@ -28,7 +28,7 @@ enum ServerName<'a> {
     Other,
 }
 
-/// Reads one whole ClientHello message, its header included.
+/// Parses one complete ClientHello message, including its header.
 pub(super) fn read(message: &[u8]) -> Result<Verdict, Refusal> {
     let body = message.get(MESSAGE_HEADER_BYTES..).ok_or(Malformed)?;
     let (rest, hello) = parse_tls_handshake_client_hello(body).map_err(|_| Malformed)?;
@@ -51,7 +51,7 @@ pub(super) fn read(message: &[u8]) -> Result<Verdict, Refusal> {
     }
 }
 
-/// The server name, and whether ALPN holds [`PEER_ALPN`].
+/// The server name, and whether ALPN contains [`PEER_ALPN`].
 fn read_extensions(mut extensions: &[u8]) -> Result<(ServerName<'_>, bool), Malformed> {
     let mut server_name = ServerName::Absent;
     let mut is_peer = None;
@@ -91,8 +91,8 @@ fn read_server_name(mut body: &[u8]) -> Result<ServerName<'_>, Malformed> {
     Ok(found.filter(|_| count == 1).map_or(ServerName::Other, ServerName::One))
 }
 
-/// A host name: a [`Name`] without a port, and no IP literal (RFC 6066 §3). The
-/// trailing dot that the standard leaves out is removed, as everywhere.
+/// A host name: a [`Name`] without a port that is not an IP literal (RFC 6066 §3). The
+/// standard excludes a trailing dot; it is removed, as everywhere.
 fn host_name(text: &[u8]) -> Result<Name, Refusal> {
     let text = std::str::from_utf8(text).map_err(|_| Refusal::BadSni)?;
     if text.contains(':') {

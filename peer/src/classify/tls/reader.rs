@@ -1,8 +1,8 @@
-//! Takes numbers and vectors off the front of bytes, as RFC 8446 §3 writes them.
+//! Reads numbers and vectors off the front of bytes, as encoded in RFC 8446 §3.
 
 use super::super::verdict::Refusal;
 
-/// The bytes are no well-formed ClientHello.
+/// The bytes are not a well-formed ClientHello.
 pub(super) struct Malformed;
 
 impl From<Malformed> for Refusal {
@@ -23,13 +23,13 @@ pub(super) fn take_number(from: &mut &[u8], width: usize) -> Result<usize, Malfo
     Ok(digits.iter().fold(0, |number, &digit| number << 8 | usize::from(digit)))
 }
 
-/// A vector behind its length of `width` bytes (RFC 8446 §3.4).
+/// A vector after its length of `width` bytes (RFC 8446 §3.4).
 pub(super) fn take_vector<'a>(from: &mut &'a [u8], width: usize) -> Result<&'a [u8], Malformed> {
     let length = take_number(from, width)?;
     take(from, length)
 }
 
-/// A vector with nothing behind it.
+/// A vector with nothing after it.
 pub(super) fn take_last_vector<'a>(
     from: &mut &'a [u8],
     width: usize,

@@ -1,4 +1,4 @@
-//! A ClientHello on its way in: its records (RFC 8446 §5.1) are walked as they arrive.
+//! An incoming ClientHello: its records (RFC 8446 §5.1) are walked as they arrive.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::hello::{CLIENT_HELLO, MAJOR_VERSION, MESSAGE_HEADER_BYTES, read};
 use super::reader::Malformed;
 use crate::limits::HEAD_BYTES;
 
-/// Content type of a record that carries handshake messages.
+/// Content type of a record with handshake messages.
 pub(in crate::classify) const HANDSHAKE_RECORD: u8 = 22;
 
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
@@ -16,8 +16,8 @@ pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Most payload of one record (RFC 8446 §5.1).
 pub(super) const RECORD_PAYLOAD_BYTES: usize = 1 << 14;
 
-/// An SSLv2 CLIENT-HELLO with its two-byte header (RFC 5246 Appendix E.2), or
-/// nothing known.
+/// An SSLv2 CLIENT-HELLO with its two-byte header (RFC 5246 Appendix E.2), or an
+/// unknown protocol.
 pub(in crate::classify) fn sslv2_opening(bytes: &[u8]) -> Option<Opening> {
     let refused = |refusal| Some(Opening::Refused(refusal));
     match bytes {
@@ -29,10 +29,10 @@ pub(in crate::classify) fn sslv2_opening(bytes: &[u8]) -> Option<Opening> {
     }
 }
 
-/// A ClientHello on its way in.
+/// An incoming ClientHello.
 #[derive(Debug, Clone, Default)]
 pub(in crate::classify) struct Hello {
-    /// So many bytes of the connection are walked.
+    /// How many bytes of the connection have been walked.
     walked: usize,
     /// Payload of the current record that is still to come.
     record_left: usize,
@@ -86,8 +86,8 @@ impl Hello {
         self.walked += count;
     }
 
-    /// Whether the message has all come. It ends with its record: a ClientHello
-    /// is alone in its flight, and keys may change behind it (RFC 8446 §5.1).
+    /// Whether the message is complete. It must end with its record: a ClientHello
+    /// is alone in its flight, and keys may change after it (RFC 8446 §5.1).
     fn is_whole(&self) -> Result<bool, Malformed> {
         if self.message > 0 && self.header[0] != CLIENT_HELLO {
             return Err(Malformed);
@@ -118,7 +118,7 @@ impl Hello {
     }
 }
 
-/// The payloads of whole records.
+/// The payloads of complete records.
 struct Records<'a> {
     rest: &'a [u8],
 }
@@ -135,8 +135,8 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// The payload length in the record header that `rest` begins with; `None` when
-/// the header is not whole, and what there is of it is good.
+/// The payload length in the record header that `rest` begins with; `None` when the
+/// header is incomplete and valid so far.
 fn record_length(rest: &[u8]) -> Result<Option<usize>, Malformed> {
     let is = |index, expected| rest.get(index).is_none_or(|&byte| byte == expected);
     if !is(0, HANDSHAKE_RECORD) || !is(1, MAJOR_VERSION) {

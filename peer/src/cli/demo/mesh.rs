@@ -109,7 +109,7 @@ impl Mesh {
         };
         timeout(PATIENCE, reached)
             .await
-            .map_err(|_| Failure::Demo(format!("waited {PATIENCE:?} in vain for {what}")))
+            .map_err(|_| Failure::Demo(format!("timed out after {PATIENCE:?}, waiting for {what}")))
     }
 }
 

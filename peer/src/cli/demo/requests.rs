@@ -86,7 +86,7 @@ async fn by_sni(mesh: &Mesh, name: &'static str) -> io::Result<Answer> {
         _ => "TLS 1.2",
     };
     let response = get(stream, name).await?.expect_status(200)?;
-    Ok(response.into_answer(&format!(", {version} from end to end")))
+    Ok(response.into_answer(&format!(", {version} end to end")))
 }
 
 /// The service speaks first, which only a port of its own makes possible.
@@ -102,7 +102,7 @@ async fn by_port(mesh: &Mesh) -> io::Result<Answer> {
     if echoed != ECHOED {
         return Err(wrong(&String::from_utf8_lossy(&echoed)));
     }
-    let what = format!("greeted first, then sent back all {} bytes", echoed.len());
+    let what = format!("greeted first, then echoed all {} bytes", echoed.len());
     Ok(Answer { from: from.to_owned(), what })
 }
 
@@ -124,7 +124,7 @@ async fn read_head(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() as u64 == ANSWER_BYTES {
-            return Err(wrong("a head without end"));
+            return Err(wrong("an endless head"));
         }
         head.push(stream.read_u8().await?);
     }

@@ -45,7 +45,7 @@ impl Settings {
         let mut services = BTreeMap::new();
         for Service { name, backend } in self.service {
             if services.insert(name.clone(), backend).is_some() {
-                return Err(ConfigError::new("service", format!("{name} is served twice")));
+                return Err(ConfigError::new("service", format!("{name} is listed twice")));
             }
         }
         let host = Some(surroundings.host.clone());
@@ -118,7 +118,7 @@ impl Surroundings {
 fn token(file: Option<PathBuf>, given: Option<&str>) -> Result<Option<TokenSource>, ConfigError> {
     match (file, given.filter(|text| !text.is_empty())) {
         (Some(_), Some(_)) => {
-            Err(ConfigError::new("token_file", "the token is in OPS_PROXY_TOKEN already"))
+            Err(ConfigError::new("token_file", "OPS_PROXY_TOKEN is set, too: use one or the other"))
         }
         (Some(path), None) => Ok(Some(TokenSource::File(path))),
         (None, Some(text)) => Token::new(text.as_bytes())

@@ -1,4 +1,4 @@
-//! Everything that can be set: flags, environment variables and keys of the file.
+//! Every setting, as a flag, an environment variable and a key in the file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use super::values::{Admin, LogFormat, Source, from_text, from_texts};
 use crate::config::{Endpoint, Service, TcpMapping};
 use crate::names::PeerId;
 
-/// Everything that can be set, each thing possibly unset.
+/// Every setting; each may be unset.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// IP:PORT where public traffic and connecting peers arrive
+    /// IP:PORT to listen on for public traffic and connecting peers
     #[arg(long, env = "OPS_PROXY_LISTEN", value_name = "ADDR")]
     #[serde(deserialize_with = "from_text")]
     pub listen: Option<SocketAddr>,
 
-    /// Route every connection to this IP:PORT to this name, bytes untouched (a list)
+    /// Route every connection to this IP:PORT to this name, bytes unchanged (a list)
     #[arg(long, env = "OPS_PROXY_TCP", value_name = "ADDR=NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub tcp: Vec<TcpMapping>,
@@ -30,22 +30,22 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub connect: Vec<Endpoint>,
 
-    /// A name that this peer serves, and the backend that it dials for it (a list)
+    /// A name this peer serves, and the backend it dials for that name (a list)
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub service: Vec<Service>,
 
-    /// IP:PORT of metrics, probes and the status page, or `none` [default: 127.0.0.1:9090]
+    /// IP:PORT for metrics, probes and the status page, or `none` [default: 127.0.0.1:9090]
     #[arg(long, env = "OPS_PROXY_ADMIN", value_name = "ADDR")]
     #[serde(deserialize_with = "from_text")]
     pub admin: Option<Admin>,
 
-    /// What this peer calls itself; set it in production, so that a peer that comes back replaces its old link at once [default: host name and 8 random hex digits]
+    /// This peer's id; set it in production, so that a restarted peer replaces its old link at once [default: host name and 8 random hex digits]
     #[arg(long, env = "OPS_PROXY_PEER_ID", value_name = "ID")]
     #[serde(deserialize_with = "from_text")]
     pub peer_id: Option<PeerId>,
 
-    /// Sources that must send a PROXY protocol header; from all others it is refused (a list)
+    /// Sources that must send a PROXY protocol header; from any other source it is refused (a list)
     #[arg(long, env = "OPS_PROXY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub trusted_proxies: Vec<Source>,
@@ -55,76 +55,76 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub data_timeout: Option<humantime::Duration>,
 
-    /// How often names are registered anew; shorter than the peer timeout [default: 10s]
+    /// How often names are registered again; must be shorter than the peer timeout [default: 10s]
     #[arg(long, env = "OPS_PROXY_HEARTBEAT", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub heartbeat: Option<humantime::Duration>,
 
-    /// A link on which nothing arrived for this long is dead [default: 30s]
+    /// How long a link may receive nothing before it is dead [default: 30s]
     #[arg(long, env = "OPS_PROXY_PEER_TIMEOUT", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub peer_timeout: Option<humantime::Duration>,
 
-    /// After the first signal, new connections are still accepted for this long [default: 5s]
+    /// How long new connections are accepted after the first signal [default: 5s]
     #[arg(long, env = "OPS_PROXY_DRAIN_GRACE", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub drain_grace: Option<humantime::Duration>,
 
-    /// After the grace, running requests may last this long [default: 30s]
+    /// How long running requests may take to finish after the drain grace [default: 30s]
     #[arg(long, env = "OPS_PROXY_DRAIN_LIMIT", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub drain_limit: Option<humantime::Duration>,
 
-    /// A name is remembered for this long after its last provider left [default: 10m]
+    /// How long a name is remembered after its last provider leaves [default: 10m]
     #[arg(long, env = "OPS_PROXY_NAME_RETENTION", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
 
-    /// This peer's certificate chain, PEM; with it, peers speak TLS 1.3
+    /// This peer's certificate chain (PEM); with it, peers speak TLS 1.3
     #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
-    /// The private key of the certificate, PEM
+    /// The private key of that certificate (PEM)
     #[arg(long, env = "OPS_PROXY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// The CA certificates that verify the other side, PEM; with it, listening peers are dialled with TLS
+    /// CA certificates that verify other peers (PEM); with them, this peer dials listening peers over TLS
     #[arg(long, env = "OPS_PROXY_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 
-    /// Certificate revocation lists of that CA, PEM
+    /// Certificate revocation lists from that CA (PEM)
     #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
     pub tls_crl: Option<PathBuf>,
 
-    /// A file with the token shown to listening peers; or the token itself in OPS_PROXY_TOKEN
+    /// A file with the token for listening peers; or put the token itself in OPS_PROXY_TOKEN
     #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// A TOML file of [[token]] tables (secret, peer, names) that connecting peers may show
+    /// A TOML file of [[token]] tables (secret, peer, names): the tokens accepted from connecting peers
     #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
     pub accept_tokens: Option<PathBuf>,
 
-    /// Public connections served at a time; one more is answered with 503 [default: 50000]
+    /// Public connections served at a time; any more get a 503 [default: 50000]
     #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
 
-    /// Connections from one source (an IPv4 address, an IPv6 /64) at a time; one more is closed [default: 20000]
+    /// Connections at a time from one source (an IPv4 address or an IPv6 /64); any more are closed [default: 20000]
     #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
     pub max_connections_per_source: Option<usize>,
 
-    /// Names that one connecting peer may register; more are refused with too_many_names [default: 10000]
+    /// Names one connecting peer may register; any more are refused with too_many_names [default: 10000]
     #[arg(long, env = "OPS_PROXY_MAX_NAMES_PER_PEER", value_name = "COUNT")]
     pub max_names_per_peer: Option<usize>,
 
-    /// Requests that may wait for DATA connections of one peer; one more is answered with 503 [default: 1024]
+    /// Requests that may wait for DATA connections from one peer; any more get a 503 [default: 1024]
     #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
     pub max_pending_per_peer: Option<usize>,
 
-    /// Idle DATA connections kept open to a listening peer at most, so that requests need not wait for one; 0 keeps none [default: 64]
+    /// Most idle DATA connections kept open to each listening peer, so that requests need not wait for one; 0 keeps none [default: 64]
     #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
     pub idle_data: Option<usize>,
 
-    /// Let links between peers leave this machine although they are not encrypted [default: false]
+    /// Allow unencrypted links to and from peers on other machines [default: false]
     #[arg(
         long,
         env = "OPS_PROXY_INSECURE_PLAINTEXT",
@@ -136,19 +136,19 @@ pub struct Settings {
     )]
     pub insecure_plaintext: Option<bool>,
 
-    /// What a log line looks like: `text` or `json` [default: text]
+    /// Format of log lines: `text` or `json` [default: text]
     #[arg(long, env = "OPS_PROXY_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(deserialize_with = "from_text")]
     pub log_format: Option<LogFormat>,
 
-    /// The least level that is logged: `error`, `warn`, `info`, `debug`, `trace`, or `off` [default: info]
+    /// Least severe level to log: `error`, `warn`, `info`, `debug`, `trace`, or `off` [default: info]
     #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL")]
     #[serde(deserialize_with = "from_text")]
     pub log_level: Option<LevelFilter>,
 }
 
 impl Settings {
-    /// What is set here, and for the rest what is set in `file`.
+    /// These settings, with those of `file` for whatever is unset here.
     #[must_use]
     pub fn or(self, file: Self) -> Self {
         fn list<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {

@@ -34,7 +34,7 @@ impl FromStr for Source {
         text.parse()
             .or_else(|_| single())
             .map(Self)
-            .map_err(|_| "expected a block such as 10.0.0.0/8, or an address")
+            .map_err(|_| "expected a CIDR block such as 10.0.0.0/8, or an IP address")
     }
 }
 

@@ -1,5 +1,5 @@
-//! The status page: names, who serves them, and what they carry. One page
-//! without scripts; names hold no character that HTML would take for markup.
+//! The status page: the names, their providers and their traffic. One page without
+//! scripts; names contain no characters that are markup in HTML.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
 @media(prefers-color-scheme:dark){body{background:#16181c;color:#e4e6ea}th,td{border-color:#333}\
 .up{color:#4cc26f}.down{color:#ff7a70}small{color:#999}}</style>";
 
-/// The page at this moment.
+/// The page as of now.
 pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
     let names = Names::of(shared).await;
     let snapshot = shared.mesh.snapshot_without_names();
@@ -60,7 +60,7 @@ pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
     page
 }
 
-/// What the page says of the names.
+/// What the page shows about the names.
 #[derive(Default)]
 struct Names {
     /// The first of them, [`STATUS_NAMES`] at most.

@@ -1,9 +1,9 @@
-//! The families that carry a `client_name`, and their contract: names, labels,
-//! types and help as in the user's metrics document.
+//! The families with a `client_name`, and their contract: names, labels, types and help
+//! are as in the user's metrics document.
 //!
-//! A name that was only registered has its registry families. The traffic
-//! families follow, zeros included, with its first request; the tunnel families
-//! with its first FORWARD.
+//! A name that is only registered has the registry families. The traffic families
+//! appear, zeros included, with its first request; the tunnel families with its first
+//! FORWARD.
 
 use super::name_stats::{Counts, PerProtocol};
 use super::reasons::{ForwardFailure, Protocol, ProxyError};
@@ -52,10 +52,10 @@ pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 4] {
     ]
 }
 
-/// The one family that also counts what belongs to no known name.
+/// The one family that also counts events of unknown names.
 pub(super) const PROXY_ERRORS: &str = "ops_proxy_proxy_errors_total";
 
-/// All that there are, in no order.
+/// All of them, in no particular order.
 pub(super) static PER_NAME: [PerName; 17] = [
     PerName {
         name: "ops_proxy_client_up",
@@ -194,7 +194,7 @@ fn if_forwarded(row: &NameRow, series: &mut Series<'_>, value: fn(&Counts) -> u6
     }
 }
 
-/// Each protocol that a request of this name came by.
+/// A series for each protocol that a request for this name used.
 fn by_protocol(row: &NameRow, mut add: impl FnMut((&'static str, &'static str), &PerProtocol)) {
     for (protocol, one) in Protocol::ALL.iter().zip(&row.counts.requests) {
         if one.total > 0 {
@@ -203,7 +203,7 @@ fn by_protocol(row: &NameRow, mut add: impl FnMut((&'static str, &'static str), 
     }
 }
 
-/// A series for each reason that has happened.
+/// A series for each reason that has occurred.
 fn by_reason(series: &mut Series<'_>, reasons: impl Iterator<Item = &'static str>, counts: &[u64]) {
     for (reason, count) in reasons.zip(counts).filter(|(_, count)| **count > 0) {
         series.add_with(("reason", reason), *count);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::reasons::{ForwardFailure, Protocol, ProxyError};
 
-/// What has been counted for a name, at one moment.
+/// The counts of a name at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// REGISTER refreshes.
@@ -57,8 +57,8 @@ impl Counts {
     }
 }
 
-/// The counters of one name. Every method is one transition: what it changes,
-/// it changes under one lock; bytes are counted without one.
+/// The counters of one name. Every method is one transition and makes all its changes
+/// under one lock; bytes are counted without it.
 #[derive(Debug, Default)]
 pub struct NameStats {
     counts: Mutex<Counts>,

@@ -1,9 +1,9 @@
-//! The text format of a scrape, in chunks: a page of 100,000 names is never in
-//! memory as a whole, and no chunk takes long to write.
+//! The text format of a scrape, in chunks: a page of 100,000 names is never entirely in
+//! memory, and no chunk takes long to write.
 //!
-//! The families of the names are written here, straight from the rows; the crate
-//! `prometheus`, which gathers and writes all others, would hold every label of
-//! every series at once. Both write the same: a test compares them.
+//! The per-name families are written here, directly from the rows. The crate
+//! `prometheus`, which gathers and writes all others, would hold every label of every
+//! series at once. Both write the same text; a test compares them.
 //! Source: "Exposition formats", prometheus.io/docs/instrumenting.
 
 use std::borrow::Borrow;
@@ -17,22 +17,22 @@ use super::series::{Kind, PerName, Series, put, write_head};
 use super::snapshot::{NameRow, Snapshot};
 use crate::limits::SCRAPE_CHUNK_BYTES;
 
-/// The label of what belongs to no known name. No name can be called so.
+/// The label of unknown names. No name can have this text.
 const OTHER: &str = "_other";
 
-/// A scrape being written: an iterator of chunks, which are one text. A chunk is
-/// over [`SCRAPE_CHUNK_BYTES`] by the series of one name at most.
+/// A scrape being written: an iterator over the chunks of one text. A chunk exceeds
+/// [`SCRAPE_CHUNK_BYTES`] by at most the series of one name.
 pub struct Page<S> {
     snapshot: S,
     other: NameRow,
-    /// The labels `node` and `pod`, as they stand in every series.
+    /// The labels `node` and `pod`, as in every series.
     scope: String,
     /// In the order of the text, the next one first.
     families: vec::IntoIter<Family>,
     open: Option<Open>,
 }
 
-/// A family that is still to be written.
+/// A family not yet written.
 enum Family {
     /// Name and text.
     Written(String, String),
@@ -40,7 +40,7 @@ enum Family {
     OfNames(&'static PerName),
 }
 
-/// The family that is being written.
+/// The family being written.
 struct Open {
     family: &'static PerName,
     /// The next row: 0 is what belongs to no known name.
@@ -49,8 +49,8 @@ struct Open {
 }
 
 impl<S: Borrow<Snapshot>> Page<S> {
-    /// Families in the order of their names: what was `gathered`, and for a peer
-    /// that listens, those of the snapshot.
+    /// Families sorted by name: those `gathered` and, for a peer that listens, those
+    /// of the snapshot.
     pub(super) fn new(
         gathered: &[MetricFamily],
         snapshot: S,

@@ -126,15 +126,15 @@ words! {
         HeadIncomplete = "head_incomplete",
         /// HTTP/2 in clear text.
         H2cUnsupported = "h2c_unsupported",
-        /// No ClientHello, though it began like one.
+        /// A connection that began like a ClientHello and is not one.
         BadClientHello = "bad_client_hello",
-        /// A ClientHello without server name.
+        /// A ClientHello without a server name.
         NoSni = "no_sni",
-        /// A server name that is none.
+        /// An invalid server name.
         BadSni = "bad_sni",
-        /// A PROXY protocol header malformed, missing, or from nobody trusted.
+        /// A PROXY protocol header that is malformed, missing, or from an untrusted source.
         ProxyProtocol = "proxy_protocol",
-        /// First bytes of no protocol spoken here.
+        /// First bytes of an unknown protocol.
         UnknownProtocol = "unknown_protocol",
         /// A plaintext peer from beyond loopback.
         PlaintextPeer = "plaintext_peer",
@@ -152,7 +152,7 @@ words! {
         BadLine = "bad_line",
         /// More than 8 KiB without LF.
         LineTooLong = "line_too_long",
-        /// A name that is none.
+        /// An invalid name.
         BadName = "bad_name",
         /// A name that this peer may not register.
         NameForbidden = "name_forbidden",
@@ -162,7 +162,7 @@ words! {
         UnexpectedCommand = "unexpected_command",
         /// More names than one link may register.
         TooManyNames = "too_many_names",
-        /// As many connections as are let in, in all or from this source.
+        /// The connection limit is reached, in total or for this source.
         ConnectionLimit = "connection_limit",
         /// A silent connection of the source that held the most.
         HeadLimit = "head_limit",
@@ -170,9 +170,9 @@ words! {
         LinkLimit = "link_limit",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
-        /// A request that came while this peer was finishing its last ones.
+        /// A request that arrived while this peer was finishing its last ones.
         Draining = "draining",
-        /// An idle DATA connection that no link is there for, or one too many.
+        /// An idle DATA connection without a link, or one too many.
         IdleData = "idle_data",
         /// No file descriptor was left to accept with.
         FdLimit = "fd_limit",

@@ -1,4 +1,4 @@
-//! What is counted beside the names, and the registry that exports it.
+//! Everything counted other than per name, and the registry that exports it.
 
 use std::borrow::Borrow;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use super::reasons::{ClientFailure, IdleResult, Protocol, Rejection};
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
 
-/// Upper bounds of the buckets of both histograms, in seconds: from a loopback
-/// request to a long download.
+/// Upper bounds of both histograms' buckets, in seconds: from a loopback request to a
+/// long download.
 const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 300.0];
 
-/// What is counted, beside the names.
+/// Everything counted other than per name.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -197,7 +197,7 @@ impl Metrics {
         self.idle_data_forwards.with_label_values(&[result.as_str()]).inc();
     }
 
-    /// The connecting side keeps so many more idle DATA connections, or fewer.
+    /// The connecting side keeps this many more idle DATA connections, or fewer.
     pub fn client_idle_data(&self, change: i64) {
         self.client_idle_data.add(change);
     }
@@ -231,7 +231,7 @@ impl Metrics {
         self.tls_reloads.inc();
     }
 
-    /// Changed TLS files were of no use.
+    /// Changed TLS files could not be loaded.
     pub fn tls_reload_failed(&self) {
         self.tls_reload_failed.inc();
     }
@@ -267,8 +267,8 @@ impl Metrics {
         self.page(snapshot).collect()
     }
 
-    /// As [`render`](Self::render), piece by piece, for a page that is not to be in
-    /// memory as a whole.
+    /// Like [`render`](Self::render), in chunks, for a page that must not be entirely
+    /// in memory.
     pub fn page<S: Borrow<Snapshot>>(&self, snapshot: S) -> Page<S> {
         self.idle_data.set(snapshot.borrow().idle_data as i64);
         let scope = (self.node.as_str(), self.pod.as_str());
@@ -276,8 +276,8 @@ impl Metrics {
     }
 }
 
-/// Builds families with the labels that all of them carry. A family that has no
-/// meaning for this peer is built but not exported.
+/// Builds families with the labels common to all. A family without meaning for this
+/// peer is built but not exported.
 struct Builder<'a> {
     registry: Registry,
     config: &'a PeerConfig,

@@ -1,10 +1,10 @@
-//! The text of one family: its head and its series.
+//! The text of one family: its header and its series.
 
 use std::fmt::{Display, Write};
 
 use super::snapshot::NameRow;
 
-/// What a value is.
+/// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Only grows.
@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Gauge,
 }
 
-/// A family with one series, or some, for each name.
+/// A family with one or more series for each name.
 pub(super) struct PerName {
     /// Its name.
     pub(super) name: &'static str,
@@ -35,13 +35,13 @@ pub(super) struct Series<'a> {
 }
 
 impl Series<'_> {
-    /// A series that the name alone tells apart.
+    /// The only series of a name.
     pub(super) fn add(&mut self, value: impl Display) {
         self.begin();
         put(self.text, format_args!("}} {value}\n"));
     }
 
-    /// A series with one more label, which sorts behind `pod`.
+    /// A series with one more label, which sorts after `pod`.
     pub(super) fn add_with(&mut self, (label, word): (&str, &str), value: impl Display) {
         self.begin();
         put(self.text, format_args!(",{label}=\"{word}\"}} {value}\n"));

@@ -15,8 +15,8 @@ use super::side::Side;
 /// direction is passed on as a half-close while the other goes on.
 ///
 /// # Errors
-/// The first failure of either stream; both are then to be aborted, so that
-/// neither end takes a cut for a clean end.
+/// The first failure of either stream. The caller must then abort both, so that neither
+/// end takes the cut for a clean end.
 pub async fn copy_both<A, B, M>(
     public: &mut Side<A>,
     backend: &mut Side<B>,
@@ -30,7 +30,7 @@ where
     carry_both::<Buffer, A, B, M>(public, backend, meter).await
 }
 
-/// As [`copy_both`], with bulk carried by `C`.
+/// Like [`copy_both`], with bulk carried by `C`.
 ///
 /// # Errors
 /// As [`copy_both`].

@@ -1,4 +1,4 @@
-//! Bulk by copying: buffers of a pool, larger than a stack read.
+//! Bulk by copying, through pooled buffers that are larger than a stack read.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::limits::{RELAY_BUFFERS_POOLED, RELAY_BULK_BYTES};
 
 static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// A buffer of [`RELAY_BULK_BYTES`], on loan from a pool of the process.
+/// A buffer of [`RELAY_BULK_BYTES`], on loan from a process-wide pool.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Box<[u8]>,

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use super::side::Side;
 
-/// Carries bulk from one stream to another. Held only while bytes flow: one that is
-/// dropped empty goes back to its pool.
+/// Carries bulk from one stream to another. Held only while bytes flow; one that is
+/// dropped empty returns to its pool.
 pub trait Carrier<R, W>: Sized {
     /// Whether it moves bytes past the frames: then neither side may have any left.
     const RAW: bool;
@@ -18,11 +18,11 @@ pub trait Carrier<R, W>: Sized {
     /// only while [empty](Self::is_empty).
     fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>>;
 
-    /// Gives `writer` what it takes, and says how many bytes that were. Called only
+    /// Gives `writer` what it accepts, and returns how many bytes. Called only
     /// while not [empty](Self::is_empty).
     fn poll_drain(&mut self, cx: &mut Context<'_>, writer: &mut Side<W>)
     -> Poll<io::Result<usize>>;
 
-    /// Whether all that was taken was given.
+    /// Whether everything read has been written.
     fn is_empty(&self) -> bool;
 }

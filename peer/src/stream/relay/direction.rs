@@ -122,7 +122,7 @@ impl<C> Direction<C> {
     }
 }
 
-/// A stream that buffers (TLS) must not sit on the tail while its reader pauses.
+/// A stream that buffers (TLS) must not keep the last bytes while its source pauses.
 fn flush<W>(cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Broken>>
 where
     W: AsyncWrite + Unpin,
@@ -137,8 +137,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
-/// What can be read at once, and the writes that follow from it. The buffer is this
-/// function's stack: it costs nothing while the relay waits.
+/// Reads what is available at once, and writes it. The buffer is on this function's
+/// stack: it costs nothing while the relay waits.
 fn read_once<C, R, W>(
     cx: &mut Context<'_>,
     reader: &mut Side<R>,
@@ -186,17 +186,17 @@ where
     })
 }
 
-/// What follows on bytes that were read.
+/// What to do after bytes were read.
 enum After {
     /// More, perhaps.
     More,
     /// The end of the direction.
     End,
-    /// Nothing, for the stream broke behind them.
+    /// Nothing: the stream failed after them.
     Failure(io::Error),
 }
 
-/// Reads until `buffer` is full or nothing more is there. Ready once there is
+/// Reads until `buffer` is full or no more is available. Ready once there is
 /// anything.
 fn read_all<R>(
     cx: &mut Context<'_>,

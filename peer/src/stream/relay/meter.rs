@@ -1,8 +1,8 @@
-//! What is told of a relay while it runs, and how it can break.
+//! What a relay reports while it runs, and how it can fail.
 
 use std::io;
 
-/// Is told of payload bytes as they are written, not when the relay ends.
+/// Receives counts of payload bytes as they are written, not when the relay ends.
 pub trait Meter: Sync {
     /// `bytes` went from the public client to the backend.
     fn sent(&self, bytes: usize);
@@ -10,7 +10,7 @@ pub trait Meter: Sync {
     fn received(&self, bytes: usize);
 }
 
-/// The stream that broke a relay, and how.
+/// Which stream failed, and how.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The public client's connection failed.

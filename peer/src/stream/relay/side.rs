@@ -1,4 +1,4 @@
-//! One end of a relay: a connection, and how a request's bytes lie on it
+//! One end of a relay: a connection, and how a request's bytes are framed on it
 //! ([`frames`](crate::wire::frames)).
 
 use std::io::{self, IoSlice};
@@ -17,18 +17,18 @@ use crate::wire::frames::{
 pub struct Side<S> {
     /// The connection.
     pub stream: S,
-    /// How bytes lie on it.
+    /// How its bytes are framed.
     pub frames: Frames,
 }
 
 impl<S> Side<S> {
-    /// A connection that carries one request and nothing else, of which `ahead` was
-    /// read already.
+    /// A connection that carries only one request; `ahead` has already been read from
+    /// it.
     pub fn raw(stream: S, ahead: Bytes) -> Self {
         Self { stream, frames: Frames::raw(ahead) }
     }
 
-    /// Whether all that comes from now on is the request's, as the connection has it.
+    /// Whether all further bytes belong to the request and are not framed.
     pub fn is_raw(&self) -> bool {
         self.frames.reading == Reading::Raw && self.frames.ahead.is_empty()
     }
@@ -55,7 +55,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
             let was_framed = frames.reading != Reading::Raw;
             let count = buf.filled().len() - start;
             if count == 0 {
-                // Who has more to say or to end ends it with a frame.
+                // A framed direction ends with a frame; without one, it was cut.
                 return Poll::Ready(match was_framed {
                     true => Err(io::ErrorKind::UnexpectedEof.into()),
                     false => Ok(()),
@@ -203,7 +203,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
 }
 
 fn unfilled() -> io::Error {
-    io::Error::other("a frame was promised more bytes")
+    io::Error::other("the current frame is incomplete")
 }
 
 #[cfg(test)]

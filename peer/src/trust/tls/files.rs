@@ -85,11 +85,11 @@ impl Tls {
                 *self.current.write().expect("replacing a pointer does not panic") =
                     Arc::new(loaded);
                 metrics.tls_reloaded();
-                tracing::info!("TLS files loaded anew");
+                tracing::info!("TLS and token files reloaded");
             }
             Err(error) => {
                 metrics.tls_reload_failed();
-                tracing::warn!(%error, "TLS files are of no use; the old ones stay");
+                tracing::warn!(%error, "cannot reload TLS and token files; keeping the old ones until they are fixed");
             }
         }
         *seen = read;

@@ -97,11 +97,11 @@ impl Loaded {
         match certificate_identity(own) {
             Some(Identity::Certificate { peer: id, .. }) if id == *peer => Ok(()),
             Some(Identity::Certificate { peer: id, .. }) => {
-                let problem = format!("the certificate is that of {id}, and this peer is {peer}");
+                let problem = format!("{peer} does not match the certificate, which is for {id}");
                 Err(ConfigError::new("peer_id", problem))
             }
             _ => {
-                let problem = "names no peer: it needs exactly one URI, \
+                let problem = "names no peer: it must have exactly one URI, \
                                spiffe://TRUST-DOMAIN/peer/PEER-ID";
                 Err(ConfigError::new("tls_cert", problem))
             }
@@ -172,7 +172,7 @@ impl Material {
         };
         let mut server =
             builder.with_single_cert(self.chain.clone(), key.clone_key()).map_err(|error| {
-                ConfigError::new("tls_key", format!("does not fit tls_cert: {error}"))
+                ConfigError::new("tls_key", format!("does not match tls_cert: {error}"))
             })?;
         server.alpn_protocols = vec![PEER_ALPN.to_vec()];
         // A resumed session would outlive the revocation of its certificate.
@@ -193,11 +193,11 @@ impl Material {
                 .map_err(|error| ConfigError::new("tls_ca", error))?
                 .with_webpki_verifier(verifier);
         let mut client = match &self.key {
-            Some(key) => {
-                builder.with_client_auth_cert(self.chain.clone(), key.clone_key()).map_err(
-                    |error| ConfigError::new("tls_key", format!("does not fit tls_cert: {error}")),
-                )?
-            }
+            Some(key) => builder
+                .with_client_auth_cert(self.chain.clone(), key.clone_key())
+                .map_err(|error| {
+                    ConfigError::new("tls_key", format!("does not match tls_cert: {error}"))
+                })?,
             None => builder.with_no_client_auth(),
         };
         client.alpn_protocols = vec![PEER_ALPN.to_vec()];
@@ -215,7 +215,7 @@ fn certificates(
         .collect::<Result<_, _>>()
         .map_err(|error| ConfigError::new(key, format!("not PEM: {error}")))?;
     if all.is_empty() || all.iter().any(|one| not_after(one).is_none()) {
-        return Err(ConfigError::new(key, "holds no certificate"));
+        return Err(ConfigError::new(key, "contains no certificate"));
     }
     Ok(all)
 }
@@ -224,7 +224,7 @@ fn private_key(contents: &Contents) -> Result<Option<PrivateKeyDer<'static>>, Co
     let Some(pem) = contents.get("tls_key") else { return Ok(None) };
     let key = PrivateKeyDer::from_pem_slice(pem);
     // The error's own text could quote the file.
-    key.map(Some).map_err(|_| ConfigError::new("tls_key", "holds no private key in PEM"))
+    key.map(Some).map_err(|_| ConfigError::new("tls_key", "contains no private key in PEM"))
 }
 
 fn revocations(
@@ -234,7 +234,7 @@ fn revocations(
     let lists = CertificateRevocationListDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let lists = lists.map_err(|error| ConfigError::new("tls_crl", format!("not PEM: {error}")))?;
     match lists.is_empty() {
-        true => Err(ConfigError::new("tls_crl", "holds no revocation list")),
+        true => Err(ConfigError::new("tls_crl", "contains no revocation list")),
         false => Ok(lists),
     }
 }

@@ -51,7 +51,7 @@ pub async fn connect<N: Net>(
     host: &str,
     stream: N::Stream,
 ) -> io::Result<Session<N::Stream>> {
-    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "not a name for TLS");
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "not a valid TLS server name");
     let server = ServerName::try_from(host.to_owned()).map_err(invalid)?;
     let stream = Rewound::new(stream, Bytes::new());
     let tls = TlsConnector::from(config).connect(server, stream).await?;
@@ -76,7 +76,7 @@ fn session<S>(mut tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
     };
     exported.map_err(io::Error::other)?;
     if state.alpn_protocol() != Some(PEER_ALPN) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the other end is no peer"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the other end is not a peer"));
     }
     let chain = state.peer_certificates().unwrap_or_default();
     let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();

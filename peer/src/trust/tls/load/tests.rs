@@ -65,14 +65,14 @@ fn a_file_of_no_use_is_named_by_its_key_and_never_quoted() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     for (file, contents, part) in [
-        ("tls_cert", "", "holds no certificate"),
-        ("tls_cert", "no PEM at all", "holds no certificate"),
-        ("tls_cert", garbage, "holds no certificate"),
-        ("tls_key", "", "holds no private key"),
-        ("tls_key", &key, "does not fit tls_cert"),
-        ("tls_key", broken, "does not fit tls_cert"),
-        ("tls_ca", "", "holds no certificate"),
-        ("tls_ca", garbage, "holds no certificate"),
+        ("tls_cert", "", "contains no certificate"),
+        ("tls_cert", "no PEM at all", "contains no certificate"),
+        ("tls_cert", garbage, "contains no certificate"),
+        ("tls_key", "", "contains no private key"),
+        ("tls_key", &key, "does not match tls_cert"),
+        ("tls_key", broken, "does not match tls_cert"),
+        ("tls_ca", "", "contains no certificate"),
+        ("tls_ca", garbage, "contains no certificate"),
         ("token_file", &SECRET[1..], "at least 32 bytes"),
         ("token_file", "", "at least 32 bytes"),
         ("accept_tokens", SECRET, "line 1"),
