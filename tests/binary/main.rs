@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod admin;
+mod attacks;
 mod connect;
 mod data;
 mod demo;

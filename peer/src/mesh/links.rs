@@ -224,3 +224,40 @@ impl<S> Links<S> {
 pub struct Closed<S> {
     _idle: VecDeque<Idle<S>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::TokenRules;
+
+    fn of(source: [u8; 4]) -> Principal {
+        Principal { identity: Identity::Plaintext(source.into()), permission: Permission::Any }
+    }
+
+    #[test]
+    fn when_there_are_too_many_links_the_greediest_identity_pays() {
+        let mut links = Links::<()>::default();
+        let honest = links.open(of([10, 0, 0, 2])).id;
+        let greedy: Vec<LinkId> = (1..LINKS).map(|_| links.open(of([10, 0, 0, 1])).id).collect();
+        assert_eq!(links.crowded(), Some(greedy[0]), "its oldest, although another's is older");
+        links.close(greedy[0], Some(Dismissal::Crowded));
+        assert_eq!(links.crowded(), None);
+        assert!(links.principal(honest).is_some());
+    }
+
+    #[test]
+    fn an_idle_connection_carries_only_what_it_showed_a_permission_for() {
+        let mut links = Links::default();
+        let link = links.open(of([10, 0, 0, 1])).id;
+        let rules = format!("[[token]]\nsecret = '{}'\nnames = ['other']", "s".repeat(32));
+        let rule = TokenRules::from_toml(&rules).unwrap().rules().next().unwrap();
+        let since = Instant::now();
+        let shows = Some(Box::new(Permission::Rule(rule)));
+        links.keep_idle(link, Idle { stream: 1, since, shows: None }).unwrap();
+        links.keep_idle(link, Idle { stream: 2, since, shows }).unwrap();
+        let (idle, forbidden) = links.take_idle(link, &"app".parse().unwrap());
+        assert_eq!(idle.map(|idle| idle.stream), Some(1));
+        assert_eq!(forbidden.len(), 1);
+        assert_eq!(links.idle_count(), 0);
+    }
+}

@@ -197,6 +197,11 @@ impl TokenRules {
         rules.collect::<Result<_, String>>().map(Self)
     }
 
+    /// The rules, in their order.
+    pub fn rules(&self) -> impl Iterator<Item = Arc<TokenRule>> {
+        self.0.iter().cloned()
+    }
+
     /// What tells the rules from each other, in their order.
     pub fn ids(&self) -> impl Iterator<Item = &RuleId> {
         self.0.iter().map(|rule| rule.id())
