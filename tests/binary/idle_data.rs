@@ -265,5 +265,5 @@ async fn more_than_a_listening_peer_takes_is_a_mistake() {
         launch().args("run --connect 127.0.0.1:1 --service a=127.0.0.1:1").args("--idle-data 1025");
     let (code, _, stderr) = command.start().output().await;
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("idle_data: a listening peer takes at most 1024"), "{stderr}");
+    assert!(stderr.contains("idle_data: must be at most 1024"), "{stderr}");
 }

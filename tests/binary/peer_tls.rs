@@ -421,5 +421,5 @@ async fn files_that_do_not_fit_are_found_by_check_and_by_run() {
     let good = format!("check --listen 127.0.0.1:0 {}", ca.flags(&hub));
     let (code, stdout, stderr) = launch().args(&good).start().output().await;
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.contains("certificate of tls_ca"), "{stdout}");
+    assert!(stdout.contains("certificate from tls_ca"), "{stdout}");
 }

@@ -39,22 +39,22 @@ pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
             ("431 Request Header Fields Too Large", "the request head is too large")
         }
         Cause::HeadTimeout => ("408 Request Timeout", "the request head did not arrive in time"),
-        Cause::NotForwarded(NotForwarded::UnknownName) => ("404 Not Found", "unknown name"),
+        Cause::NotForwarded(NotForwarded::UnknownName) => ("404 Not Found", "no such name here"),
         Cause::NotForwarded(NotForwarded::NoProvider) => {
-            ("503 Service Unavailable", "no peer serves this name now, try again later")
+            ("503 Service Unavailable", "no peer serves this name now")
         }
         Cause::Full | Cause::NotForwarded(NotForwarded::Full) => {
-            ("503 Service Unavailable", "this peer is at its limit, try again later")
+            ("503 Service Unavailable", "this peer is at its request limit")
         }
-        Cause::Draining => ("503 Service Unavailable", "this peer is draining"),
+        Cause::Draining => ("503 Service Unavailable", "the peer is shutting down"),
         Cause::NotForwarded(NotForwarded::Failed(ForwardError::Timeout)) => {
-            ("504 Gateway Timeout", "the peer serving this name did not answer in time")
+            ("504 Gateway Timeout", "the peer for this name did not reply in time")
         }
         Cause::NotForwarded(NotForwarded::Failed(ForwardError::Failed(FailReason::Loop))) => {
             ("508 Loop Detected", "the backend of this name leads back here")
         }
         Cause::NotForwarded(NotForwarded::Failed(_)) => {
-            ("502 Bad Gateway", "the backend of this name is unreachable")
+            ("502 Bad Gateway", "the backend of this name cannot be reached")
         }
         _ => ("400 Bad Request", "the request head is malformed"),
     };
