@@ -101,7 +101,9 @@ async fn a_name_that_does_not_answer_starves_no_neighbour_and_a_reset_frees_its_
         }
     }
     let share = ops_proxy::limits::PENDING_PER_LINK as f64 / 2.0;
-    hub.until("the share of the name", |metrics| pending(metrics) == share).await;
+    // What came while a reset was not noticed yet was refused: it may be a few less.
+    let near_share = |held: f64| held > 0.8 * share && held <= share;
+    hub.until("the share of the name", |metrics| near_share(pending(metrics))).await;
     for n in 0..200 {
         let to = hub.listen();
         let request = tokio::spawn(async move { client::get(to, "/", NAME).await.status });
@@ -117,9 +119,11 @@ async fn a_name_that_does_not_answer_starves_no_neighbour_and_a_reset_frees_its_
         assert_eq!(request.await.unwrap(), 200, "request {n}");
     }
     // A half-close is no reset: the slot is kept.
-    let mut closed = waiting.pop().unwrap();
+    let held = pending(&hub.metrics().await);
+    assert!(near_share(held), "{held} of {share}");
+    let mut closed = waiting.remove(0);
     closed.shutdown().await.unwrap();
-    assert_eq!(pending(&hub.metrics().await), share);
+    assert_eq!(pending(&hub.metrics().await), held);
     waiting.into_iter().for_each(reset);
     hub.until("the slots", |metrics| pending(metrics) <= 1.0).await;
     assert_eq!(hub.metrics().await.value(UNEXPECTED, &[]), 0.0);

@@ -96,10 +96,11 @@ async fn the_connecting_side_counts_what_it_could_not_forward() {
     let behind = connecting(public.listen(), &format!("--service {NAME}={addr}")).await;
     public.serves(&[NAME]).await;
     assert_refusal(&get(public.listen()).await, 502);
-    let metrics = behind.metrics().await;
+    // The client hears of it a moment before the count.
     let failed = [("reason", "backend_refused")];
+    let count = "ops_proxy_client_forwards_failed_total";
+    let metrics = behind.until("the count", |metrics| metrics.value(count, &failed) == 1.0).await;
     assert_eq!(metrics.value("ops_proxy_client_forwards_total", &[]), 1.0);
-    assert_eq!(metrics.value("ops_proxy_client_forwards_failed_total", &failed), 1.0);
     assert_eq!(metrics.value("ops_proxy_client_active_forwards", &[]), 0.0);
 }
 

@@ -169,7 +169,7 @@ async fn a_slow_reader_of_a_gibibyte_holds_up_the_backend_and_fills_no_memory() 
         };
         let mut buffer = vec![0; MIB];
         let mut read = 0;
-        for goal in [0, MIB, GIB / 2, GIB - 100 * MIB] {
+        for goal in [0, MIB, GIB / 2, GIB - 200 * MIB] {
             while read < goal {
                 read += client.read(&mut buffer).await.unwrap();
             }

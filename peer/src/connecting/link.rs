@@ -293,7 +293,7 @@ impl<N: Net> Link<N> {
             | Line::Data { .. }
             | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError::new(
                 ErrorCode::UnexpectedCommand,
-                "this line has no place on a link to a connecting peer",
+                "this line is not allowed on a link to a connecting peer",
             )))),
         }
     }

@@ -277,7 +277,7 @@ impl<N: Net> Link<N> {
             | Line::DataIdle { .. } => {
                 return Err(WireError::new(
                     ErrorCode::UnexpectedCommand,
-                    "this line has no place on a link to a listening peer",
+                    "this line is not allowed on a link to a listening peer",
                 ));
             }
         }

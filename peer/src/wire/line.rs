@@ -163,7 +163,10 @@ fn text(field: &[u8]) -> Result<&str, WireError> {
 fn parse_hello(fields: &str) -> Result<Line, WireError> {
     let (version, peer_id) = fields.split_once(':').ok_or(BAD_LINE)?;
     if version != VERSION {
-        return Err(WireError::new(ErrorCode::UnsupportedVersion, "this peer speaks version 1"));
+        return Err(WireError::new(
+            ErrorCode::UnsupportedVersion,
+            "this peer supports version 1 only",
+        ));
     }
     let (peer, proof) = parse_proven_peer(peer_id)?;
     Ok(Line::Hello { peer, proof })

@@ -32,7 +32,7 @@ impl LineBuffer {
     /// # Errors
     /// `line_too_long` once more than [`LINE_BYTES`] arrive without an LF.
     pub fn next_line(&mut self) -> Result<Option<Bytes>, WireError> {
-        let too_long = WireError::new(ErrorCode::LineTooLong, "a line is at most 8192 bytes");
+        let too_long = WireError::new(ErrorCode::LineTooLong, "the line is longer than 8192 bytes");
         let window = &self.bytes[self.searched..];
         match window.iter().position(|&byte| byte == b'\n') {
             Some(offset) if self.searched + offset > LINE_BYTES => Err(too_long),
