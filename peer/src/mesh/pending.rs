@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::limits::{PENDING, PENDING_PER_LINK};
 use crate::mesh::routes::LinkId;
 use crate::names::ProxyId;
-use crate::trust::Identity;
+use crate::trust::identity::Identity;
 
 /// One id that waits.
 #[derive(Debug)]
