@@ -1,25 +1,9 @@
-//! Rules for the sources that neither the compiler nor clippy knows.
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+//! Rules for single lines and for names of files.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::sources::{self, PURE, Source, assert_none};
 
 /// Crates whose sources are held to the rules for all.
 const CRATES: [&str; 5] = ["peer/src", "sim/src", "tests", "benches", "fuzz/src"];
-
-/// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-const PURE: [&str; 10] = [
-    "names",
-    "words",
-    "limits",
-    "wire",
-    "classify",
-    "mesh/routes",
-    "mesh/pending",
-    "trust/permission",
-    "connecting/backoff",
-    "connecting/reserve",
-];
 
 /// Where real sockets are named: this file and what is under it.
 const SEAM: &str = "peer/src/stream/net/tokio";
@@ -28,70 +12,18 @@ const SEAM: &str = "peer/src/stream/net/tokio";
 const BOUNDS: [&str; 4] =
     ["peer/src/limits.rs", "peer/src/config/timing.rs", "peer/src/cli/demo/", SEAM];
 
-/// One source file.
-struct Source {
-    /// From the root of the workspace, with `/`.
-    path: String,
-    text: String,
-}
-
-impl Source {
-    /// The code without comments and without the unit tests at its end.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let code = self.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let lines = code.lines().enumerate();
-        lines.map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
-    }
-
-    fn is_test_only(&self) -> bool {
-        self.path.ends_with("/tests.rs")
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn sources(directory: &str) -> Vec<Source> {
-    let mut found = Vec::new();
-    // A crate that is not there yet breaks no rule.
-    if root().join(directory).is_dir() {
-        collect(&root().join(directory), &mut found);
-    }
-    found
-}
-
-fn collect(directory: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let from_root = path.strip_prefix(root()).unwrap().to_str().unwrap();
-            let text = fs::read_to_string(&path).unwrap();
-            found.push(Source { path: from_root.replace('\\', "/"), text });
-        }
-    }
-}
-
 fn peer() -> Vec<Source> {
-    let sources = sources("peer/src");
-    assert!(sources.len() > 10, "the peer's sources are not where this test looks");
-    sources
+    sources::of("peer/src")
 }
 
 fn all() -> impl Iterator<Item = Source> {
-    CRATES.into_iter().flat_map(sources)
+    CRATES.into_iter().flat_map(sources::of)
 }
 
 /// `file:line: why` for each line of code that `breaks` the rule.
 fn broken_lines(source: &Source, breaks: impl Fn(&str) -> bool) -> Vec<String> {
     let lines = source.code().filter(|(_, line)| breaks(line));
     lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())).collect()
-}
-
-fn assert_none(broken: Vec<String>, rule: &str) {
-    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
 }
 
 /// An unbiased `select!` draws from a random number generator, and two runs of
@@ -145,11 +77,7 @@ fn pure_modules_do_not_wait_and_read_no_clock() {
             .iter()
             .any(|word| line.contains(word))
     };
-    let is_pure = |source: &Source| {
-        let module = source.path.strip_prefix("peer/src/").unwrap_or_default();
-        PURE.iter()
-            .any(|pure| module.strip_prefix(pure).is_some_and(|rest| rest.starts_with(['/', '.'])))
-    };
+    let is_pure = |source: &Source| PURE.iter().any(|pure| source.is_within("peer/src", pure));
     let pure: Vec<Source> = peer().into_iter().filter(is_pure).collect();
     assert!(pure.len() >= PURE.len(), "a pure module has been renamed");
     let broken = pure.iter().flat_map(|source| broken_lines(source, impure));
