@@ -14,7 +14,7 @@ use crate::observe::metrics::Metrics;
 use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
-use crate::trust::tls::Tls;
+use crate::trust::tls::files::Tls;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {

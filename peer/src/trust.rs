@@ -4,7 +4,7 @@
 //! Nothing here may know the tables of the mesh, a link or a request: what was proven
 //! goes in, who it is and what it may do comes out.
 
-mod identity;
+pub mod identity;
 mod permission;
 mod proof;
 pub mod tls;

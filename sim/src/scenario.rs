@@ -1,120 +1,31 @@
-//! Scenarios: what a mesh is, what is done to it and when, as data.
+//! What a scenario file says: a mesh, what is done to it and when, as data.
 //!
 //! The format is described in `scenarios/README.md`; people write it and
 //! [`explore`](crate::explore) writes it.
+//!
+//! Nothing here may know hosts, connections or a run: how a step is done stands in
+//! [`actions`](crate::actions).
 
+mod backend;
+mod cast;
+mod certificate;
+mod check;
+mod file;
 mod load;
-mod mesh;
+mod peer;
+mod problem;
+mod step;
+pub mod steps;
 mod tls;
 mod units;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-use toml::Spanned;
-
-pub use load::{BadScenario, Problem};
-pub use mesh::{BackendKind, BackendSpec, PeerSpec};
-pub use tls::{CertificateSpec, RevocationSpec, TlsSpec, TokenRule, Usage};
-pub use units::{Moment, Size, Time};
-
-use crate::steps::Step;
-
-/// One scenario, as its file has it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scenario {
-    /// What it shows, in one line.
-    pub title: String,
-    /// More about it, for a reader.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub about: String,
-    /// The numbers of the cases in the fault list that it covers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub faults: Vec<u8>,
-    /// Where all randomness of the run comes from.
-    #[serde(default)]
-    pub seed: u64,
-    /// A fault without any effect fails the run.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    pub faults_must_bite: bool,
-    /// What holds for the whole network.
-    #[serde(default)]
-    pub network: Network,
-    /// The CAs; the first is the one that is meant where none is named.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cas: Vec<String>,
-    /// What the CAs sign.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub certificates: BTreeMap<String, CertificateSpec>,
-    /// What the CAs revoke.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub revocations: BTreeMap<String, RevocationSpec>,
-    /// The peers, by the name of their host.
-    #[serde(default)]
-    pub peers: BTreeMap<String, PeerSpec>,
-    /// The backends, by the name of their host.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub backends: BTreeMap<String, BackendSpec>,
-    /// The hosts from which requests and raw connections come.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub clients: Vec<String>,
-    /// What happens, in order.
-    #[serde(default)]
-    pub steps: Vec<Spanned<Step>>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What holds for the whole network.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Network {
-    /// The grain of simulated time between hosts.
-    pub tick: Time,
-    /// Shortest time from one host to another.
-    pub latency: Time,
-    /// Longest time from one host to another; the shortest if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub latency_max: Option<Time>,
-    /// How long a connection that was cut takes to notice, by keepalive or the
-    /// user timeout.
-    pub notices_cut_after: Time,
-    /// After the last step everything must be quiet within this time.
-    pub quiet_within: Time,
-    /// At the end all faults are healed and every name must be served again.
-    pub heals: bool,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            tick: Time::from_millis(5),
-            latency: Time::from_millis(5),
-            latency_max: None,
-            notices_cut_after: Time::from_millis(15_000),
-            quiet_within: Time::from_millis(120_000),
-            heals: true,
-        }
-    }
-}
-
-impl Scenario {
-    /// All host names: peers, backends, clients, in the order of their creation.
-    pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let peers = self.peers.keys().chain(self.backends.keys());
-        peers.chain(&self.clients).map(String::as_str)
-    }
-
-    /// The steps without their places in the file.
-    pub fn steps(&self) -> impl ExactSizeIterator<Item = &Step> {
-        self.steps.iter().map(AsRef::as_ref)
-    }
-
-    /// The scenario as a file.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("every field of a scenario has a TOML form")
-    }
-}
+pub use backend::{BackendKind, BackendSpec};
+pub use cast::Cast;
+pub use certificate::{CertificateSpec, RevocationSpec, Usage};
+pub use file::{Network, Scenario};
+pub use load::BadScenario;
+pub use peer::PeerSpec;
+pub use problem::Problem;
+pub use step::{Kind, Step};
+pub use tls::{File, TlsSpec, TokenRule};
+pub use units::{EPOCH, Moment, Size, Time};

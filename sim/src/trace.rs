@@ -4,6 +4,8 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::connection::End;
+
 /// Events kept when recording; a run that goes on after this only hashes.
 const EVENTS_KEPT: usize = 200_000;
 
@@ -16,25 +18,6 @@ pub struct Event {
     pub host: String,
     /// What it was.
     pub what: What,
-}
-
-/// Which end of a connection something happened at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum End {
-    /// The end that dialled.
-    Dialler,
-    /// The end that accepted.
-    Acceptor,
-}
-
-impl End {
-    /// The other one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Dialler => Self::Acceptor,
-            Self::Acceptor => Self::Dialler,
-        }
-    }
 }
 
 /// The kinds of events. Connections are numbered in the order of their accepts.

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::sources::{Sources, configure};
 use crate::config::{PeerConfig, TlsConfig, TokenSource};
 use crate::stream::net::tokio::TokioNet;
-use crate::trust::tls::check_files;
+use crate::trust::tls::files::check_files;
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::routes::LinkId;
 use crate::limits::{ABANDONED, PENDING, PENDING_PER_LINK};
+use crate::mesh::routes::LinkId;
 use crate::names::{Name, ProxyId};
-use crate::trust::Identity;
+use crate::trust::identity::Identity;
 
 /// One id that waits.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::limits::{NAMES, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
-use crate::trust::Owner;
+use crate::trust::identity::Owner;
 
 /// One link of this process's life; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

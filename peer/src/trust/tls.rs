@@ -5,11 +5,10 @@
 //! loaded before stays.
 
 mod again;
-mod files;
+pub mod files;
 mod load;
 mod session;
 
 pub use again::{Look, Verdict};
-pub use files::{Tls, check_files};
 pub use load::Loaded;
 pub use session::{Session, accept, connect};

@@ -6,24 +6,23 @@ use ops_proxy::stream::net::Net;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::hello::client_hello;
-use super::pattern::Pattern;
-use super::stream::{Reader, Writer};
-use super::{Ending, Progress};
-use crate::net::SimStream;
-use crate::steps::{Request, Talk, Via};
-
-/// What a greeting backend says first.
-pub const GREETING: &[u8] = b"220 ready\r\n";
-
-/// The seed of what an endless backend sends.
-pub const ENDLESS: Pattern = Pattern(0);
+use super::outcome::Ending;
+use super::pace::{Reader, Writer};
+use super::progress::Progress;
+use crate::network::{SimNet, SimStream};
+use crate::payload::{ENDLESS, GREETING, Pattern};
+use crate::scenario::steps::{Request, Talk, Via};
 
 /// Longest answer head that a client takes.
 const HEAD_BYTES: usize = 4096;
 
 /// Carries out one request on a fresh connection.
-pub(super) async fn run(progress: &mut Progress, stream: SimStream, request: &Request) -> Ending {
-    let net = progress.client.net.clone();
+pub(super) async fn run(
+    net: &SimNet,
+    progress: &mut Progress,
+    stream: SimStream,
+    request: &Request,
+) -> Ending {
     let (read, write) = tokio::io::split(stream);
     let mut hand = Hand::new(progress, request, read, write);
     let end = match hand.exchange().await {
@@ -56,7 +55,7 @@ impl<'a> Hand<'a> {
         write: WriteHalf<SimStream>,
     ) -> Self {
         let rate = request.read_rate.map(|rate| rate.0);
-        let seed = progress.number as u64 + 1;
+        let seed = progress.number() as u64 + 1;
         let (reader, writer) = (Reader::new(read, rate), Writer::new(write, request.split));
         Self { progress, request, reader, writer, seed }
     }

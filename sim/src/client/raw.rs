@@ -13,16 +13,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use super::Client;
-use crate::net::{SimNet, SimStream};
-use crate::steps::Close;
+use crate::network::{SimNet, SimStream};
+use crate::scenario::steps::Close;
 
 /// Received bytes that are kept for expectations and snapshots.
 const KEPT: usize = 64 * 1024;
 
 /// A raw connection to be opened.
 #[derive(Debug)]
-pub struct Order {
+pub struct RawOrder {
     /// Where, as `host:port`.
     pub to: String,
     /// It speaks TLS, like this.
@@ -58,10 +57,10 @@ pub struct Heard {
 }
 
 /// Opens the connection, and writes and reads until it ends.
-pub async fn run(client: Client, order: Order) {
-    let Order { to, tls, deaf, mut says, heard } = order;
+pub(super) async fn run(net: SimNet, order: RawOrder) {
+    let RawOrder { to, tls, deaf, mut says, heard } = order;
     let endpoint: Endpoint = to.parse().expect("a checked scenario has endpoints");
-    let stream = match open(&client.net, &endpoint, tls).await {
+    let stream = match open(&net, &endpoint, tls).await {
         Ok(stream) => stream,
         Err(error) => {
             heard.borrow_mut().ended = Some(what_ended(&error));
@@ -77,7 +76,7 @@ pub async fn run(client: Client, order: Order) {
     };
     let stream = read.unsplit(write);
     if ended == "reset by us" {
-        client.net.abort(stream.into_inner());
+        net.abort(stream.into_inner());
     } else {
         drop(stream);
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draw, MOST_PEERS};
+use super::draw::{Draw, MOST_PEERS};
 use crate::scenario::{
-    BackendKind, BackendSpec, CertificateSpec, PeerSpec, Scenario, Size, TlsSpec,
+    BackendKind, BackendSpec, CertificateSpec, PeerSpec, Scenario, Size, Time, TlsSpec,
 };
 
 /// The port that listening peers listen on.
@@ -78,7 +78,7 @@ fn timing(draw: &mut Draw) -> PeerSpec {
     // Shorter than half of any peer timeout: refreshes must not come too late.
     let heartbeat = draw.between(300, 1_000);
     PeerSpec {
-        heartbeat: Some(crate::scenario::Time::from_millis(heartbeat)),
+        heartbeat: Some(Time::from_millis(heartbeat)),
         peer_timeout: Some(draw.millis(2_500, 5_000)),
         data_timeout: Some(draw.millis(500, 5_000)),
         drain_grace: Some(draw.millis(100, 2_000)),

@@ -1,9 +1,9 @@
 //! What the public wants.
 
+use super::draw::{Draw, STEPS_WITHIN};
 use super::mesh::PORT;
-use super::{Draw, STEPS_WITHIN};
-use crate::scenario::{BackendKind, Scenario, Size, Time};
-use crate::steps::{Request, Step, Talk, Via};
+use crate::scenario::steps::{Request, Talk, Via};
+use crate::scenario::{BackendKind, Scenario, Size, Step, Time};
 
 /// When the last client leaves a mute backend.
 const LONGEST_PATIENCE: Time = Time::from_millis(20_000);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Mesh;
-use crate::files::{Files, Material};
+use super::simulation::Mesh;
+use crate::tls::{Files, Material};
 
 impl Mesh {
     /// Gives every peer with TLS its files.

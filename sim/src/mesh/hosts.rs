@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{Mesh, Way};
-use crate::fabric::{HostState, way};
-use crate::fate::Farewell;
+use super::obstacle::Obstacle;
+use super::simulation::Mesh;
+use crate::network::{Farewell, HostState, way};
 use crate::scenario::BackendSpec;
-use crate::steps::How;
+use crate::scenario::steps::How;
 
 impl Mesh {
     /// Whether a host's software runs.
@@ -53,8 +53,8 @@ impl Mesh {
     fn restore_way(&mut self, a: IpAddr, b: IpAddr) {
         match self.ways.get(&way(a, b)) {
             None => self.sim.repair(a, b),
-            Some(Way::Held) => self.sim.hold(a, b),
-            Some(Way::Cut) => self.sim.partition(a, b),
+            Some(Obstacle::Held) => self.sim.hold(a, b),
+            Some(Obstacle::Cut) => self.sim.partition(a, b),
         }
     }
 

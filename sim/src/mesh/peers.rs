@@ -2,9 +2,10 @@
 
 use ops_proxy::peer::PeerHandle;
 
-use super::{Kept, Mesh};
+use super::kept::Kept;
+use super::simulation::Mesh;
 use crate::metrics::Exported;
-use crate::net::SimNet;
+use crate::network::SimNet;
 
 impl Mesh {
     /// The peer on a host, if one was started and has not crashed.

@@ -6,21 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Mesh, RawConnection};
-use crate::client::raw::{self, Heard, Say};
-use crate::client::{Order, tls};
-use crate::steps::Request;
-
-/// How a raw connection is opened.
-#[derive(Debug)]
-pub struct Opening {
-    /// Where to, as `host:port`.
-    pub to: String,
-    /// It never reads.
-    pub deaf: bool,
-    /// It speaks TLS, with this certificate.
-    pub certificate: Option<String>,
-}
+use super::raws::{Opening, RawConnection};
+use super::simulation::Mesh;
+use crate::client::{Heard, Order, RawOrder, Say};
+use crate::scenario::steps::Request;
+use crate::tls::client_config;
 
 impl Mesh {
     /// A client shall make this request, `later` from now.
@@ -44,8 +34,8 @@ impl Mesh {
         let (says, receiver) = mpsc::unbounded_channel();
         let heard = Rc::<RefCell<Heard>>::default();
         let Opening { to, deaf, certificate } = opening;
-        let tls = certificate.as_ref().map(|name| tls::config(&self.certificates, name));
-        let order = raw::Order {
+        let tls = certificate.as_ref().map(|name| client_config(&self.certificates, name));
+        let order = RawOrder {
             to: to.clone(),
             tls: tls.transpose().map_err(|error| error.to_string())?,
             deaf: *deaf,

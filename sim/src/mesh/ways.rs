@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Mesh, Way};
-use crate::fabric::way;
+use super::obstacle::Obstacle;
+use super::simulation::Mesh;
+use crate::network::way;
 
 impl Mesh {
     /// From now on everything between `a` and `b` waits.
@@ -16,7 +17,7 @@ impl Mesh {
         if self.ways.contains_key(&pair) {
             return Err(format!("the way between {a} and {b} is held or cut already"));
         }
-        self.ways.insert(pair, Way::Held);
+        self.ways.insert(pair, Obstacle::Held);
         self.sim.hold(pair.0, pair.1);
         Ok(())
     }
@@ -27,7 +28,7 @@ impl Mesh {
     /// Nothing was held.
     pub fn release(&mut self, a: &str, b: &str) -> Result<(), String> {
         let pair = way(self.ip(a), self.ip(b));
-        if self.ways.get(&pair) != Some(&Way::Held) {
+        if self.ways.get(&pair) != Some(&Obstacle::Held) {
             return Err(format!("the way between {a} and {b} is not held"));
         }
         self.ways.remove(&pair);
@@ -44,7 +45,7 @@ impl Mesh {
         if self.ways.contains_key(&pair) {
             return Err(format!("the way between {a} and {b} is held or cut already"));
         }
-        self.ways.insert(pair, Way::Cut);
+        self.ways.insert(pair, Obstacle::Cut);
         self.sim.partition(pair.0, pair.1);
         let noticed = self.now() + self.scenario.network.notices_cut_after.0;
         let mut state = self.fabric.state();
@@ -58,7 +59,7 @@ impl Mesh {
     /// The way is not cut.
     pub fn heal(&mut self, a: &str, b: &str) -> Result<(), String> {
         let pair = way(self.ip(a), self.ip(b));
-        if self.ways.get(&pair) != Some(&Way::Cut) {
+        if self.ways.get(&pair) != Some(&Obstacle::Cut) {
             return Err(format!("the way between {a} and {b} is not cut"));
         }
         self.ways.remove(&pair);
@@ -88,7 +89,7 @@ impl Mesh {
 
     /// Whether everything between `a` and `b` waits.
     pub fn is_held(&self, a: &str, b: &str) -> bool {
-        self.ways.get(&way(self.ip(a), self.ip(b))) == Some(&Way::Held)
+        self.ways.get(&way(self.ip(a), self.ip(b))) == Some(&Obstacle::Held)
     }
 
     /// Whether what `a` sends now reaches `b`, as far as the way is concerned.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::escape;
-use crate::run::Played;
-use crate::sample::Sample;
+use super::html::escape;
+use crate::run::{Played, Sample};
 
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 90.0;

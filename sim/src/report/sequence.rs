@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::escape;
+use super::html::escape;
+use crate::connection::End;
 use crate::run::Played;
 use crate::scenario::Scenario;
 use crate::tap::Role;
-use crate::trace::{End, What};
+use crate::trace::What;
 
 /// Rows drawn; a longer run says how much was left out.
 const MOST_ROWS: usize = 1500;

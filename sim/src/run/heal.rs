@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Player, Stage};
-use crate::invariants::is_quiet;
+use ops_proxy::config::Endpoint;
+
+use super::player::Player;
+use super::stage::Stage;
+use crate::checks::{is_quiet, names_to_come};
 use crate::mesh::Mesh;
-use crate::model::names_to_come;
+use crate::scenario::steps::{Request, Via};
 use crate::scenario::{BackendKind, Scenario};
-use crate::steps::{Request, Via};
 
 /// After everything was healed, every name must be up within this time: a full
 /// backoff, a dial, and a registration, with a second try.
@@ -99,7 +101,7 @@ impl Mesh {
         let backends = peers.filter_map(|peer| peer.services.get(name));
         let kinds: Option<Vec<BackendKind>> = backends
             .map(|backend| {
-                let endpoint: ops_proxy::config::Endpoint = backend.parse().ok()?;
+                let endpoint: Endpoint = backend.parse().ok()?;
                 let backend = self.backend(&self.host_of(&endpoint.host)?)?;
                 (backend.port == endpoint.port).then_some(backend.kind)
             })

@@ -4,40 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use super::Scenario;
-
-/// Names closer than this are offered as what was meant (Jaro-Winkler, 0 to 1).
-const SIMILAR: f64 = 0.75;
-
-/// What is wrong with a part of a scenario, found after it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key whose value is wrong.
-    pub key: String,
-    /// The wrong value, as text that stands in the file.
-    pub value: String,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-impl Problem {
-    /// A wrong value of a key.
-    pub fn new(key: &str, value: &str, message: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), value: value.to_owned(), message: message.into() }
-    }
-
-    /// A name that is none of `known`.
-    pub fn unknown<'a>(
-        key: &str,
-        what: &str,
-        value: &str,
-        known: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
-        let known: Vec<&str> = known.into_iter().collect();
-        let meant = suggest(value, &known);
-        Self::new(key, value, format!("there is no {what} \"{value}\"{meant}"))
-    }
-}
+use super::file::Scenario;
+use super::problem::{Problem, suggest};
 
 /// A scenario file that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,74 +60,15 @@ impl Scenario {
     }
 
     fn check(&self, text: &str) -> Result<(), (Problem, Range<usize>)> {
-        self.check_mesh().map_err(|problem| (problem, 0..text.len()))?;
+        let cast = self.cast();
+        cast.check_hosts().map_err(|problem| (problem, 0..text.len()))?;
         // A table's span is its header; the step goes on to the next one.
         let starts = self.steps.iter().map(|step| step.span().start);
         let ends = starts.clone().skip(1).chain([text.len()]);
         for (step, (start, end)) in self.steps.iter().zip(starts.zip(ends)) {
-            step.as_ref().check(self).map_err(|problem| (problem, start..end))?;
+            step.as_ref().check(&cast).map_err(|problem| (problem, start..end))?;
         }
         Ok(())
-    }
-
-    fn check_mesh(&self) -> Result<(), Problem> {
-        let mut seen = std::collections::BTreeSet::new();
-        for host in self.hosts() {
-            if !seen.insert(host) {
-                return Err(Problem::new(host, host, "two hosts have this name"));
-            }
-        }
-        for (host, peer) in &self.peers {
-            let bad = |(key, value, message): (&str, String, String)| {
-                Problem::new(&format!("peers.{host}.{key}"), &value, message)
-            };
-            peer.config(host).map_err(bad)?;
-            for (key, endpoint) in peer.references() {
-                let key = format!("peers.{host}.{key}");
-                self.check_endpoint(&key, &endpoint.to_string())?;
-            }
-        }
-        self.check_tls()?;
-        if self.backends.values().any(|backend| backend.port == 0) {
-            return Err(Problem::new("port", "0", "a port is 1 to 65535"));
-        }
-        Ok(())
-    }
-
-    /// `text` is `host:port` of a host here, or of a name that a step defines.
-    pub(crate) fn check_endpoint(&self, key: &str, text: &str) -> Result<(), Problem> {
-        let endpoint: Result<ops_proxy::config::Endpoint, _> = text.parse();
-        let endpoint = endpoint.map_err(|error| Problem::new(key, text, error.to_string()))?;
-        let defined = self.steps().any(|step| step.defines_name(&endpoint.host));
-        if defined { Ok(()) } else { self.check_host(key, &endpoint.host) }
-    }
-
-    /// `name` is a host of this scenario.
-    pub(crate) fn check_host(&self, key: &str, name: &str) -> Result<(), Problem> {
-        match self.hosts().any(|host| host == name) {
-            true => Ok(()),
-            false => Err(Problem::unknown(key, "host", name, self.hosts())),
-        }
-    }
-
-    /// `name` is a peer of this scenario.
-    pub(crate) fn check_peer(&self, key: &str, name: &str) -> Result<(), Problem> {
-        match self.peers.contains_key(name) {
-            true => Ok(()),
-            false => {
-                Err(Problem::unknown(key, "peer", name, self.peers.keys().map(String::as_str)))
-            }
-        }
-    }
-
-    /// `name` is a client of this scenario.
-    pub(crate) fn check_client(&self, key: &str, name: &str) -> Result<(), Problem> {
-        match self.clients.iter().any(|client| client == name) {
-            true => Ok(()),
-            false => {
-                Err(Problem::unknown(key, "client", name, self.clients.iter().map(String::as_str)))
-            }
-        }
     }
 }
 
@@ -181,16 +90,6 @@ fn syntax(file: &str, text: &str, error: &toml::de::Error) -> BadScenario {
         line: line_of(text, at),
         key: key.to_owned(),
         message: format!("{message}{meant}"),
-    }
-}
-
-fn suggest(word: &str, known: &[&str]) -> String {
-    let score = |candidate: &&&str| (strsim::jaro_winkler(word, candidate) * 1e6) as u64;
-    match known.iter().max_by_key(score) {
-        Some(best) if strsim::jaro_winkler(word, best) >= SIMILAR => {
-            format!("; did you mean \"{best}\"?")
-        }
-        _ => String::new(),
     }
 }
 

@@ -40,6 +40,9 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// The first moment of every run, after the Unix epoch: a fixed day.
+pub const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
 /// A moment in whole seconds, as certificates have them: after the start of the
 /// run, or before it if negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

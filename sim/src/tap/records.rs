@@ -1,7 +1,7 @@
 //! TLS between peers, listened in on: records of which anyone can read the
-//! content, see [`crypto`](crate::crypto).
+//! content, see [`crypto`](crate::tls::crypto).
 
-use crate::crypto::TAG_BYTES;
+use crate::tls::crypto::TAG_BYTES;
 
 /// Type, version and length of a record (RFC 8446 §5.1).
 const HEADER_BYTES: usize = 5;

@@ -21,7 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
-use super::{Listener, Net};
+use super::seam::{Listener, Net};
 use crate::limits::TLS_FILE_BYTES;
 use crate::stream::relay::{Meter, RelayError, Side, carry_both};
 

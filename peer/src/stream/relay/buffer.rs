@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Carrier, Side};
+use super::carrier::Carrier;
+use super::side::Side;
 use crate::limits::{RELAY_BUFFERS_POOLED, RELAY_BULK_BYTES};
 
 static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use super::super::Tls;
+use super::super::files::{Tls, check_files};
 use super::*;
 use crate::config::PeerConfig;
 use crate::observe::metrics::{Metrics, Snapshot};
@@ -55,7 +55,7 @@ impl Files {
     }
 
     fn fault(&self) -> ConfigError {
-        super::super::check_files(&TokioNet, &self.config).unwrap_err()
+        check_files(&TokioNet, &self.config).unwrap_err()
     }
 }
 
@@ -78,7 +78,7 @@ fn a_file_of_no_use_is_named_by_its_key_and_never_quoted() {
         ("accept_tokens", SECRET, "line 1"),
     ] {
         let files = Files::new();
-        super::super::check_files(&TokioNet, &files.config).unwrap();
+        check_files(&TokioNet, &files.config).unwrap();
         files.write(file, contents);
         let error = files.fault();
         assert_eq!(error.key, file, "{error}");
@@ -107,7 +107,7 @@ fn a_file_that_is_missing_or_too_large_is_named_with_its_path() {
 fn a_connecting_peer_is_whom_its_certificate_names() {
     let mut files = Files::new();
     files.config.connect = vec!["hub.example:1".parse().unwrap()];
-    super::super::check_files(&TokioNet, &files.config).unwrap();
+    check_files(&TokioNet, &files.config).unwrap();
     files.config.tls.token = None;
     assert_eq!(files.fault().key, "tls_cert", "the certificate has no SPIFFE URI");
 }

@@ -1,0 +1,101 @@
+//! What a peer needs of a network, as traits.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::rustls::{self, crypto::CryptoProvider};
+
+use crate::stream::relay::{self, Meter, RelayError, Side};
+
+/// A network: how a peer listens, dials, resolves and draws random bytes.
+///
+/// Dispatch is static, so that a network's own stream type stays reachable for
+/// what only it can do.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// What [`bind`](Net::bind) returns.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// A connected byte stream. Dropping it closes it cleanly (FIN).
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static;
+
+    /// Listens on `addr`; port 0 lets the network choose.
+    fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Connects to `addr`. Has no deadline of its own: the caller sets one.
+    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The addresses of `host` now; nothing is cached between calls. Has no
+    /// deadline of its own: the caller sets one.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// Our end of `stream`.
+    ///
+    /// # Errors
+    /// As the network's own; a connection that has failed may have none any more.
+    fn local_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// The other end of `stream`.
+    ///
+    /// # Errors
+    /// As [`local_addr`](Net::local_addr).
+    fn peer_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// Returns once the other end has reset `stream`. Its clean end is none, and no byte of
+    /// it is lost. Cancel safe.
+    fn reset(&self, stream: &mut Self::Stream) -> impl Future<Output = ()> + Send;
+
+    /// Closes `stream` so that the other end sees an error (RST), never a clean
+    /// end of what was sent.
+    fn abort(&self, stream: Self::Stream);
+
+    /// Fills `bytes` with random bytes that a stranger cannot predict.
+    fn fill_random(&self, bytes: &mut [u8]);
+
+    /// The wall clock, since the Unix epoch; what certificates are checked
+    /// against, and nothing else.
+    fn unix_time(&self) -> Duration;
+
+    /// The whole contents of a small file: certificates, keys, tokens.
+    ///
+    /// # Errors
+    /// As reading does, and for a file over
+    /// [`TLS_FILE_BYTES`](crate::limits::TLS_FILE_BYTES).
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The cryptography of TLS.
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        Arc::new(rustls::crypto::ring::default_provider())
+    }
+
+    /// Carries bytes both ways between two streams of this network until both
+    /// directions have ended. The default copies; a network that can do better
+    /// overrides it, with the same half-close, counting and errors.
+    fn relay<M: Meter>(
+        &self,
+        public: &mut Side<&mut Self::Stream>,
+        backend: &mut Side<&mut Self::Stream>,
+        meter: &M,
+    ) -> impl Future<Output = Result<(), RelayError>> + Send {
+        relay::copy_both(public, backend, meter)
+    }
+}
+
+/// A listening socket of a [`Net`].
+pub trait Listener: Send + Sync + 'static {
+    /// The stream of an accepted connection.
+    type Stream;
+
+    /// The next connection and where it comes from. Cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// The address that was bound, with the port that the network chose.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}

@@ -1,0 +1,18 @@
+//! What each kind of step does to the mesh, and how it is known that it did something.
+//!
+//! Nothing here may know the run that a step is part of.
+
+mod backend;
+mod crash;
+mod effect;
+mod expect;
+mod files;
+mod kinds;
+mod life;
+mod names;
+mod raw;
+mod request;
+mod ways;
+
+pub use effect::{Action, Effect};
+pub use kinds::action;

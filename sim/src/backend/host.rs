@@ -1,0 +1,59 @@
+//! The host of a backend.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use ops_proxy::stream::net::{Listener, Net};
+
+use super::connection::Connection;
+use super::temper::Temper;
+use crate::network::{Fabric, SimNet};
+use crate::scenario::BackendKind;
+
+/// The software of one backend host.
+#[derive(Clone)]
+pub struct Backend {
+    /// How it behaves.
+    pub temper: Rc<Temper>,
+    /// Its network.
+    pub net: SimNet,
+    /// What all hosts share.
+    pub fabric: Fabric,
+}
+
+impl Backend {
+    /// Serves for ever.
+    pub async fn run(self) -> turmoil::Result {
+        loop {
+            let spec = self.temper.now();
+            if spec.kind == BackendKind::Refusing {
+                self.temper.changed().await;
+                continue;
+            }
+            let here = SocketAddr::from((Ipv4Addr::UNSPECIFIED, spec.port));
+            let listener = self.net.bind(here).await?;
+            if spec.kind == BackendKind::Hanging {
+                self.temper.changed().await;
+                continue;
+            }
+            self.accept(&listener).await?;
+        }
+    }
+
+    /// Accepts until connections are to be treated in another way.
+    async fn accept(&self, listener: &<SimNet as Net>::Listener) -> io::Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.temper.changed() => return Ok(()),
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    let connection =
+                        Connection::new(self.temper.now(), stream, self.fabric.clone());
+                    tokio::task::spawn_local(connection.serve(self.net.clone()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What must hold in every run, without a scenario asking.
+//!
+//! Nothing here may change the mesh: it is looked at, and compared with models of it.
+
+mod counts;
+mod invariants;
+mod model;
+mod outcomes;
+mod overheard;
+mod quiet;
+mod seen;
+mod trust;
+
+pub use invariants::Invariants;
+pub use model::names_to_come;
+pub use outcomes::{check_bytes, check_outcome};
+pub use quiet::is_quiet;

@@ -1,0 +1,70 @@
+//! What must hold after every tick.
+
+use std::collections::BTreeMap;
+
+use ops_proxy::observe::metrics::Snapshot;
+
+use super::counts::{check_growth, check_sums};
+use super::model::Model;
+use super::overheard::{check_asked_again, check_asked_once, check_overheard};
+use super::seen::{Seen, counts_everything};
+use crate::mesh::Mesh;
+
+/// Checks one run.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    model: Model,
+    /// The numbers of each peer after the last tick, and which start they are of.
+    before: BTreeMap<String, (u64, Snapshot)>,
+}
+
+impl Invariants {
+    /// Checks all peers as they are after a tick.
+    ///
+    /// # Errors
+    /// The first thing that must not be so.
+    pub fn check(&mut self, mesh: &Mesh) -> Result<(), String> {
+        self.model.observe(mesh);
+        let seen = Seen::by_clients(mesh);
+        for host in mesh.scenario().peers.keys() {
+            let Some(handle) = mesh.peer(host) else {
+                self.forget(mesh, host);
+                continue;
+            };
+            let now = handle.snapshot();
+            let at = |error: String| format!("at {host}: {error}");
+            check_sums(&now).map_err(at)?;
+            let start = mesh.starts(host);
+            if self.before.get(host).is_some_and(|(before, _)| *before != start) {
+                self.forget(mesh, host);
+            }
+            if let Some((_, before)) = self.before.get(host) {
+                check_growth(before, &now).map_err(at)?;
+                self.model.check_change(mesh, host, before, &now)?;
+                if before.names.len() > now.names.len() {
+                    let known = |name: &str| now.names.iter().any(|row| row.name == name);
+                    mesh.fabric().state().forwards.forget(mesh.ip(host), known);
+                }
+            }
+            check_overheard(mesh, host, &now).map_err(at)?;
+            if counts_everything(mesh, host) {
+                seen.check(host, &now).map_err(at)?;
+            }
+            if mesh.is_running(host) {
+                self.model.check(mesh, host, &now)?;
+            }
+            self.before.insert(host.clone(), (start, now));
+        }
+        check_asked_once(mesh)?;
+        check_asked_again(mesh)?;
+        let wrongs = std::mem::take(&mut mesh.fabric().state().wrongs);
+        wrongs.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The peer on this host is another now, or none.
+    fn forget(&mut self, mesh: &Mesh, host: &str) {
+        if self.before.remove(host).is_some() {
+            mesh.fabric().state().forwards.forget(mesh.ip(host), |_| false);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A small reference model of the mesh: which names a listening peer must have
+//! up, which it must not, and when it is allowed not to know yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ops_proxy::config::Endpoint;
+use ops_proxy::limits::{BACKOFF_CAP, DIAL_TIMEOUT, RESOLVE_TIMEOUT};
+use ops_proxy::observe::metrics::Snapshot;
+
+use super::trust::lets_in;
+use crate::mesh::Mesh;
+use crate::scenario::steps::Raw;
+
+/// Beyond the deadlines themselves: ticks, latency, one more round of each.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// One registration that the configuration asks for: a name, from a connecting
+/// peer, through one upstream, at a listening peer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    listening: String,
+    name: String,
+    /// `None` for a name that the listening peer serves itself.
+    connecting: Option<Connecting>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Connecting {
+    peer: String,
+    /// The name by which it dials the listening peer.
+    dials: String,
+}
+
+/// What the model has seen of the mesh, tick by tick.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// Since when a registration could be had without hindrance.
+    possible: BTreeMap<Wanted, Duration>,
+    /// Since when it could not.
+    impossible: BTreeMap<Wanted, Duration>,
+    /// Those that could be had once. Where only certificates have come to be in
+    /// the way, an old link may stand on: they are asked for at its beginning.
+    once: BTreeSet<Wanted>,
+}
+
+/// Whether a registration can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chance {
+    Good,
+    /// Certificates or tokens are in the way, and nothing else.
+    Distrusted,
+    None,
+}
+
+/// What a name must be at a listening peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    /// A provider has been there for long enough.
+    Up,
+    /// There has been no provider for long enough.
+    Down,
+    /// News may still be on their way.
+    Open,
+}
+
+impl Model {
+    /// Takes in the mesh as it is now.
+    pub(super) fn observe(&mut self, mesh: &Mesh) {
+        let now = mesh.now();
+        let wanted = wanted(mesh);
+        for one in &wanted {
+            match chance(mesh, one) {
+                Chance::Good => {
+                    self.possible.entry(one.clone()).or_insert(now);
+                    self.impossible.remove(one);
+                    if !self.once.contains(one) {
+                        self.once.insert(one.clone());
+                    }
+                }
+                Chance::Distrusted if self.once.contains(one) => {
+                    self.possible.remove(one);
+                    self.impossible.remove(one);
+                }
+                Chance::Distrusted | Chance::None => {
+                    self.impossible.entry(one.clone()).or_insert(now);
+                    self.possible.remove(one);
+                }
+            }
+        }
+        self.possible.retain(|one, _| wanted.contains(one));
+        self.impossible.retain(|one, _| wanted.contains(one));
+    }
+
+    /// Compares what a listening peer says with what must be so.
+    ///
+    /// # Errors
+    /// The first name that is not as it must be.
+    pub(super) fn check(&self, mesh: &Mesh, host: &str, snapshot: &Snapshot) -> Result<(), String> {
+        for name in names_at(mesh, host) {
+            let row = snapshot.names.iter().find(|row| row.name == name);
+            let up = row.is_some_and(|row| !row.providers.is_empty());
+            match self.truth(mesh, host, &name) {
+                Truth::Up if !up => {
+                    return Err(format!("client_up of {name} at {host} is 0, and must be 1"));
+                }
+                Truth::Down if up => {
+                    return Err(format!("client_up of {name} at {host} is 1, and must be 0"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what a listening peer says with what it said a tick ago: a name
+    /// does not go down while a provider is there that nothing has troubled.
+    ///
+    /// # Errors
+    /// The first name that did.
+    pub(super) fn check_change(
+        &self,
+        mesh: &Mesh,
+        host: &str,
+        before: &Snapshot,
+        now: &Snapshot,
+    ) -> Result<(), String> {
+        if has_strangers(mesh) || mesh.is_leaving(host) {
+            return Ok(());
+        }
+        let scenario = mesh.scenario();
+        let timeout = scenario.peers[host].timing().peer_timeout;
+        // What was broken before may only be noticed now.
+        let settled = timeout + scenario.network.notices_cut_after.0 + SLACK;
+        for old in before.names.iter().filter(|row| !row.providers.is_empty()) {
+            let up = now.names.iter().any(|row| row.name == old.name && !row.providers.is_empty());
+            let untroubled = |(one, since): (&Wanted, &Duration)| {
+                one.listening == host && one.name == old.name && mesh.now() > *since + settled
+            };
+            if !up && self.possible.iter().any(untroubled) {
+                return Err(format!("client_up of {} at {host} fell for no reason", old.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `name` must be up at the listening peer on `host` now.
+    fn truth(&self, mesh: &Mesh, host: &str, name: &str) -> Truth {
+        if mesh.is_leaving(host) || has_strangers(mesh) {
+            return Truth::Open;
+        }
+        let now = mesh.now();
+        let here = |one: &&Wanted| one.listening == host && one.name == name;
+        let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
+        let comes_back = BACKOFF_CAP + DIAL_TIMEOUT + RESOLVE_TIMEOUT + SLACK;
+        let is_up = |one: &Wanted, since: &Duration| {
+            let bound = if one.connecting.is_some() { comes_back } else { SLACK };
+            for_long(since, bound)
+        };
+        let mut possible = self.possible.iter().filter(|(one, _)| here(one));
+        if possible.clone().any(|(one, since)| is_up(one, since)) {
+            return Truth::Up;
+        }
+        let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
+        let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
+        let unclear = |one: &Wanted| here(&one) && !self.impossible.contains_key(one);
+        if possible.next().is_none()
+            && !self.once.iter().any(unclear)
+            && impossible.all(|(_, s)| for_long(s, timeout))
+        {
+            return Truth::Down;
+        }
+        Truth::Open
+    }
+}
+
+/// Whether raw connections may have registered anything, under any peer id: those
+/// that can prove who they are, where that is asked.
+fn has_strangers(mesh: &Mesh) -> bool {
+    let scenario = mesh.scenario();
+    // What is written later on says nothing of where it goes.
+    let asks = |raw: &Raw| {
+        let host = raw.to.as_deref().and_then(|to| to.split(':').next());
+        host.and_then(|host| scenario.peers.get(host)).is_some_and(|peer| peer.tls.is_some())
+    };
+    let proves = scenario.steps().filter_map(|step| step.raw.as_ref());
+    let proves: Vec<&str> = proves
+        .filter(|raw| raw.to.is_some() && (raw.certificate.is_some() || !asks(raw)))
+        .map(|raw| raw.conn.as_str())
+        .collect();
+    let mut raws = scenario.steps().filter_map(|step| step.raw.as_ref());
+    raws.any(|raw| raw.send.contains("HELLO") && proves.contains(&raw.conn.as_str()))
+}
+
+/// The names that a listening peer shall serve.
+fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
+    wanted(mesh).into_iter().filter(|one| one.listening == host).map(|one| one.name).collect()
+}
+
+/// The names that nothing keeps from being up at a listening peer.
+pub fn names_to_come(mesh: &Mesh, host: &str) -> BTreeSet<String> {
+    let here = wanted(mesh).into_iter().filter(|one| one.listening == host);
+    here.filter(|one| chance(mesh, one) == Chance::Good).map(|one| one.name).collect()
+}
+
+/// Every registration that the configurations ask for, by what names mean now.
+fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
+    let mut all = BTreeSet::new();
+    for (host, peer) in &mesh.scenario().peers {
+        let names = || peer.services.keys().cloned();
+        if peer.listen.is_some() {
+            let local = |name| Wanted { listening: host.clone(), name, connecting: None };
+            all.extend(names().map(local));
+        }
+        for upstream in &peer.connect {
+            let Ok(endpoint) = upstream.parse::<Endpoint>() else { continue };
+            let Some(listening) = mesh.host_of(&endpoint.host) else { continue };
+            let listens = mesh.scenario().peers.get(&listening);
+            if listens.is_some_and(|peer| peer.listen == Some(endpoint.port)) {
+                all.extend(names().map(|name| Wanted {
+                    listening: listening.clone(),
+                    name,
+                    connecting: Some(Connecting {
+                        peer: host.clone(),
+                        dials: endpoint.host.clone(),
+                    }),
+                }));
+            }
+        }
+    }
+    all
+}
+
+fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
+    let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
+    let Some(Connecting { peer, dials }) = &one.connecting else {
+        return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
+    };
+    if !runs(peer) || !mesh.is_running(&one.listening) || !mesh.is_open(peer, &one.listening) {
+        return Chance::None;
+    }
+    match lets_in(mesh, peer, &one.listening, dials) {
+        true => Chance::Good,
+        false => Chance::Distrusted,
+    }
+}

@@ -1,0 +1,102 @@
+//! The numbers of one peer beside what its clients have seen.
+
+use std::collections::BTreeMap;
+
+use ops_proxy::observe::metrics::{Counts, Snapshot};
+
+use crate::client::Outcome;
+use crate::mesh::Mesh;
+use crate::scenario::steps::Via;
+
+/// No answer of a peer itself has a longer body.
+const REFUSAL_BYTES: u64 = 1024;
+
+/// What clients have seen so far at one listening peer, whatever the name.
+#[derive(Debug, Default, Clone, Copy)]
+struct SeenAt {
+    /// Connections, of which each is at most one request.
+    connections: u64,
+    /// Requests that got all that they asked for, and asked for something.
+    whole: u64,
+    /// Payload that was received at least, and that was sent by whole requests.
+    received: u64,
+    sent: u64,
+}
+
+/// What clients have seen, by host.
+pub(super) struct Seen(BTreeMap<String, SeenAt>);
+
+impl Seen {
+    /// Adds up all requests so far.
+    pub(super) fn by_clients(mesh: &Mesh) -> Self {
+        let mut seen: BTreeMap<String, SeenAt> = BTreeMap::new();
+        mesh.outcomes().with(|all| {
+            for one in all {
+                let host = one.request.to.split(':').next().unwrap_or_default();
+                if !seen.contains_key(host) {
+                    seen.insert(host.to_owned(), SeenAt::default());
+                }
+                if let Some(at) = seen.get_mut(host) {
+                    at.add(one);
+                }
+            }
+        });
+        for raw in mesh.scenario().steps().filter_map(|step| step.raw.as_ref()) {
+            let host = raw.to.as_deref().and_then(|to| to.split(':').next()).unwrap_or_default();
+            seen.entry(host.to_owned()).or_default().connections += 1;
+        }
+        Self(seen)
+    }
+
+    /// Compares it with what the peer on `host` has counted.
+    pub(super) fn check(&self, host: &str, now: &Snapshot) -> Result<(), String> {
+        let seen = self.0.get(host).copied().unwrap_or_default();
+        let of_all = |number: fn(&Counts) -> u64| -> u64 {
+            now.names.iter().map(|row| number(&row.counts)).sum()
+        };
+        let requests = of_all(|counts| counts.requests_in_all().0);
+        let (tx, rx) = (of_all(|counts| counts.bytes_tx), of_all(|counts| counts.bytes_rx));
+        let SeenAt { connections, whole, received, sent } = seen;
+        if requests > connections || requests < whole {
+            return Err(format!(
+                "{requests} requests counted, but of {connections} connections {whole} were served"
+            ));
+        }
+        if rx < received {
+            return Err(format!("clients received {received} B, but {rx} are counted"));
+        }
+        if tx < sent {
+            return Err(format!("clients sent {sent} B, but {tx} are counted"));
+        }
+        Ok(())
+    }
+}
+
+impl SeenAt {
+    fn add(&mut self, outcome: &Outcome) {
+        self.connections += 1;
+        // Who asks for nothing is content whatever happens.
+        self.whole += u64::from(outcome.is_whole() && outcome.received > 0);
+        // What is small may be the answer of a peer that refuses.
+        if outcome.is_whole() || outcome.received > REFUSAL_BYTES {
+            self.received += outcome.received;
+        }
+        if outcome.is_whole() {
+            self.sent += match outcome.request.via {
+                Via::Http => outcome.sent + outcome.heads_sent,
+                // A stream is what came back, the ClientHello too.
+                Via::Tls | Via::Connect | Via::Tcp => outcome.received,
+            };
+        }
+    }
+}
+
+/// Whether the peer on this host has counters for all that it ever did, and only
+/// clients asked it: no other peer has it for a backend.
+pub(super) fn counts_everything(mesh: &Mesh, host: &str) -> bool {
+    let peers = &mesh.scenario().peers;
+    let is_backend = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
+    mesh.starts(host) == 1
+        && peers[host].name_retention.is_none()
+        && !peers.values().any(|peer| peer.services.values().any(is_backend))
+}

@@ -1,0 +1,91 @@
+//! The host of a client.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ops_proxy::config::Endpoint;
+use ops_proxy::stream::net::Net;
+
+use super::orders::{Order, Orders};
+use super::outcome::{Ending, Outcome, Outcomes};
+use super::progress::Progress;
+use super::{exchange, raw};
+use crate::network::{Fabric, SimNet, SimStream};
+use crate::scenario::steps::Request;
+
+/// What a client that was told nothing else waits for the end of a request:
+/// longer than every deadline of the peers together. One that is not over by
+/// then has outlived them.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(120);
+
+/// The software of one client host.
+#[derive(Clone)]
+pub struct Client {
+    /// The host's name.
+    pub name: Rc<str>,
+    /// Its network.
+    pub net: SimNet,
+    /// What all hosts share.
+    pub fabric: Fabric,
+    /// What it is told to do.
+    pub orders: Rc<Orders>,
+    /// Where it says how that went.
+    pub outcomes: Outcomes,
+}
+
+impl Client {
+    /// Carries out orders for ever.
+    pub async fn run(self) -> turmoil::Result {
+        loop {
+            while let Some(order) = self.orders.next_request() {
+                tokio::task::spawn_local(self.clone().carry_out(order));
+            }
+            while let Some(order) = self.orders.next_raw() {
+                tokio::task::spawn_local(raw::run(self.net.clone(), order));
+            }
+            self.orders.more().await;
+        }
+    }
+
+    async fn carry_out(self, order: Order) {
+        let began = turmoil::sim_elapsed().unwrap_or_default();
+        let Order { number, request } = order;
+        let patience = request.patience.map_or(LONGEST_REQUEST, |patience| patience.0);
+        let own_will = request.patience.is_some();
+        self.outcomes.begin(Outcome {
+            number,
+            client: self.name.to_string(),
+            request: request.clone(),
+            began,
+            answered: None,
+            ended: None,
+            sent: 0,
+            heads_sent: 0,
+            received: 0,
+            end: Ending::Open,
+        });
+        let mut progress = Progress::begin(number, self.outcomes.clone(), self.fabric.clone());
+        let asked = ask(&self.net, &mut progress, &request);
+        let end = match tokio::time::timeout(patience, asked).await {
+            Ok(end) => end,
+            Err(_) if own_will => Ending::GaveUp,
+            Err(_) => Ending::Open,
+        };
+        progress.end(end);
+    }
+}
+
+async fn ask(net: &SimNet, progress: &mut Progress, request: &Request) -> Ending {
+    let stream = match connect(net, request).await {
+        Ok(stream) => stream,
+        Err(error) => return Ending::Failed(error.kind().to_string()),
+    };
+    exchange::run(net, progress, stream, request).await
+}
+
+async fn connect(net: &SimNet, request: &Request) -> io::Result<SimStream> {
+    let endpoint: Endpoint = request.to.parse().expect("a checked scenario has endpoints");
+    let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
+    net.connect(addresses[0]).await
+}

@@ -1,0 +1,120 @@
+//! How requests went, as their clients saw it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::scenario::steps::Request;
+
+/// How a request went, as its client saw it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The order's number.
+    pub number: usize,
+    /// The host that made it.
+    pub client: String,
+    /// What was asked for.
+    pub request: Request,
+    /// When it began.
+    pub began: Duration,
+    /// When its first answer byte came.
+    pub answered: Option<Duration>,
+    /// When it was over.
+    pub ended: Option<Duration>,
+    /// Payload bytes sent, without heads.
+    pub sent: u64,
+    /// Bytes of HTTP heads sent, that of CONNECT not counted.
+    pub heads_sent: u64,
+    /// Payload bytes received, without heads.
+    pub received: u64,
+    /// How it ended.
+    pub end: Ending,
+}
+
+/// How a request ended for its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Not yet.
+    Open,
+    /// An HTTP answer, whole.
+    Status(u16),
+    /// Every byte came back.
+    Whole,
+    /// A clean end, and not everything had come.
+    Cut,
+    /// A clean end before anything had come.
+    Closed,
+    /// The connection failed.
+    Failed(String),
+    /// A TLS alert.
+    Alert(u8),
+    /// The client had enough, as it was told.
+    Left,
+    /// The client's patience was over.
+    GaveUp,
+    /// The client's host crashed.
+    Gone,
+    /// Bytes came that nobody sent.
+    Corrupt(String),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Whole => f.write_str("whole"),
+            Self::Cut => f.write_str("cut"),
+            Self::Closed => f.write_str("closed"),
+            Self::Failed(error) => f.write_str(error),
+            Self::Alert(code) => write!(f, "alert {code}"),
+            Self::Left => f.write_str("left"),
+            Self::GaveUp => f.write_str("gave up"),
+            Self::Gone => f.write_str("gone"),
+            Self::Corrupt(what) => write!(f, "corrupt: {what}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether the client got all that it asked for.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.end, Ending::Whole | Ending::Status(200..=299))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, client, request, sent, received, end, .. } = self;
+        write!(f, "#{number} {client} {request}: {end}, {sent} B sent, {received} B received")
+    }
+}
+
+/// All requests of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Outcomes(Rc<RefCell<Vec<Outcome>>>);
+
+impl Outcomes {
+    /// The requests so far, in the order of their beginning.
+    pub fn all(&self) -> Vec<Outcome> {
+        self.0.borrow().clone()
+    }
+
+    /// Reads the requests in place.
+    pub fn with<R>(&self, read: impl FnOnce(&[Outcome]) -> R) -> R {
+        read(&self.0.borrow())
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self, outcome: Outcome) {
+        self.0.borrow_mut().push(outcome);
+    }
+
+    /// Something happened to a request.
+    pub(super) fn change(&self, number: usize, change: impl FnOnce(&mut Outcome)) {
+        if let Some(outcome) = self.0.borrow_mut().iter_mut().find(|one| one.number == number) {
+            change(outcome);
+        }
+    }
+}

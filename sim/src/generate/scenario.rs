@@ -1,0 +1,46 @@
+//! A whole scenario.
+
+use super::draw::Draw;
+use super::{faults, mesh, work};
+use crate::scenario::{Network, Scenario, Step, Time};
+
+/// The scenario of this seed.
+pub fn scenario(seed: u64) -> Scenario {
+    let mut draw = Draw::new(seed);
+    let mut scenario = Scenario {
+        title: format!("Explored with seed {seed}"),
+        about: String::new(),
+        faults: Vec::new(),
+        seed,
+        faults_must_bite: false,
+        network: network(&mut draw),
+        cas: Vec::new(),
+        certificates: Default::default(),
+        revocations: Default::default(),
+        peers: Default::default(),
+        backends: Default::default(),
+        clients: Vec::new(),
+        steps: Vec::new(),
+    };
+    mesh::draw(&mut draw, &mut scenario);
+    let mut steps = work::draw(&mut draw, &scenario);
+    steps.extend(faults::draw(&mut draw, &scenario));
+    work::grow_patient(&mut steps);
+    steps.sort_by_key(|step: &Step| step.at);
+    // Places in a file come with the file.
+    scenario.steps = steps.into_iter().map(|step| toml::Spanned::new(0..0, step)).collect();
+    let text = scenario.to_toml();
+    Scenario::parse("explored", &text)
+        .unwrap_or_else(|error| panic!("the generator writes valid files: {error}\n{text}"))
+}
+
+fn network(draw: &mut Draw) -> Network {
+    let latency = *draw.one(&[1, 5, 5, 20, 50]);
+    Network {
+        tick: Time::from_millis(*draw.one(&[5, 10, 10])),
+        latency: Time::from_millis(latency),
+        latency_max: draw.chance(0.5).then(|| Time::from_millis(latency * 3)),
+        notices_cut_after: draw.millis(1_000, 15_000),
+        ..Network::default()
+    }
+}

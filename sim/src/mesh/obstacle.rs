@@ -1,0 +1,10 @@
+//! What is in the way between two hosts.
+
+/// Why the way between two hosts is not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Everything waits.
+    Held,
+    /// Everything is lost.
+    Cut,
+}

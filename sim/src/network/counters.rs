@@ -1,0 +1,17 @@
+//! What is counted of a network.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Counters by which a step's effect is recognised.
+#[derive(Debug, Default, Clone)]
+pub struct Counters {
+    /// Writes and dials between two hosts, either way.
+    pub traffic: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// Dials that waited because the way was cut.
+    pub blocked: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// Dials to a host, whatever came of them.
+    pub dials: BTreeMap<IpAddr, u64>,
+    /// Lookups of a name.
+    pub lookups: BTreeMap<String, u64>,
+}

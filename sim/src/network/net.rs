@@ -1,0 +1,105 @@
+//! The network as one host sees it.
+
+use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ops_proxy::stream::net::Net;
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+
+use super::dial::dial;
+use super::fabric::Fabric;
+use super::listener::SimListener;
+use super::stream::SimStream;
+use crate::tls::crypto;
+use crate::trace::{Fnv, What};
+
+/// The network as one host sees it.
+#[derive(Debug, Clone)]
+pub struct SimNet {
+    fabric: Fabric,
+    ip: IpAddr,
+    random: Arc<Mutex<SmallRng>>,
+}
+
+impl SimNet {
+    /// The network of the host at `ip`. Its randomness follows from `seed`, the
+    /// host's name and how often it was started: nothing that others draw.
+    pub fn new(fabric: Fabric, ip: IpAddr, seed: u64, name: &str, start: u64) -> Self {
+        let mut hash = Fnv::default();
+        (seed, name, start).hash(&mut hash);
+        let random = SmallRng::seed_from_u64(hash.finish());
+        Self { fabric, ip, random: Arc::new(Mutex::new(random)) }
+    }
+}
+
+impl Net for SimNet {
+    type Listener = SimListener;
+    type Stream = SimStream;
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<SimListener> {
+        SimListener::bind(addr, &self.fabric, self.ip).await
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<SimStream> {
+        let result = dial(&self.fabric, self.ip, addr).await;
+        if let Err(error) = &result {
+            let mut state = self.fabric.state();
+            let (to, error) = (state.show(addr), error.kind().to_string());
+            state.event(self.ip, What::DialFailed { to, error });
+        }
+        result
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let mut state = self.fabric.state();
+        *state.counters.lookups.entry(host.to_owned()).or_default() += 1;
+        match state.names.get(host) {
+            Some(&ip) => Ok(vec![SocketAddr::new(ip, port)]),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "no such host")),
+        }
+    }
+
+    fn local_addr(&self, stream: &SimStream) -> io::Result<SocketAddr> {
+        Ok(stream.local_addr())
+    }
+
+    fn peer_addr(&self, stream: &SimStream) -> io::Result<SocketAddr> {
+        Ok(stream.peer_addr())
+    }
+
+    async fn reset(&self, stream: &mut SimStream) {
+        poll_fn(|cx| stream.poll_reset(cx)).await;
+    }
+
+    fn abort(&self, stream: SimStream) {
+        stream.abort();
+    }
+
+    fn unix_time(&self) -> Duration {
+        turmoil::since_epoch().expect("peers run on hosts of the simulation")
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut state = self.fabric.state();
+        let files = state.files.get_mut(&self.ip);
+        files.map_or_else(|| Err(io::ErrorKind::NotFound.into()), |files| files.read(path))
+    }
+
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        crypto::provider()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        self.random.lock().expect("a run is one thread").fill_bytes(bytes);
+    }
+}

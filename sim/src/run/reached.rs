@@ -1,0 +1,112 @@
+//! Which states a run has reached: a check that never saw a fault bite, or an
+//! error happen, has shown nothing.
+
+use std::collections::BTreeMap;
+
+use crate::client::{Ending, Outcome};
+use crate::mesh::Mesh;
+
+/// What a long exploration should see at least once of each kind.
+const SOMETIMES: &[&str] = &[
+    "step request",
+    "step hold",
+    "step partition",
+    "step crash",
+    "step drain",
+    "step dns",
+    "step backend",
+    "step latency",
+    "step raw",
+    "step replace",
+    "step reload",
+    "client http 200",
+    "client http 404",
+    "client http 502",
+    "client http 503",
+    "client http 504",
+    "client stream whole",
+    "client failed",
+    "client left",
+    "client gave up",
+    "client alert",
+    "metric proxy_errors_total no_client",
+    "metric proxy_errors_total data_timeout",
+    "metric proxy_errors_total data_io_error",
+    "metric proxy_errors_total backend_unreachable",
+    "metric proxy_errors_total link_lost",
+    "metric forwards_failed_total backend_refused",
+    "metric forwards_failed_total backend_timeout",
+    "metric forwards_failed_total link_lost",
+    "metric data_connections_timeout_total",
+    "metric data_connections_unexpected_total",
+    "metric client_disconnects_total",
+    "metric idle_data_forwards_total answered",
+    "metric idle_data_forwards_total stale",
+    "metric idle_data_forwards_total late",
+    "metric rejected_total idle_data",
+    "metric rejected_total bad_line",
+    "metric rejected_total bad_name",
+    "metric rejected_total bad_head",
+    "metric rejected_total head_timeout",
+    "metric rejected_total handshake_timeout",
+    "metric rejected_total unexpected_command",
+    "metric rejected_total draining",
+    "metric rejected_total auth_failed",
+    "metric rejected_total name_forbidden",
+    "metric rejected_total plaintext_peer",
+    "metric tls_reload_failed_total",
+    "metric tls_reloads_total",
+];
+
+/// How often each state was reached, by what it is called.
+#[derive(Debug, Clone, Default)]
+pub struct Reached(BTreeMap<String, u64>);
+
+impl Reached {
+    /// One more of `which`, of this kind.
+    pub fn add(&mut self, kind: &str, which: &str) {
+        *self.0.entry(format!("{kind} {which}").trim_end().to_owned()).or_default() += 1;
+    }
+
+    /// Takes in how requests ended.
+    pub fn outcomes(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match &outcome.end {
+                Ending::Status(status) => self.add("client http", &status.to_string()),
+                Ending::Whole => self.add("client", "stream whole"),
+                Ending::Failed(_) => self.add("client", "failed"),
+                Ending::Alert(_) => self.add("client", "alert"),
+                other => self.add("client", &other.to_string()),
+            }
+        }
+    }
+
+    /// Takes in what the peers counted: one for each run in which it happened.
+    pub fn metrics(&mut self, mesh: &Mesh) {
+        for host in mesh.scenario().peers.keys() {
+            let Ok(exported) = mesh.exported(host) else { continue };
+            for series in exported.counters().filter(|series| series.value > 0.0) {
+                let word = |label| series.labels.get(label).map(String::as_str);
+                let which = word("reason").or(word("result")).unwrap_or_default();
+                self.add(&format!("metric {}", series.name), which);
+            }
+        }
+    }
+
+    /// Adds what another run has reached.
+    pub fn merge(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    /// What should be reached sometimes, and never was.
+    pub fn missing(&self) -> Vec<&'static str> {
+        SOMETIMES.iter().copied().filter(|what| !self.0.contains_key(*what)).collect()
+    }
+
+    /// All states with their counts, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(what, count)| (what.as_str(), *count))
+    }
+}

@@ -1,0 +1,135 @@
+//! The peers of a scenario.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing};
+use ops_proxy::names::Name;
+use serde::{Deserialize, Serialize};
+
+use super::tls::TlsSpec;
+use super::units::Time;
+
+/// A peer's configuration, under the name of its host.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerSpec {
+    /// The port for public traffic and connecting peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<u16>,
+    /// Raw TCP ports, each with the name that it routes to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tcp: BTreeMap<String, String>,
+    /// The listening peers to register with, as `host:port`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<String>,
+    /// The names served, each with its backend as `host:port`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, String>,
+    /// What it calls itself; its host's name if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Sources that must send a PROXY protocol header, as networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
+    /// As the peer's setting of that name, like those below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_timeout: Option<Time>,
+    /// Between two REGISTER refreshes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Time>,
+    /// A link on which nothing arrived for this long is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_timeout: Option<Time>,
+    /// While draining, new connections are accepted for this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_grace: Option<Time>,
+    /// While draining, running requests may last this long after the grace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_limit: Option<Time>,
+    /// A name without provider is known for this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_retention: Option<Time>,
+    /// Idle DATA connections kept per link at most; none if absent, which the real
+    /// peer's default is not: a scenario's DATA connections are then one a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_data: Option<usize>,
+    /// Its certificate and what it believes; it then takes and dials no plaintext
+    /// peers. Absent, it speaks plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+    /// It does not let in plaintext peers from beyond loopback.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refuses_plaintext: bool,
+    /// It is not running until a `restart` step starts it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub starts_late: bool,
+}
+
+impl PeerSpec {
+    /// The configuration that the peer on `host` is started with.
+    ///
+    /// # Errors
+    /// The key at fault, the value, and what is wrong with it.
+    pub fn config(&self, host: &str) -> Result<PeerConfig, (&'static str, String, String)> {
+        fn read<T: std::str::FromStr>(
+            key: &'static str,
+            text: &str,
+        ) -> Result<T, (&'static str, String, String)>
+        where
+            T::Err: std::fmt::Display,
+        {
+            text.parse().map_err(|error: T::Err| (key, text.to_owned(), error.to_string()))
+        }
+        let here = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let mut config = PeerConfig::new(read("id", self.id.as_deref().unwrap_or(host))?);
+        config.node = host.to_owned();
+        config.pod = "sim".to_owned();
+        config.listen = self.listen.map(here);
+        for (port, name) in &self.tcp {
+            let mapping =
+                TcpMapping { addr: here(read("tcp", port)?), name: read::<Name>("tcp", name)? };
+            config.tcp.push(mapping);
+        }
+        for endpoint in &self.connect {
+            config.connect.push(read("connect", endpoint)?);
+        }
+        for (name, backend) in &self.services {
+            config.services.insert(read("services", name)?, read("services", backend)?);
+        }
+        for network in &self.trusted_proxies {
+            config.trusted_proxies.push(read("trusted_proxies", network)?);
+        }
+        config.tls = self.tls.as_ref().map(TlsSpec::config).unwrap_or_default();
+        config.insecure_plaintext = self.lets_in_plaintext();
+        config.idle_data = self.idle_data.unwrap_or(0);
+        config.timing = self.timing();
+        Ok(config)
+    }
+
+    /// Whether plaintext peers from beyond loopback are let in.
+    pub fn lets_in_plaintext(&self) -> bool {
+        self.tls.is_none() && !self.refuses_plaintext
+    }
+
+    /// The peer's times, defaults where the scenario says nothing.
+    pub fn timing(&self) -> Timing {
+        let standard = Timing::default();
+        let or = |time: Option<Time>, standard| time.map_or(standard, |time| time.0);
+        Timing {
+            data_timeout: or(self.data_timeout, standard.data_timeout),
+            heartbeat: or(self.heartbeat, standard.heartbeat),
+            peer_timeout: or(self.peer_timeout, standard.peer_timeout),
+            drain_grace: or(self.drain_grace, standard.drain_grace),
+            drain_limit: or(self.drain_limit, standard.drain_limit),
+            name_retention: or(self.name_retention, standard.name_retention),
+        }
+    }
+
+    /// The hosts that it refers to, each with the key that names it.
+    pub fn references(&self) -> impl Iterator<Item = (&'static str, Endpoint)> {
+        let connect = self.connect.iter().map(|text| ("connect", text));
+        let services = self.services.values().map(|text| ("services", text));
+        connect.chain(services).filter_map(|(key, text)| Some((key, text.parse().ok()?)))
+    }
+}

@@ -1,0 +1,25 @@
+//! The kinds of steps: what each says, and whether that can be meant.
+//!
+//! Nothing here may know the mesh that a step is done to.
+
+mod backend;
+mod crash;
+mod described;
+mod expect;
+mod files;
+mod life;
+mod names;
+mod raw;
+mod request;
+mod ways;
+
+pub use backend::Backend;
+pub use crash::{Crash, How, Restart};
+pub use described::Described;
+pub use expect::{Checkpoint, Expect};
+pub use files::{Reload, Replace};
+pub use life::{Drain, Stop};
+pub use names::Dns;
+pub use raw::{Close, Raw};
+pub use request::{Request, Talk, Via};
+pub use ways::{Heal, Hold, Latency, Partition, Release};

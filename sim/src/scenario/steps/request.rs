@@ -1,0 +1,182 @@
+//! What a client asks for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::described::Described;
+use crate::scenario::cast::Cast;
+use crate::scenario::problem::Problem;
+use crate::scenario::units::{Size, Time};
+
+/// One request, or many of the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The client's host.
+    pub from: String,
+    /// Where it connects, as `host:port`.
+    pub to: String,
+    /// How it says what it wants.
+    #[serde(default)]
+    pub via: Via,
+    /// The name that it asks for; a raw TCP port has its own. `{n}` stands for
+    /// the number of the request, of `count`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The HTTP method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Bytes to send.
+    #[serde(default)]
+    pub upload: Size,
+    /// Bytes that an HTTP backend shall answer with.
+    #[serde(default)]
+    pub download: Size,
+    /// Bytes by which a ClientHello is longer than it need be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Size>,
+    /// What is said over a stream.
+    #[serde(default, skip_serializing_if = "Talk::is_echo")]
+    pub talk: Talk,
+    /// So many of them.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u32,
+    /// One after another at this distance; all at once if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Time>,
+    /// HTTP requests on the one connection.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub keep_alive: u32,
+    /// The client ends its direction once it has sent all, and goes on reading.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half_close: bool,
+    /// Everything is written one byte at a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub split: bool,
+    /// The client reads so many bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_rate: Option<Size>,
+    /// The client resets the connection once it has got so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_after: Option<Size>,
+    /// The client leaves (resets) after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Time>,
+    /// How it shall end for the client, every one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+/// How a client says what it wants.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// An HTTP request with a Host.
+    #[default]
+    Http,
+    /// A TLS handshake with SNI, then a stream.
+    Tls,
+    /// An HTTP CONNECT, then a stream.
+    Connect,
+    /// A port of its own, a stream at once.
+    Tcp,
+}
+
+impl Via {
+    /// The label of `protocol` in the metrics.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Http | Self::Connect => "http",
+            Self::Tls => "https",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What is said over a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Talk {
+    /// The client sends, and gets the same back.
+    #[default]
+    Echo,
+    /// The client waits for the greeting, then as `echo`.
+    Greeting,
+    /// The client only listens to an endless backend.
+    Listen,
+}
+
+impl Talk {
+    fn is_echo(&self) -> bool {
+        *self == Self::Echo
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let via = match self.via {
+            Via::Http => self.method.as_deref().unwrap_or("GET"),
+            Via::Tls => "TLS",
+            Via::Connect => "CONNECT",
+            Via::Tcp => "TCP",
+        };
+        write!(f, "{via} {} at {}", if self.name.is_empty() { "-" } else { &self.name }, self.to)
+    }
+}
+
+impl Request {
+    /// A small request, to see whether a name is served.
+    pub fn probe(from: &str, to: &str, name: &str, via: Via) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            via,
+            name: name.to_owned(),
+            method: None,
+            upload: Size(100),
+            download: Size(100),
+            padding: None,
+            talk: Talk::Echo,
+            count: 1,
+            every: None,
+            keep_alive: 1,
+            half_close: via != Via::Http,
+            split: false,
+            read_rate: None,
+            abort_after: None,
+            patience: None,
+            expect: None,
+        }
+    }
+}
+
+impl Described for Request {
+    fn check(&self, cast: &Cast<'_>) -> Result<(), Problem> {
+        cast.check_client("from", &self.from)?;
+        cast.check_endpoint("to", &self.to)?;
+        if self.name.is_empty() != (self.via == Via::Tcp) {
+            let message = "a name is needed, except for `via = \"tcp\"`, which has none";
+            return Err(Problem::new("name", &self.name, message));
+        }
+        if self.count == 0 || self.keep_alive == 0 {
+            return Err(Problem::new("count", "0", "at least one is needed"));
+        }
+        Ok(())
+    }
+
+    fn title(&self) -> String {
+        let times = if self.count > 1 { format!("{} times ", self.count) } else { String::new() };
+        format!("{} asks {times}{self}", self.from)
+    }
+}
