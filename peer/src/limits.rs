@@ -44,12 +44,48 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A link ends when a control line cannot be written for this long.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A backend or a listening peer must accept a connection within this time.
-/// Shorter than the default data timeout, so that FAIL arrives before it.
+/// A listening peer must finish its TLS handshake within this time.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// DNS must answer within this time; the next attempt queries it again.
-pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A lookup that takes longer is taken to hang: another may begin beside it. The
+/// system's resolver repeats a question that was lost after as long.
+pub const LOOKUP_OVERDUE: Duration = Duration::from_secs(5);
+
+/// A listening peer must be found in DNS and accept a connection within this time; so
+/// must a backend, where the data timeout leaves it that long.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Fifths of the data timeout, counted from FORWARD, within which a backend must be
+/// found in DNS and accept a connection. With the default of 5 s these are 2 s: a SYN
+/// that was lost is sent again after 1 s. A FORWARD that was lost with an idle
+/// connection is sent again after half of the data timeout; 5/10 + 4/10 leave FAIL a
+/// tenth of it, half a second, for its way.
+pub const BACKEND_DIAL_FIFTHS: u32 = 2;
+
+/// Fifths of the data timeout, counted from FORWARD, within which DATA must be on its
+/// way, the dial of the backend included; else FAIL is. The DATA connection has so at
+/// least as long as the backend, and the last fifth is for the way of FORWARD and FAIL.
+pub const ANSWER_FIFTHS: u32 = 4;
+
+/// An address is used for so long without asking again. The system's resolver tells no
+/// lifetime, so this is short: what moves in DNS is followed within it, and at once where
+/// the old address refuses. At thousands of requests a second it still is one lookup.
+pub const ANSWER_KEPT: Duration = Duration::from_secs(5);
+
+/// That a host cannot be found is believed for so long: requests do not ask one by one,
+/// and a name that has just been made is found at the next try.
+pub const FAILURE_KEPT: Duration = Duration::from_secs(1);
+
+/// Lookups of one host that may run at a time: one, and one beside it that hangs.
+pub const LOOKUPS_PER_HOST: usize = 2;
+
+/// Lookups that may run at a time. Each blocks a thread; with dozens of dead names there
+/// is room for those that are not.
+pub const LOOKUPS: usize = 128;
+
+/// Hosts whose addresses are remembered before those are forgotten that nobody asks for:
+/// as many as a peer may have services, and the peers to connect to.
+pub const HOSTS_KNOWN: usize = 2 * NAMES_PER_LINK;
 
 /// A refused client has this long to read its answer before the socket closes.
 pub const REFUSE_LINGER: Duration = Duration::from_secs(1);
@@ -79,6 +115,19 @@ pub const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that one connecting peer carries at a time on one link; one more is
 /// answered with `FAIL:<proxy_id>:overloaded`.
 pub const FORWARDS_PER_LINK: usize = 10_000;
+
+/// While written bytes are not acknowledged, the kernel is asked this often whether their
+/// reader is still there. Together with [`VANISHED_AFTER`] this is less than the 90 s after
+/// which keepalive gives up an idle connection.
+pub const UNACKNOWLEDGED_LOOK: Duration = Duration::from_secs(15);
+
+/// A reader that has acknowledged nothing for this long, although it was asked, has
+/// vanished. A path that was interrupted for a minute costs no connections.
+pub const VANISHED_AFTER: Duration = Duration::from_secs(70);
+
+/// This many tries must have gone unanswered: one may be lost, and the window of a reader
+/// that pauses is probed only every two minutes, so its silence alone says nothing.
+pub const UNANSWERED_TRIES: u32 = 2;
 
 /// How much the relay reads at a time, in bytes, and so the most that it holds of
 /// one direction when the other side does not accept it.

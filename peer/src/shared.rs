@@ -12,6 +12,7 @@ use crate::mesh::tables::Mesh;
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Metrics;
 use crate::stream::net::Net;
+use crate::stream::resolve::Resolver;
 use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
 use crate::trust::tls::files::Tls;
@@ -20,6 +21,8 @@ use crate::trust::tls::files::Tls;
 pub struct Shared<N: Net> {
     /// The network.
     pub net: N,
+    /// Names to addresses, for all that is dialled.
+    pub resolver: Resolver<N>,
     /// What it was told to do.
     pub config: PeerConfig,
     /// What is counted.
@@ -55,6 +58,7 @@ impl<N: Net> Shared<N> {
             tasks: Tasks::new(metrics.clone()),
             metrics,
             config,
+            resolver: Resolver::new(net.clone()),
             net,
         })
     }

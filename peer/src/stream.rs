@@ -4,10 +4,12 @@
 //! Nothing here may know names, routes, links or requests.
 
 pub mod alert;
+mod answers;
 pub mod control;
 pub mod dial;
 pub mod lingering;
 pub mod net;
 pub mod quiet;
 pub mod relay;
+pub mod resolve;
 pub mod transport;

@@ -3,6 +3,7 @@
 //! Nothing here may know the run that a step is part of.
 
 mod backend;
+mod clock;
 mod crash;
 mod effect;
 mod expect;

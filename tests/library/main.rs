@@ -11,3 +11,4 @@ mod admin_deadline;
 mod deadline;
 mod panics;
 mod return_of_peers;
+mod vanished;

@@ -301,12 +301,22 @@ impl Peer {
         self.status_bytes("VmHWM:")
     }
 
+    /// The threads that it has.
+    pub fn threads(&self) -> usize {
+        self.status("Threads:").parse().expect("a number")
+    }
+
     fn status_bytes(&self, what: &str) -> usize {
+        let status = self.status(what);
+        let kibibytes = status.strip_suffix(" kB");
+        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("a number in kB") * 1024
+    }
+
+    fn status(&self, what: &str) -> String {
         let path = format!("/proc/{}/status", self.process.child.id());
         let status = std::fs::read_to_string(path).expect("a running process has a status");
         let line = status.lines().find_map(|line| line.strip_prefix(what));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kibibytes.and_then(|number| number.parse::<usize>().ok()).expect("a number in kB") * 1024
+        line.expect("a line of the status").trim().to_owned()
     }
 
     /// Waits for its end; the exit code.

@@ -2,7 +2,17 @@
 //! wait for another process.
 
 use std::future::Future;
+use std::io::Write;
 use std::time::Duration;
+
+/// Says that this test shows less here, or nothing, and why: also where the output of
+/// tests that pass is not shown.
+pub fn skipped(why: &str) {
+    let test = std::thread::current();
+    let line = format!("skipped: {}: {why}\n", test.name().unwrap_or("a test"));
+    // The harness takes what is printed, not what is written.
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+}
 
 /// No condition takes this long unless it never comes. Generous, so that a busy
 /// machine fails no test.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::names::Name;
 
-/// `HOST:PORT`; the host is resolved on each dial.
+/// `HOST:PORT`; the host is resolved when it is dialled, and again after a few seconds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// A host name or an IP literal, IPv6 without brackets.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::ConfigError;
+use crate::limits::{ANSWER_FIFTHS, BACKEND_DIAL_FIFTHS, CONNECT_TIMEOUT};
 
 /// The longest duration that may be set: anything longer is a mistake, and adding it to
 /// a clock must not overflow.
@@ -11,7 +12,8 @@ const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// The durations that an operator may set. All are longer than zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// From FORWARD to its DATA connection.
+    /// From FORWARD to its DATA connection. A connecting peer goes by its own, and
+    /// must not have a longer one than its listening peers, or its FAIL comes too late.
     pub data_timeout: Duration,
     /// Between two REGISTER refreshes.
     pub heartbeat: Duration,
@@ -39,6 +41,16 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// A backend must be found in DNS and accept a connection within this time.
+    pub fn backend_dial(&self) -> Duration {
+        CONNECT_TIMEOUT.min(self.data_timeout * BACKEND_DIAL_FIFTHS / 5)
+    }
+
+    /// From FORWARD, a connecting peer has this long until its DATA is on its way.
+    pub fn answer(&self) -> Duration {
+        self.data_timeout * ANSWER_FIFTHS / 5
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         for (key, time) in [
             ("data_timeout", self.data_timeout),

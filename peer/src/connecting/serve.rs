@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::upstream::{DialledPeer, dial_peer};
 use crate::config::Endpoint;
@@ -144,10 +144,13 @@ impl<N: Net> Serving<N> {
         Err(Broken { is_of_data })
     }
 
-    /// Backend first, then DATA: a DATA connection that arrives is ready.
+    /// Backend first, then DATA: a DATA connection that arrives is ready. Both share one
+    /// deadline, because FAIL must reach the listening peer before it gives up.
     async fn connect(&self) -> Result<(Half<N>, Half<N>, Option<Registered>), Failure> {
+        let deadline = Instant::now() + self.shared.config.timing.answer();
         let (backend, outgoing) = self.dial_backend().await?;
-        let data = self.dial_data().await.map_err(|error| {
+        let dialled = timeout_at(deadline, self.dial_data()).await;
+        let data = dialled.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
             let Self { id, name, .. } = self;
             tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
             (FailReason::Overloaded, ClientFailure::DataDial)
@@ -169,8 +172,9 @@ impl<N: Net> Serving<N> {
             tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
             return Err(fail(FailReason::UnknownName));
         };
-        let stream = dial(&shared.net, endpoint).await.map_err(|error| {
-            tracing::warn!(%id, %name, %source, %error, "a backend cannot be reached");
+        let within = shared.config.timing.backend_dial();
+        let stream = dial(&shared.resolver, endpoint, within).await.map_err(|error| {
+            tracing::warn!(%id, %name, %source, %error, "cannot reach the backend; check its address, and that it is running");
             fail(error.fail_reason())
         })?;
         let outgoing = shared.register_outgoing(&stream, name);

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_rustls::rustls;
 
 use crate::config::Endpoint;
-use crate::limits::DIAL_TIMEOUT;
+use crate::limits::{CONNECT_TIMEOUT, DIAL_TIMEOUT};
 use crate::shared::Shared;
 use crate::stream::dial::{DialError, dial};
 use crate::stream::net::Net;
@@ -32,7 +32,7 @@ pub(super) async fn dial_peer<N: Net>(
     shared: &Shared<N>,
     upstream: &Endpoint,
 ) -> Result<DialledPeer<N>, DialPeerError> {
-    let stream = dial(&shared.net, upstream).await?;
+    let stream = dial(&shared.resolver, upstream, CONNECT_TIMEOUT).await?;
     let loaded = shared.tls.as_ref().map(|tls| tls.current());
     let Some((config, token)) =
         loaded.and_then(|loaded| Some((loaded.client.clone()?, loaded.token.clone())))

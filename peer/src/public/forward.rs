@@ -186,7 +186,8 @@ async fn dial_own_backend<N: Net>(
     }
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
-    let stream = dial(&shared.net, backend).await.map_err(|error| {
+    let within = shared.config.timing.backend_dial();
+    let stream = dial(&shared.resolver, backend, within).await.map_err(|error| {
         tracing::warn!(%name, %error, "cannot reach the backend; check its address, and that it is running");
         ForwardError::Failed(error.fail_reason())
     })?;

@@ -1,11 +1,14 @@
 //! Dialling: a backend of our own configuration, or a listening peer.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::resolve::{Addresses, Resolver};
 use crate::config::Endpoint;
-use crate::limits::{DIAL_TIMEOUT, RESOLVE_TIMEOUT};
 use crate::stream::net::Net;
 use crate::wire::FailReason;
 
@@ -14,7 +17,10 @@ use crate::wire::FailReason;
 pub enum DialError {
     /// The name did not resolve, or to nothing.
     #[error("cannot resolve {0}: {1}")]
-    Resolve(Endpoint, #[source] io::Error),
+    Resolve(Endpoint, #[source] Arc<io::Error>),
+    /// DNS did not answer in time.
+    #[error("cannot resolve {0}: DNS did not answer in time; look at this machine's resolver")]
+    Unresolved(Endpoint),
     /// Every address refused; this was the last answer.
     #[error("cannot connect to {0}: {1}")]
     Connect(Endpoint, #[source] io::Error),
@@ -27,14 +33,13 @@ impl DialError {
     /// What a listening peer is told of a backend that could not be dialled.
     pub fn fail_reason(&self) -> FailReason {
         match self {
-            Self::Connect(_, error) | Self::Resolve(_, error) if is_out_of_resources(error) => {
-                FailReason::Overloaded
-            }
+            Self::Connect(_, error) if is_out_of_resources(error) => FailReason::Overloaded,
+            Self::Resolve(_, error) if is_out_of_resources(error) => FailReason::Overloaded,
             Self::Connect(_, error) if error.kind() == io::ErrorKind::TimedOut => {
                 FailReason::BackendTimeout
             }
             Self::Resolve(..) | Self::Connect(..) => FailReason::BackendRefused,
-            Self::Timeout(_) => FailReason::BackendTimeout,
+            Self::Unresolved(_) | Self::Timeout(_) => FailReason::BackendTimeout,
         }
     }
 }
@@ -47,29 +52,68 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
         || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
-/// Resolves `endpoint` anew and connects to the first of its addresses that
-/// answers, all within [`RESOLVE_TIMEOUT`] and [`DIAL_TIMEOUT`].
+/// Connects to the first address of `endpoint` that accepts, all `within` this time: a
+/// lookup, where there is need of one, and the connection. Addresses that were found
+/// before and refuse now are looked up once more.
 ///
 /// # Errors
 /// [`DialError`], of the last address tried.
-pub async fn dial<N: Net>(net: &N, endpoint: &Endpoint) -> Result<N::Stream, DialError> {
-    let resolving = net.resolve(&endpoint.host, endpoint.port);
-    let addresses = match timeout(RESOLVE_TIMEOUT, resolving).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(DialError::Resolve(endpoint.clone(), error)),
-        Err(_) => return Err(DialError::Timeout(endpoint.clone())),
-    };
+pub async fn dial<N: Net>(
+    resolver: &Resolver<N>,
+    endpoint: &Endpoint,
+    within: Duration,
+) -> Result<N::Stream, DialError> {
+    let began = Instant::now();
+    let deadline = began + within;
+    let mut found = resolve(resolver, endpoint, deadline).await?;
+    loop {
+        let failed = match connect(resolver.net(), endpoint, &found, deadline).await {
+            Ok(stream) => return Ok(stream),
+            Err(failed) => failed,
+        };
+        resolver.forget(&endpoint.host, &found);
+        if found.at >= began || Instant::now() >= deadline {
+            return Err(failed);
+        }
+        let again = resolve(resolver, endpoint, deadline).await?;
+        if again.ips == found.ips {
+            return Err(failed);
+        }
+        found = again;
+    }
+}
+
+async fn resolve<N: Net>(
+    resolver: &Resolver<N>,
+    endpoint: &Endpoint,
+    deadline: Instant,
+) -> Result<Addresses, DialError> {
+    match timeout_at(deadline, resolver.addresses(&endpoint.host)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) if error.kind() != io::ErrorKind::TimedOut => {
+            Err(DialError::Resolve(endpoint.clone(), error))
+        }
+        Ok(Err(_)) | Err(_) => Err(DialError::Unresolved(endpoint.clone())),
+    }
+}
+
+async fn connect<N: Net>(
+    net: &N,
+    endpoint: &Endpoint,
+    found: &Addresses,
+    deadline: Instant,
+) -> Result<N::Stream, DialError> {
     let connecting = async {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-        for address in addresses {
-            match net.connect(address).await {
+        for ip in &*found.ips {
+            match net.connect(SocketAddr::new(*ip, endpoint.port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
         Err(DialError::Connect(endpoint.clone(), last))
     };
-    match timeout(DIAL_TIMEOUT, connecting).await {
+    match timeout_at(deadline, connecting).await {
         Ok(result) => result,
         Err(_) => Err(DialError::Timeout(endpoint.clone())),
     }

@@ -12,12 +12,14 @@ mod carrier;
 mod direction;
 mod meter;
 mod side;
+mod vigil;
 
 pub use both::{carry_both, copy_both};
 pub use buffer::Buffer;
 pub use carrier::Carrier;
 pub use meter::{Meter, RelayError};
 pub use side::Side;
+pub use vigil::{Outstanding, Unacknowledged};
 
 #[cfg(test)]
 mod tests;

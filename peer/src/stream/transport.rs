@@ -11,7 +11,7 @@ use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::stream::net::Net;
-use crate::stream::relay::{Meter, RelayError, Side, copy_both};
+use crate::stream::relay::{Buffer, Meter, RelayError, Side, carry_both};
 
 /// A connection over the network stream `S`.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ impl<S> Transport<S> {
             Self::Tls(tls) => tls.get_ref().1.peer_certificates(),
         };
         chain.unwrap_or_default()
+    }
+
+    /// The network's own stream, to look at.
+    pub fn inner(&self) -> &S {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => &tls.get_ref().0.stream,
+        }
     }
 
     /// The network's own stream, without its encryption.
@@ -66,7 +74,12 @@ pub async fn relay<N: Net, M: Meter>(
             (public.frames, backend.frames) = (of_public, of_backend);
             relayed
         }
-        _ => copy_both(public, backend, meter).await,
+        _ => {
+            let outstanding = |public: &Transport<N::Stream>, backend: &Transport<N::Stream>| {
+                [net.unacknowledged(public.inner()), net.unacknowledged(backend.inner())]
+            };
+            carry_both::<Buffer, _, _, _>(public, backend, meter, Some(outstanding)).await
+        }
     }
 }
 

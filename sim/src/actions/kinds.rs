@@ -18,6 +18,7 @@ pub fn action(kind: Kind<'_>) -> &dyn Action {
         Kind::Crash(one) => one,
         Kind::Restart(one) => one,
         Kind::Dns(one) => one,
+        Kind::Clock(one) => one,
         Kind::Backend(one) => one,
         Kind::Replace(one) => one,
         Kind::Reload(one) => one,

@@ -1,4 +1,4 @@
-//! What names resolve to.
+//! What names resolve to, and how long that takes.
 
 use super::effect::{Action, Effect};
 use crate::mesh::Mesh;
@@ -7,6 +7,7 @@ use crate::scenario::steps::Dns;
 impl Action for Dns {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         mesh.set_name(&self.name, self.host.as_deref());
+        mesh.set_lookup_time(&self.name, self.takes.map(|takes| takes.0));
         let name = self.name.clone();
         let before = mesh.lookups(&name);
         Ok(Effect::Watch(Box::new(move |mesh| mesh.lookups(&name) > before)))

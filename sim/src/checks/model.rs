@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
-use ops_proxy::limits::{BACKOFF_CAP, DIAL_TIMEOUT, RESOLVE_TIMEOUT};
+use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT};
 use ops_proxy::observe::metrics::Snapshot;
 
 use super::trust::lets_in;
@@ -152,7 +152,7 @@ impl Model {
         let now = mesh.now();
         let here = |one: &&Wanted| one.listening == host && one.name == name;
         let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
-        let comes_back = BACKOFF_CAP + DIAL_TIMEOUT + RESOLVE_TIMEOUT + SLACK;
+        let comes_back = BACKOFF_CAP + CONNECT_TIMEOUT + SLACK;
         let is_up = |one: &Wanted, since: &Duration| {
             let bound = if one.connecting.is_some() { comes_back } else { SLACK };
             for_long(since, bound)

@@ -4,7 +4,7 @@
 use ops_proxy::names::Name;
 
 use crate::mesh::Mesh;
-use crate::scenario::{Moment, PeerSpec, TokenRule, Usage};
+use crate::scenario::{Moment, PeerSpec, TlsSpec, TokenRule, Usage};
 use crate::tls::Material;
 
 /// Whether a new link from `connecting`, which dials `host`, would be let in at
@@ -18,8 +18,10 @@ pub(super) fn lets_in(mesh: &Mesh, connecting: &str, listening: &str, host: &str
         return true;
     }
     match (mesh.loaded_files(connecting), mesh.loaded_files(listening)) {
-        (Some(ours), Some(theirs)) => Trust { mesh, now: Moment::after(mesh.now()) }
-            .agree(&ours, &theirs, client, connecting, host),
+        (Some(ours), Some(theirs)) => {
+            let (ours_now, theirs_now) = (mesh.clock(connecting), mesh.clock(listening));
+            Trust { mesh, ours_now, theirs_now }.agree(&ours, &theirs, client, connecting, host)
+        }
         // One of them speaks TLS, the other does not or does not want to.
         (ours, theirs) => {
             let dials_tls = ours.is_some_and(|ours| !ours.tls.ca.is_empty());
@@ -31,7 +33,9 @@ pub(super) fn lets_in(mesh: &Mesh, connecting: &str, listening: &str, host: &str
 
 struct Trust<'a> {
     mesh: &'a Mesh,
-    now: Moment,
+    /// What the clocks of the connecting and the listening peer show.
+    ours_now: Moment,
+    theirs_now: Moment,
 }
 
 impl Trust<'_> {
@@ -46,13 +50,13 @@ impl Trust<'_> {
         let (ours, theirs) = (&ours.tls, &theirs.tls);
         let id = client.id.as_deref().unwrap_or(connecting);
         let Some(server) = &theirs.certificate else { return false };
-        if !self.verifies(server, &ours.ca, ours.revocations.as_deref(), Usage::Server)
+        if !self.verifies(server, ours, self.ours_now, Usage::Server)
             || !self.is_valid_for(server, host)
         {
             return false;
         }
         if let Some(certificate) = ours.certificate.as_ref().filter(|_| !theirs.ca.is_empty())
-            && !self.verifies(certificate, &theirs.ca, theirs.revocations.as_deref(), Usage::Client)
+            && !self.verifies(certificate, theirs, self.theirs_now, Usage::Client)
         {
             return false;
         }
@@ -76,26 +80,20 @@ impl Trust<'_> {
             && client.services.keys().all(|name| self.is_valid_for(certificate, name))
     }
 
-    /// Whether who believes these CAs, and knows this list, takes the certificate
+    /// Whether who has these files, and whose clock shows this, takes the certificate
     /// for that use.
-    fn verifies(
-        &self,
-        certificate: &str,
-        cas: &[String],
-        revocations: Option<&str>,
-        usage: Usage,
-    ) -> bool {
+    fn verifies(&self, certificate: &str, files: &TlsSpec, now: Moment, usage: Usage) -> bool {
         let scenario = self.mesh.scenario();
         let spec = &scenario.certificates[certificate];
         let ca = scenario.ca_of(spec.ca.as_deref());
-        let list = revocations.map(|list| &scenario.revocations[list]);
+        let list = files.revocations.as_ref().map(|list| &scenario.revocations[list]);
         // What a list of another CA does not tell is taken for revoked.
         let revoked = list.is_some_and(|list| {
             scenario.ca_of(list.ca.as_deref()) != ca
                 || list.certificates.iter().any(|one| one == certificate)
         });
-        cas.iter().any(|one| Some(one.as_str()) == ca)
-            && (spec.not_before..=spec.not_after).contains(&self.now)
+        files.ca.iter().any(|one| Some(one.as_str()) == ca)
+            && (spec.not_before..=spec.not_after).contains(&now)
             && spec.usage.contains(&usage)
             && !revoked
     }

@@ -107,8 +107,8 @@ fn fault(
             let hosts: Vec<&String> =
                 scenario.peers.keys().chain(scenario.backends.keys()).collect();
             let name = draw.one(&hosts).to_string();
-            let there = Dns { name: name.clone(), host: Some(name.clone()) };
-            let gone = Dns { name, host: None };
+            let there = Dns { name: name.clone(), host: Some(name.clone()), ..Dns::default() };
+            let gone = Dns { name, ..Dns::default() };
             vec![at(begins, gone.into()), at(ends, there.into())]
         }
         Kind::Raw => vec![at(begins, raw(draw, scenario, number).into())],

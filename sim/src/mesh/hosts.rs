@@ -1,12 +1,13 @@
 //! Hosts that go and come, what names mean, how backends behave.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::obstacle::Obstacle;
 use super::simulation::Mesh;
 use crate::network::{Farewell, HostState, way};
-use crate::scenario::BackendSpec;
 use crate::scenario::steps::How;
+use crate::scenario::{BackendSpec, Moment};
 
 impl Mesh {
     /// Whether a host's software runs.
@@ -80,6 +81,38 @@ impl Mesh {
             Some(ip) => state.names.insert(name.to_owned(), ip),
             None => state.names.remove(name),
         };
+    }
+
+    /// Changes how long it takes to look a name up.
+    pub fn set_lookup_time(&mut self, name: &str, takes: Option<Duration>) {
+        let mut state = self.fabric.state();
+        match takes {
+            Some(takes) => state.lookup_times.insert(name.to_owned(), takes),
+            None => state.lookup_times.remove(name),
+        };
+    }
+
+    /// Sets a host's wall clock so far ahead of the right time, or behind it.
+    pub fn set_clock(&mut self, host: &str, ahead: Moment) {
+        self.fabric.state().clocks.insert(self.ip(host), ahead);
+    }
+
+    /// The time that a host's wall clock shows.
+    pub fn clock(&self, host: &str) -> Moment {
+        let now = Moment::after(self.now());
+        self.fabric.state().clocks.get(&self.ip(host)).map_or(now, |ahead| now.shifted(*ahead))
+    }
+
+    /// Looks at a host's wall clock so far.
+    pub fn clock_reads(&self, host: &str) -> u64 {
+        self.fabric.state().counters.clock_reads.get(&self.ip(host)).copied().unwrap_or(0)
+    }
+
+    /// All lookups take no time, and all clocks are right.
+    pub fn set_names_and_clocks_right(&mut self) {
+        let mut state = self.fabric.state();
+        state.lookup_times.clear();
+        state.clocks.clear();
     }
 
     /// The host that a name stands for now.

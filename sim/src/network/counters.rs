@@ -14,4 +14,6 @@ pub struct Counters {
     pub dials: BTreeMap<IpAddr, u64>,
     /// Lookups of a name.
     pub lookups: BTreeMap<String, u64>,
+    /// Looks at a host's wall clock.
+    pub clock_reads: BTreeMap<IpAddr, u64>,
 }

@@ -14,6 +14,7 @@ use super::host::{Dying, Host};
 use super::ledger::{Farewell, Ledger};
 use super::way::way;
 use crate::connection::{End, Pair};
+use crate::scenario::Moment;
 use crate::tap::{Forwards, Role, Tap};
 use crate::tls::Files;
 use crate::trace::{self, Trace, What};
@@ -57,6 +58,10 @@ pub struct State {
     pub now: Duration,
     /// What a name resolves to; a name without entry does not resolve.
     pub names: BTreeMap<String, IpAddr>,
+    /// How long it takes to look a name up; one without entry is found at once.
+    pub lookup_times: BTreeMap<String, Duration>,
+    /// How far a host's wall clock is from the right time; one without entry is right.
+    pub clocks: BTreeMap<IpAddr, Moment>,
     /// All hosts.
     pub hosts: BTreeMap<IpAddr, Host>,
     /// The files of hosts that have any.

@@ -20,6 +20,10 @@ use super::stream::SimStream;
 use crate::tls::crypto;
 use crate::trace::{Fnv, What};
 
+/// How long a system's resolver asks two servers that do not answer: five seconds each,
+/// twice.
+const RESOLVER_GIVES_UP: Duration = Duration::from_secs(20);
+
 /// The network as one host sees it.
 #[derive(Debug, Clone)]
 pub struct SimNet {
@@ -61,9 +65,18 @@ impl Net for SimNet {
         if let Ok(ip) = host.parse() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let mut state = self.fabric.state();
-        *state.counters.lookups.entry(host.to_owned()).or_default() += 1;
-        match state.names.get(host) {
+        let takes = {
+            let mut state = self.fabric.state();
+            *state.counters.lookups.entry(host.to_owned()).or_default() += 1;
+            state.lookup_times.get(host).copied()
+        };
+        if let Some(takes) = takes {
+            tokio::time::sleep(takes.min(RESOLVER_GIVES_UP)).await;
+            if takes >= RESOLVER_GIVES_UP {
+                return Err(io::Error::other("temporary failure in name resolution"));
+            }
+        }
+        match self.fabric.state().names.get(host) {
             Some(&ip) => Ok(vec![SocketAddr::new(ip, port)]),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "no such host")),
         }
@@ -86,7 +99,10 @@ impl Net for SimNet {
     }
 
     fn unix_time(&self) -> Duration {
-        turmoil::since_epoch().expect("peers run on hosts of the simulation")
+        let now = turmoil::since_epoch().expect("peers run on hosts of the simulation");
+        let mut state = self.fabric.state();
+        *state.counters.clock_reads.entry(self.ip).or_default() += 1;
+        state.clocks.get(&self.ip).map_or(now, |ahead| ahead.counted_from(now))
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {

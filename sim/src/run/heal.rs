@@ -74,7 +74,7 @@ fn all_up(stage: &Stage) -> bool {
 }
 
 impl Mesh {
-    /// Ends all holds and cuts, and starts what does not run.
+    /// Ends all holds and cuts, starts what does not run, and sets the clocks.
     fn heal_all(&mut self) {
         let hosts: Vec<String> = self.scenario().hosts().map(str::to_owned).collect();
         for (index, a) in hosts.iter().enumerate() {
@@ -92,6 +92,7 @@ impl Mesh {
             }
         }
         self.reset_latencies();
+        self.set_names_and_clocks_right();
     }
 
     /// How a request for this name can succeed at every one of its providers;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::cast::Cast;
 use super::problem::Problem;
 use super::steps::{
-    Backend, Checkpoint, Crash, Described, Dns, Drain, Expect, Heal, Hold, Latency, Partition, Raw,
-    Release, Reload, Replace, Request, Restart, Stop,
+    Backend, Checkpoint, Clock, Crash, Described, Dns, Drain, Expect, Heal, Hold, Latency,
+    Partition, Raw, Release, Reload, Replace, Request, Restart, Stop,
 };
 use super::units::Time;
 
@@ -86,6 +86,8 @@ steps! {
     restart: Restart,
     /// Changes what a name resolves to.
     dns: Dns,
+    /// Sets a host's wall clock wrong, or right again.
+    clock: Clock,
     /// Changes how a backend behaves.
     backend: Backend,
     /// Replaces files of a peer's TLS.

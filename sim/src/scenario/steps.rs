@@ -3,6 +3,7 @@
 //! Nothing here may know the mesh that a step is done to.
 
 mod backend;
+mod clock;
 mod crash;
 mod described;
 mod expect;
@@ -14,6 +15,7 @@ mod request;
 mod ways;
 
 pub use backend::Backend;
+pub use clock::Clock;
 pub use crash::{Crash, How, Restart};
 pub use described::Described;
 pub use expect::{Checkpoint, Expect};

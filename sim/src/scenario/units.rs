@@ -57,6 +57,11 @@ impl Moment {
         Self(i64::try_from(start.as_secs()).unwrap_or(i64::MAX))
     }
 
+    /// The moment that is so much later, or earlier.
+    pub fn shifted(self, by: Self) -> Self {
+        Self(self.0.saturating_add(by.0))
+    }
+
     /// The same moment where the run starts at `start`.
     pub fn counted_from<T>(self, start: T) -> T
     where

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::{self, crypto::CryptoProvider};
 
-use crate::stream::relay::{self, Meter, RelayError, Side};
+use crate::stream::relay::{self, Meter, RelayError, Side, Unacknowledged};
 
 /// A network: how a peer listens, dials, resolves and draws random bytes.
 ///
@@ -28,8 +28,9 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Connects to `addr`. Has no deadline of its own: the caller sets one.
     fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// The addresses of `host` now; nothing is cached between calls. Has no
-    /// deadline of its own: the caller sets one.
+    /// The addresses of `host` now; nothing is cached between calls. Has no deadline of its
+    /// own, and may go on in vain after it was given up: it is called by
+    /// [`Resolver`](crate::stream::resolve::Resolver) alone.
     fn resolve(
         &self,
         host: &str,
@@ -55,6 +56,12 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Closes `stream` so that the other end sees an error (RST), never a clean
     /// end of what was sent.
     fn abort(&self, stream: Self::Stream);
+
+    /// What was written to `stream` and has not been acknowledged; `None` if there is
+    /// none, or if this network does not tell. A relay asks, to notice who has vanished.
+    fn unacknowledged(&self, _stream: &Self::Stream) -> Option<Unacknowledged> {
+        None
+    }
 
     /// Fills `bytes` with random bytes that a stranger cannot predict.
     fn fill_random(&self, bytes: &mut [u8]);
@@ -84,7 +91,10 @@ pub trait Net: Clone + Send + Sync + 'static {
         backend: &mut Side<&mut Self::Stream>,
         meter: &M,
     ) -> impl Future<Output = Result<(), RelayError>> + Send {
-        relay::copy_both(public, backend, meter)
+        let outstanding = |public: &&mut Self::Stream, backend: &&mut Self::Stream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        relay::carry_both::<relay::Buffer, _, _, _>(public, backend, meter, Some(outstanding))
     }
 }
 

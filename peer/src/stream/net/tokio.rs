@@ -9,6 +9,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod diag;
+#[cfg(target_os = "linux")]
 mod pipe;
 
 use std::fs::File;
@@ -23,20 +25,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::seam::{Listener, Net};
 use crate::limits::TLS_FILE_BYTES;
-use crate::stream::relay::{Meter, RelayError, Side, carry_both};
+use crate::stream::relay::{Meter, RelayError, Side, Unacknowledged, carry_both};
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: u32 = 4096;
 
-/// An idle connection is probed after this time…
+/// A connection on which nothing is under way is probed after this time…
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// …this often, until [`USER_TIMEOUT`] gives it up.
+/// …this often…
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Bytes or probes that nobody acknowledged for this long end the connection: the
-/// only way to notice a vanished reader (RFC 5482).
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(90);
+/// …and given up when so many probes went unanswered: 90 s after its last word. While
+/// bytes are under way, none are sent; then the relay looks at what is unacknowledged.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// The network of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,6 +90,13 @@ impl Net for TokioNet {
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 
+    #[cfg(target_os = "linux")]
+    fn unacknowledged(&self, stream: &TcpStream) -> Option<Unacknowledged> {
+        // Where the kernel does not tell, its own patience decides, which is longer; a
+        // connection that has just ended is nobody's concern.
+        diag::unacknowledged(stream).ok().flatten()
+    }
+
     fn unix_time(&self) -> Duration {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.expect("the clock of a machine that speaks TLS is past 1970")
@@ -111,7 +118,10 @@ impl Net for TokioNet {
         backend: &mut Side<&mut TcpStream>,
         meter: &M,
     ) -> Result<(), RelayError> {
-        carry_both::<pipe::Pipe, _, _, _>(public, backend, meter).await
+        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        carry_both::<pipe::Pipe, _, _, _>(public, backend, meter, Some(outstanding)).await
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -142,9 +152,12 @@ where
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES),
     )?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    // No TCP_USER_TIMEOUT: it counts from the first probe of a closed window on, answered
+    // or not, and so ends connections whose reader pauses or is slow.
     Ok(())
 }
