@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod failure;
+mod log;
 mod pki;
 mod run;
 pub mod settings;
@@ -59,7 +60,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ops-proxy: {failure}");
+            log::say(format!("ops-proxy: {failure}"));
             let configuration =
                 matches!(failure, Failure::Config(_) | Failure::Start(StartError::Config(_)));
             ExitCode::from(if configuration { 2 } else { 1 })

@@ -195,6 +195,11 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 /// Connections cut at the end of the process have this long to close.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// When only the last requests may end, one that had already arrived has this long to be
+/// read, so that it gets its answer. A connection that has sent nothing by then is not
+/// waited for.
+pub const DRAIN_SETTLE: Duration = Duration::from_millis(100);
+
 /// Fewest bytes in a token: 32, as in an HMAC-SHA256 key (RFC 2104 §3), so that
 /// guessing is hopeless even with unlimited attempts.
 pub const TOKEN_BYTES_MIN: usize = 32;
@@ -282,3 +287,40 @@ pub const CERTIFICATE_DAYS_MAX: u64 = 36_500;
 
 /// A new certificate is backdated by this much, because clocks differ.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);
+
+/// Log lines that wait for whoever reads stderr: a burst of some thousands, in a few
+/// megabytes. Further ones are lost and counted; nobody waits for a line.
+pub const LOG_LINES_QUEUED: usize = 8_192;
+
+/// At the end of the process, what is queued for stderr has this long to be written:
+/// longer than its writer waits by itself, and no longer than an operator would.
+pub const LOG_FLUSH: Duration = Duration::from_millis(1_500);
+
+/// Log lines of one reason that one source may provoke at once: enough to see what is
+/// going on.
+pub const LOG_BURST: u32 = 5;
+
+/// A source that keeps on provoking lines of one reason gets one in so long.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Log lines that all sources together may provoke at once.
+pub const LOG_BURST_IN_ALL: u32 = 100;
+
+/// All sources that keep on provoking lines get one in so long: twenty in a second,
+/// which an operator can still scroll through and a disk can hold.
+pub const LOG_INTERVAL_IN_ALL: Duration = Duration::from_millis(50);
+
+/// Pairs of source and reason whose log lines are counted at a time; the oldest makes
+/// room. Each takes some hundred bytes.
+pub const LOG_SOURCES: usize = 1_024;
+
+/// How often it is said how many log lines were left out.
+pub const LOG_SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Sources named in one such summary: those with most lines left out. The rest is
+/// added up.
+pub const LOG_SUMMARY_SOURCES: usize = 20;
+
+/// Characters of a text from the other end that one log line shows. Our own are
+/// shorter.
+pub const LOG_TEXT_CHARS: usize = 200;

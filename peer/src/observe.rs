@@ -3,4 +3,9 @@
 //! Nothing here may change what a peer does.
 
 pub mod admin;
+mod log_limit;
 pub mod metrics;
+mod provoked;
+
+pub use log_limit::LogSource;
+pub use provoked::Provoked;

@@ -8,7 +8,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{ConfigError, PeerConfig};
 use crate::connecting::keep_link;
-use crate::limits::{CLOSE_GRACE, FORGET_INTERVAL, TLS_RELOAD_INTERVAL};
+use crate::limits::{
+    CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
+};
 use crate::observe::admin;
 use crate::observe::metrics::Snapshot;
 use crate::public::{Port, accept_loop};
@@ -105,6 +107,8 @@ impl<N: Net> Peer<N> {
         shared.tasks.keep(move || forget_names(kept.clone()));
         let kept = shared.clone();
         shared.tasks.keep(move || watch_tls_files(kept.clone()));
+        let kept = shared.clone();
+        shared.tasks.keep(move || summarise_log(kept.clone()));
         for (listener, port) in ports {
             shared.tasks.spawn(accept_loop(shared.clone(), listener, port));
         }
@@ -113,6 +117,7 @@ impl<N: Net> Peer<N> {
         // What is cut gets the time to be reset rather than closed cleanly.
         shared.tasks.enter(Phase::Closing);
         let _ = timeout(CLOSE_GRACE, shared.tasks.idle()).await;
+        shared.provoked.summarise();
     }
 }
 
@@ -128,14 +133,18 @@ async fn bind<N: Net>(
 }
 
 /// Takes new requests for the grace, then lets running ones end within the
-/// limit. The accept loops live on: DATA connections still come through them.
+/// limit. The accept loops live on: DATA connections still come through them. Nobody
+/// waits for connections that have asked for nothing.
 async fn drain<N: Net>(shared: &Shared<N>) {
     let timing = shared.config.timing;
     let drained = async {
         // Whoever balances the load needs time to see that we are not ready.
         sleep(timing.drain_grace).await;
         shared.tasks.enter(Phase::Finishing);
-        if timeout(timing.drain_limit, shared.tasks.idle()).await.is_err() {
+        // What has arrived by now is still to be read and answered.
+        let settle = DRAIN_SETTLE.min(timing.drain_limit);
+        sleep(settle).await;
+        if timeout(timing.drain_limit - settle, shared.tasks.idle()).await.is_err() {
             tracing::warn!("drain limit reached; cutting the requests that still run");
         }
     };
@@ -151,6 +160,13 @@ async fn forget_names<N: Net>(shared: Arc<Shared<N>>) {
     loop {
         sleep(retention.min(FORGET_INTERVAL)).await;
         shared.mesh.forget_names(retention);
+    }
+}
+
+async fn summarise_log<N: Net>(shared: Arc<Shared<N>>) {
+    loop {
+        sleep(LOG_SUMMARY_INTERVAL).await;
+        shared.provoked.summarise();
     }
 }
 
@@ -196,6 +212,12 @@ impl<N: Net> PeerHandle<N> {
     /// What `/metrics` answers now.
     pub fn metrics_text(&self) -> String {
         self.shared.metrics.render(&self.shared.mesh.snapshot())
+    }
+
+    /// Has `/metrics` say how many lines the log of this process has lost. To be called
+    /// once.
+    pub fn export_lost_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.shared.metrics.export_lost_log_lines(read);
     }
 
     /// The numbers of this moment, for whoever would only parse the text again.

@@ -10,7 +10,8 @@ use crate::mesh::admission::Admission;
 use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
 use crate::names::{Name, ProxyId};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{LogReason, Metrics, Rejection};
+use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
 use crate::stream::transport::Transport;
@@ -27,6 +28,8 @@ pub struct Shared<N: Net> {
     pub config: PeerConfig,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The log lines that others can provoke.
+    pub provoked: Provoked,
     /// Who serves what, and who waits.
     pub mesh: Mesh<Transport<N::Stream>>,
     /// How peers prove who they are; `None`, they speak plaintext.
@@ -56,11 +59,24 @@ impl<N: Net> Shared<N> {
             outgoing: Outgoing::default(),
             mesh: Mesh::new(metrics.clone(), config.capacity, config.services.keys().cloned()),
             tasks: Tasks::new(metrics.clone()),
+            provoked: Provoked::new(metrics.clone()),
             metrics,
             config,
             resolver: Resolver::new(net.clone()),
             net,
         })
+    }
+
+    /// Counts what was refused to `source`; whether to log it, too.
+    pub fn rejected(&self, source: impl Into<LogSource>, reason: Rejection) -> bool {
+        self.metrics.rejected(reason);
+        self.may_log(source, reason)
+    }
+
+    /// Whether to log what `source` has provoked, of which there may be any number; if
+    /// not, that is counted.
+    pub fn may_log(&self, source: impl Into<LogSource>, reason: impl Into<LogReason>) -> bool {
+        self.provoked.may_log(source.into(), reason.into())
     }
 
     /// Whether `source` is a proxy that tells whom it speaks for.

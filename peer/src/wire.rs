@@ -13,8 +13,10 @@ pub mod frames;
 mod line;
 mod line_buffer;
 mod proof;
+mod reported;
 
 pub use codes::{ErrorCode, FailReason};
 pub use line::{Line, VERSION, WireError, forbidden_names, in_lines};
 pub use line_buffer::LineBuffer;
 pub use proof::TokenProof;
+pub use reported::ReportedError;

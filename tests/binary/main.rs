@@ -21,6 +21,7 @@ mod idle_data;
 mod invariants;
 mod limits;
 mod links;
+mod logging;
 mod mesh;
 mod metrics_contract;
 mod peer_tls;

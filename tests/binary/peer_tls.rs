@@ -248,6 +248,17 @@ async fn a_listening_peer_that_is_not_who_was_dialled_gets_nothing() {
 }
 
 #[tokio::test]
+async fn an_error_as_the_first_line_is_not_answered() {
+    let ca = Ca::new("ca");
+    let hub = hub(&ca, "").await;
+    let files = ca.issue("site", Request::peer("site", &[NAME]));
+    let mut link = Link::on(ca.session(hub.listen(), Some(&files)).await);
+    link.send("ERROR:bad_line:no").await;
+    assert!(link.breaks().await, "closed, and nothing answered");
+    assert_eq!(rejected(&hub, "unexpected_command").await, 1.0);
+}
+
+#[tokio::test]
 async fn a_plaintext_peer_is_refused_where_tls_is_set_up() {
     let ca = Ca::new("ca");
     let hub = hub(&ca, "").await;

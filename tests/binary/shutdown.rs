@@ -91,6 +91,73 @@ async fn a_stream_cut_at_the_drain_limit_ends_with_an_error() {
     assert_eq!(public.exit_code().await, 0);
 }
 
+/// Until the first bytes of a connection have shown that it is a request, nobody waits
+/// for it: the deadline for those bytes would stretch the end.
+#[tokio::test]
+async fn silent_strangers_do_not_stretch_the_end() {
+    let echo = Backend::echo().await;
+    let service = format!("--service {NAME}={} --log-level debug", echo.addr());
+    let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 1h")).await;
+    let running = stream_to(public.listen(), NAME).await;
+    let silent = connect(public.listen()).await;
+    let mut hesitant = connect(public.listen()).await;
+    hesitant.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+    public.terminate();
+    not_ready(&public).await;
+    assert_ends_cleanly(running).await;
+    assert_eq!(public.exit_code().await, 0);
+    for mut stranger in [silent, hesitant] {
+        let end = client::to_end(&mut stranger).await;
+        assert!(end.is_err() || end.is_ok_and(|bytes| bytes.is_empty()), "closed, no answer");
+    }
+    let log = public.log();
+    assert!(log.contains("draining") && !log.contains("head_timeout"), "{log}");
+}
+
+/// A request that was accepted, but whose first bytes are still under way, is answered
+/// while anything else runs.
+#[tokio::test]
+async fn a_request_that_was_begun_before_the_end_gets_its_answer() {
+    let echo = Backend::echo().await;
+    let service = format!("--service {NAME}={}", echo.addr());
+    let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 1h")).await;
+    let running = stream_to(public.listen(), NAME).await;
+    let mut begun = connect(public.listen()).await;
+    begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    public.terminate();
+    until("new requests to be refused", async || {
+        let status = client::get(public.listen(), "/", NAME).await.status;
+        (status == 503).then_some(())
+    })
+    .await;
+    begun.write_all(format!("Host: {NAME}\r\n\r\n").as_bytes()).await.unwrap();
+    assert_eq!(client::last_answer(&mut begun).await.status, 503);
+    assert_ends_cleanly(running).await;
+    assert_eq!(public.exit_code().await, 0);
+}
+
+/// Requests that come at the very end of a peer with nothing else to do are read, and
+/// answered or served.
+#[tokio::test]
+async fn a_request_that_comes_with_the_signal_gets_its_answer() {
+    let http = Backend::http().await;
+    let service = format!("--service {NAME}={}", http.addr());
+    let mut public = listening(&format!("{service} --drain-grace 1ms")).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(connect(public.listen()).await);
+    }
+    for client in &mut clients {
+        client.write_all(client::get_request("/", NAME).as_bytes()).await.unwrap();
+    }
+    public.terminate();
+    for client in &mut clients {
+        let status = client::last_answer(client).await.status;
+        assert!(status == 200 || status == 503, "{status}");
+    }
+    assert_eq!(public.exit_code().await, 0);
+}
+
 #[tokio::test]
 async fn an_idle_peer_ends_with_its_links() {
     let mut public = listening("--drain-grace 10ms").await;

@@ -7,4 +7,5 @@ mod folders;
 mod imports;
 mod lines;
 mod module_tree;
+mod secrets;
 mod sources;

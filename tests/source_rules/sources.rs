@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 14] = [
+pub(crate) const PURE: [&str; 15] = [
     "names",
     "words",
     "limits",
@@ -13,6 +13,7 @@ pub(crate) const PURE: [&str; 14] = [
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",
+    "observe/log_limit",
     "trust/identity",
     "trust/permission",
     "trust/token",

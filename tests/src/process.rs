@@ -2,14 +2,16 @@
 //! for its metrics, and ended with the test.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::client::{self, Answer};
 use crate::metrics::Metrics;
@@ -19,6 +21,9 @@ use crate::wait::until;
 pub const NODE: &str = "node-under-test";
 /// The `pod` label of every peer started here.
 pub const POD: &str = "pod-under-test";
+
+/// The next port for a peer whose log tells no address.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// A command line and an environment, about to be started. Nothing is inherited
 /// from the environment of the tests.
@@ -51,17 +56,47 @@ impl Launch {
     }
 
     /// Starts it.
-    pub fn start(mut self) -> Process {
+    pub fn start(self) -> Process {
+        self.start_logging_to(Stdio::piped())
+    }
+
+    /// Starts it with `stderr` in the hands of the test, which sees nothing of it.
+    pub fn start_logging_to(mut self, stderr: impl Into<Stdio>) -> Process {
         let mut child = self
             .command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary under test starts");
         let stdout = gather(child.stdout.take().expect("stdout is piped"));
-        let stderr = gather(child.stderr.take().expect("stderr is piped"));
+        let stderr = child.stderr.take().map_or_else(Output::default, gather);
         Process { child, command_line: self.command_line, stdout, stderr }
+    }
+
+    /// Starts it as a peer that writes its log to `stderr`, where the test does not read
+    /// it, and waits until it is ready. It listens on an address of its own, since its
+    /// log tells none.
+    pub async fn peer_logging_to(self, stderr: impl Into<Stdio>) -> Peer {
+        // All of 127.0.0.0/8 is this machine, and outgoing connections come from
+        // 127.0.0.1: nobody else takes these ports.
+        let host = Ipv4Addr::from_bits(0x7f40_0000 | (std::process::id() & 0x3f_ffff));
+        let port = 20_000 + NEXT_PORT.fetch_add(2, Ordering::Relaxed);
+        let [listen, admin] = [port, port + 1].map(|port| SocketAddr::from((host, port)));
+        let launch = self.args(&format!("--listen {listen} --admin {admin} --log-format json"));
+        let peer = Peer {
+            listen: Some(listen),
+            tcp: Vec::new(),
+            admin,
+            process: launch.start_logging_to(stderr),
+        };
+        until("the peer to be ready", async || {
+            let connected = TcpStream::connect(admin).await.ok()?;
+            drop(connected);
+            (peer.page("/readyz").await.status == 200).then_some(())
+        })
+        .await;
+        peer
     }
 
     /// Starts it as a peer and waits until it is ready. The arguments given
@@ -175,7 +210,7 @@ impl Drop for Process {
 }
 
 /// Lines that a thread reads from a pipe until it closes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Output {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,

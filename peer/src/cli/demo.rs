@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
-use super::run::log_to_stderr;
+use super::log::Log;
 use super::settings::LogFormat;
 use super::signals::Signals;
 use mesh::{ECHO, Mesh, SECURE, WEB};
@@ -33,16 +33,17 @@ pub(super) struct Options {
 }
 
 pub(super) fn demo(options: Options) -> Result<(), Failure> {
-    log_to_stderr(LogFormat::Text, options.log_level);
+    let log = Log::to_stderr(LogFormat::Text, options.log_level);
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(show(options.once));
+    let outcome = runtime.block_on(show(options.once, &log));
     runtime.shutdown_background();
     outcome
 }
 
-async fn show(once: bool) -> Result<(), Failure> {
+async fn show(once: bool, log: &Log) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mesh = Mesh::start().await?;
+    mesh.hub.export_lost_log_lines(log.lost_lines());
     let went_wrong = tokio::select! {
         biased;
         () = signals.next(|| ()) => return Err(Failure::Interrupted),

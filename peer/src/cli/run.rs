@@ -1,6 +1,5 @@
 //! `ops-proxy run`: one peer on the real network, until a signal drains it.
 
-use std::io::{self, IsTerminal};
 use std::pin::pin;
 
 use tokio::runtime::Runtime;
@@ -8,7 +7,7 @@ use tracing::info;
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
-use super::settings::LogFormat;
+use super::log::Log;
 use super::signals::Signals;
 use super::sources::{Sources, configure};
 use crate::config::PeerConfig;
@@ -19,10 +18,10 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let settings = sources.merged()?;
     let (format, level) = (settings.log_format, settings.log_level);
     let config = configure(settings)?;
-    log_to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
+    let log = Log::to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
     raise_file_limit();
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(run_until_drained(config));
+    let outcome = runtime.block_on(run_until_drained(config, &log));
     // A resolver that hangs must not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -35,11 +34,12 @@ fn raise_file_limit() {
     }
 }
 
-async fn run_until_drained(config: PeerConfig) -> Result<(), Failure> {
+async fn run_until_drained(config: PeerConfig, log: &Log) -> Result<(), Failure> {
     // Before the first bind: from then on no signal may go unheard.
     let mut signals = Signals::new()?;
     let peer = Peer::start(config, TokioNet).await?;
     let handle = peer.handle();
+    handle.export_lost_log_lines(log.lost_lines());
     announce(&handle);
     let mut running = pin!(peer.run());
     tokio::select! {
@@ -67,12 +67,4 @@ fn announce(handle: &PeerHandle<TokioNet>) {
         info!(what = "admin", %addr, "listening");
     }
     info!("ready");
-}
-
-pub(super) fn log_to_stderr(format: LogFormat, level: LevelFilter) {
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

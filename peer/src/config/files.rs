@@ -1,5 +1,6 @@
 //! The files that a peer authenticates with, and those that verify others.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::trust::Token;
@@ -22,12 +23,21 @@ pub struct TlsConfig {
 }
 
 /// Where a token comes from. Never from the command line, which anyone can read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum TokenSource {
     /// A file that contains it.
     File(PathBuf),
     /// The environment.
     Given(Token),
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Given(_) => f.write_str("Given(…)"),
+        }
+    }
 }
 
 impl TlsConfig {

@@ -25,7 +25,9 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
-use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, WireError, forbidden_names, in_lines};
+use crate::wire::{
+    ErrorCode, FailReason, Line, LineBuffer, ReportedError, WireError, forbidden_names, in_lines,
+};
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +38,8 @@ enum Ended {
     Silent,
     #[error("the listening peer stopped reading")]
     Stalled,
-    #[error("refused by the listening peer: {0}: {1:?}")]
-    Refused(ErrorCode, String),
+    #[error("refused by the listening peer: {0}")]
+    Refused(ReportedError),
     #[error("the listening peer's certificate has been revoked")]
     Revoked,
     #[error("certificates or tokens have changed, and names that were refused are tried again")]
@@ -104,7 +106,7 @@ impl Refused {
     /// fewer names.
     fn learn<N: Net>(&mut self, shared: &Shared<N>, upstream: &Endpoint, ended: &Ended) -> bool {
         let before = self.names.len();
-        if let Ended::Refused(ErrorCode::NameForbidden, text) = ended {
+        if let Ended::Refused(ReportedError { code: ErrorCode::NameForbidden, text }) = ended {
             let is_ours = |name: &Name| shared.config.services.contains_key(name);
             self.names.extend(forbidden_names(text).into_iter().filter(is_ours));
         }
@@ -285,7 +287,7 @@ impl<N: Net> Link<N> {
                 self.forward(id, name, source, dest);
                 Ok(())
             }
-            Line::Error(code, text) => Err(Ended::Refused(code, text)),
+            Line::Error(code, text) => Err(Ended::Refused(ReportedError { code, text })),
             Line::Hello { .. }
             | Line::Register(_)
             | Line::Unregister(_)

@@ -14,7 +14,7 @@ use crate::config::Endpoint;
 use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::outgoing::Registered;
 use crate::names::{Name, ProxyId};
-use crate::observe::metrics::{ClientFailure, Metrics};
+use crate::observe::metrics::{ClientFailure, Incident, Metrics};
 use crate::shared::Shared;
 use crate::stream::dial::dial;
 use crate::stream::lingering::close_after;
@@ -152,7 +152,9 @@ impl<N: Net> Serving<N> {
         let dialled = timeout_at(deadline, self.dial_data()).await;
         let data = dialled.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
             let Self { id, name, .. } = self;
-            tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
+            if self.shared.may_log(&self.upstream, Incident::DataDial) {
+                tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
+            }
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let side = |stream| Side::raw(stream, Bytes::new());
@@ -165,16 +167,22 @@ impl<N: Net> Serving<N> {
         if let Some(dest) = *dest
             && shared.outgoing.is_loop(*source, dest, name)
         {
-            tracing::warn!(%id, %name, "a request came back to this peer: its backend leads to the listening peer");
+            if shared.may_log(name, Incident::Loop) {
+                tracing::warn!(%id, %name, "a request came back to this peer: its backend leads to the listening peer");
+            }
             return Err(fail(FailReason::Loop));
         }
         let Some(endpoint) = shared.config.services.get(name) else {
-            tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
+            if shared.may_log(&self.upstream, Incident::UnknownName) {
+                tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
+            }
             return Err(fail(FailReason::UnknownName));
         };
         let within = shared.config.timing.backend_dial();
         let stream = dial(&shared.resolver, endpoint, within).await.map_err(|error| {
-            tracing::warn!(%id, %name, %source, %error, "cannot reach the backend; check its address, and that it is running");
+            if shared.may_log(name, Incident::BackendUnreachable) {
+                tracing::warn!(%id, %name, %source, %error, "cannot reach the backend; check its address, and that it is running");
+            }
             fail(error.fail_reason())
         })?;
         let outgoing = shared.register_outgoing(&stream, name);

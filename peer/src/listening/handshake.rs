@@ -14,7 +14,7 @@ use super::link::{Admitted, refuse_peer, serve_link};
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::mesh::tables::NotKept;
 use crate::names::{PeerId, ProxyId};
-use crate::observe::metrics::Rejection;
+use crate::observe::metrics::{Incident, Rejection};
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
 use crate::stream::control::{Control, ControlError, first_line};
@@ -26,7 +26,7 @@ use crate::trust::tls::{self, Loaded, Session, Verdict};
 use crate::trust::{
     Principal, Proven, TokenRules, UNAUTHORIZED, authenticate, identify_data, identify_idle,
 };
-use crate::wire::{ErrorCode, Line, LineBuffer, TokenProof, WireError};
+use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, TokenProof, WireError};
 
 /// A peer connection of which nothing but its first bytes is known.
 pub struct PeerConnection<N: Net> {
@@ -50,8 +50,9 @@ impl<N: Net> PeerConnection<N> {
         let Self { shared, stream, head, source, deadline, ticket } = self;
         let stream = Transport::Plain(stream);
         if !shared.lets_in_plaintext(source.ip()) {
-            shared.metrics.rejected(Rejection::PlaintextPeer);
-            tracing::warn!(%source, "refused a plaintext peer; set up TLS on it, or see --insecure-plaintext");
+            if shared.rejected(source.ip(), Rejection::PlaintextPeer) {
+                tracing::warn!(%source, "refused a plaintext peer; set up TLS on it, or see --insecure-plaintext");
+            }
             let control = Control::new(stream, LineBuffer::default());
             return control.refuse(ErrorCode::Unauthorized, "plaintext peers are refused").await;
         }
@@ -78,12 +79,16 @@ impl<N: Net> PeerConnection<N> {
             Ok(Ok(Ok(session))) => session,
             Err(Displaced) => return shared.metrics.rejected(Rejection::HeadLimit),
             Ok(Ok(Err(error))) => {
-                shared.metrics.rejected(Rejection::TlsHandshake);
-                return tracing::warn!(%source, %error, "TLS handshake with a peer failed");
+                if shared.rejected(source.ip(), Rejection::TlsHandshake) {
+                    tracing::warn!(%source, %error, "TLS handshake with a peer failed");
+                }
+                return;
             }
             Ok(Err(_)) => {
-                shared.metrics.rejected(Rejection::HandshakeTimeout);
-                return tracing::warn!(%source, "TLS handshake with a peer timed out");
+                if shared.rejected(source.ip(), Rejection::HandshakeTimeout) {
+                    tracing::warn!(%source, "TLS handshake with a peer timed out");
+                }
+                return;
             }
         };
         let lines = LineBuffer::default();
@@ -148,6 +153,13 @@ impl<N: Net> Encounter<N> {
             }
             Ok(Line::Data { id, token }) => self.claim(id, token.as_ref()),
             Ok(Line::DataIdle { peer, proof }) => self.introduce(peer, proof.as_ref()),
+            Ok(Line::Error(code, text)) => {
+                // Nothing is answered to an ERROR, or two peers could go on for ever.
+                if self.shared.rejected(self.source.ip(), Rejection::UnexpectedCommand) {
+                    let (source, error) = (self.source, ReportedError { code, text });
+                    tracing::warn!(%source, %error, "a peer began with an error");
+                }
+            }
             Ok(_) => {
                 let text = "a connection begins with HELLO or DATA";
                 self.refuse(&WireError::new(ErrorCode::UnexpectedCommand, text)).await;
@@ -173,8 +185,9 @@ impl<N: Net> Encounter<N> {
                 None
             }
             Ok(Err(_)) => {
-                self.shared.metrics.rejected(Rejection::HandshakeTimeout);
-                tracing::warn!(%source, "a peer sent no whole first line in time");
+                if self.shared.rejected(source.ip(), Rejection::HandshakeTimeout) {
+                    tracing::warn!(%source, "a peer did not send a complete first line in time");
+                }
                 None
             }
         }
@@ -195,7 +208,9 @@ impl<N: Net> Encounter<N> {
         let Self { shared, stream, lines, source, ticket, .. } = self;
         drop(ticket);
         let data = Side::raw(stream, lines.into_rest());
-        if let Err(reason) = shared.mesh.claim(id, principal.ok().as_ref(), data) {
+        if let Err(reason) = shared.mesh.claim(id, principal.ok().as_ref(), data)
+            && shared.may_log(source.ip(), Incident::UnexpectedData)
+        {
             tracing::info!(%source, %id, %reason, "a DATA connection was closed");
         }
     }
@@ -215,11 +230,13 @@ impl<N: Net> Encounter<N> {
             Err(_) => Err(NotKept::Foreign),
         };
         let Err(reason) = kept else { return };
-        shared.metrics.rejected(Rejection::IdleData);
+        let may_log = shared.rejected(source.ip(), Rejection::IdleData);
         if reason == NotKept::Foreign {
             shared.metrics.unexpected_data();
         }
-        tracing::info!(%source, %peer, %reason, "an idle DATA connection was closed");
+        if may_log {
+            tracing::info!(%source, %peer, %reason, "an idle DATA connection was closed");
+        }
     }
 
     async fn refuse(self, error: &WireError) {

@@ -16,7 +16,8 @@ use crate::mesh::links::{Dismissal, Idle, Opened};
 use crate::mesh::routes::LinkId;
 use crate::mesh::waiting::Forward;
 use crate::names::{Name, PeerId, ProxyId};
-use crate::observe::metrics::Rejection;
+use crate::observe::LogSource;
+use crate::observe::metrics::{Incident, Rejection};
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
 use crate::stream::net::Net;
@@ -24,8 +25,8 @@ use crate::stream::quiet::is_quiet;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Look, Verdict};
-use crate::trust::{Permission, Principal, UNAUTHORIZED};
-use crate::wire::{ErrorCode, Line, LineBuffer, WireError};
+use crate::trust::{Identity, Permission, Principal, UNAUTHORIZED};
+use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +41,18 @@ enum Ended {
     Silent,
     #[error("the peer stopped reading")]
     Stalled,
+    #[error("the peer reported {0}")]
+    Reported(ReportedError),
     #[error("this process is shutting down")]
     Closing,
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+impl From<WireError> for Ended {
+    fn from(error: WireError) -> Self {
+        Self::Control(error.into())
+    }
 }
 
 impl From<Dismissal> for Ended {
@@ -75,8 +84,15 @@ pub(super) async fn serve_link<N: Net>(
 ) {
     let Admitted { peer, principal, chain } = admitted;
     let permission = principal.permission.clone();
+    // Who has proven who it is, is told apart from others behind the same address.
+    let known_as = match &principal.identity {
+        Identity::Plaintext(_) => source.ip().into(),
+        proven => LogSource::Peer(proven.clone()),
+    };
     let Opened { id, forwards, dismissed } = shared.mesh.open_link(peer.clone(), principal);
-    tracing::info!(%peer, %source, "link up");
+    if shared.may_log(known_as.clone(), Incident::LinkUp) {
+        tracing::info!(%peer, %source, "link up");
+    }
     let mut link = Link {
         looks: shared.looks_at_tls(),
         chain,
@@ -97,7 +113,9 @@ pub(super) async fn serve_link<N: Net>(
     let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
     drop(open);
-    tracing::info!(%peer, %source, reason = %ended, "link down");
+    if shared.may_log(known_as, Incident::LinkDown) {
+        tracing::info!(%peer, %source, reason = %ended, "link down");
+    }
     match ended {
         Ended::Control(ControlError::Wire(error)) => {
             refuse_peer(&shared, control, &error, source).await;
@@ -118,8 +136,9 @@ pub(super) async fn refuse_peer<N: Net>(
     error: &WireError,
     source: SocketAddr,
 ) {
-    shared.metrics.rejected(Rejection::from(error.code));
-    tracing::warn!(%source, %error, "a peer was refused");
+    if shared.rejected(source.ip(), Rejection::from(error.code)) {
+        tracing::warn!(%source, %error, "a peer was refused");
+    }
     control.refuse(error.code, &error.text).await;
 }
 
@@ -176,8 +195,8 @@ impl<N: Net> Link<N> {
                 event = self.control.event(), if resumes.is_none() => match event {
                     Ok(Event::Line(line)) => {
                         self.heard = Instant::now();
-                        if let Err(error) = self.take(line) {
-                            return Ended::Control(error.into());
+                        if let Err(ended) = self.take(line) {
+                            return ended;
                         }
                     }
                     Ok(Event::Written(position)) => self.written(position),
@@ -193,7 +212,7 @@ impl<N: Net> Link<N> {
                 },
                 Ok(()) = self.looks.changed() => {
                     if let Err(error) = self.look_again() {
-                        return Ended::Control(error.into());
+                        return error.into();
                     }
                 }
                 () = sleep_until(wake) => {
@@ -247,7 +266,7 @@ impl<N: Net> Link<N> {
         }
     }
 
-    fn take(&mut self, line: Line) -> Result<(), WireError> {
+    fn take(&mut self, line: Line) -> Result<(), Ended> {
         self.pace.spend(line.cost(), self.heard);
         let mesh = &self.open.shared.mesh;
         match line {
@@ -269,16 +288,16 @@ impl<N: Net> Link<N> {
                 self.sweep();
             }
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
-            Line::Error(code, text) => tracing::warn!(%code, ?text, "the peer reported an error"),
+            Line::Error(code, text) => return Err(Ended::Reported(ReportedError { code, text })),
             Line::Hello { .. }
             | Line::Ok(_)
             | Line::Forward { .. }
             | Line::Data { .. }
             | Line::DataIdle { .. } => {
-                return Err(WireError::new(
+                return Err(Ended::from(WireError::new(
                     ErrorCode::UnexpectedCommand,
                     "this line is not allowed on a link to a listening peer",
-                ));
+                )));
             }
         }
         Ok(())

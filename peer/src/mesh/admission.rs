@@ -288,7 +288,7 @@ fn take_one(counts: &mut BTreeMap<IpAddr, usize>, source: IpAddr) {
 }
 
 /// Who has one IPv6 address usually has its /64.
-fn group(source: IpAddr) -> IpAddr {
+pub fn group(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::log_limit::LogSource;
+use super::metrics::Incident;
 use crate::limits::{
     ACCEPT_BACKOFF, ADMIN_CONNECTIONS, ADMIN_DEADLINE, ADMIN_HEAD_DEADLINE, ADMIN_SCRAPES,
 };
@@ -44,7 +46,9 @@ pub async fn serve<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept admin connections; retrying");
+                if shared.may_log(LogSource::Anyone, Incident::Accept) {
+                    tracing::warn!(%error, "cannot accept admin connections; retrying");
+                }
                 sleep(ACCEPT_BACKOFF).await;
             }
         }

@@ -9,6 +9,7 @@
 mod families;
 mod name_stats;
 mod page;
+mod read_counter;
 mod reasons;
 mod registry;
 mod series;
@@ -16,6 +17,8 @@ mod snapshot;
 
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use page::Page;
-pub use reasons::{ClientFailure, ForwardFailure, IdleResult, Protocol, ProxyError, Rejection};
+pub use reasons::{
+    ClientFailure, ForwardFailure, IdleResult, Incident, LogReason, Protocol, ProxyError, Rejection,
+};
 pub use registry::Metrics;
 pub use snapshot::{NameRow, Snapshot};

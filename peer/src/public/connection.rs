@@ -47,7 +47,6 @@ pub(super) struct Connection<N: Net> {
     pub(super) head: BytesMut,
     /// When the first bytes must have shown where the connection wants to go.
     pub(super) deadline: Instant,
-    pub(super) busy: Busy,
     pub(super) ticket: Ticket,
 }
 
@@ -175,15 +174,18 @@ impl<N: Net> Connection<N> {
         None
     }
 
-    /// A peer. A link is no request: draining does not wait for it.
+    /// A peer. A link is no request, and draining waits for none.
     fn into_peer(self) -> PeerConnection<N> {
-        let Self { shared, stream, source, head, deadline, busy: _, ticket } = self;
+        let Self { shared, stream, source, head, deadline, ticket } = self;
         PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
     /// Connects a request to its backend, or tells its client why it cannot be.
     async fn connect(self, name: Name, way: Way) -> Option<Connected<N>> {
-        let Self { shared, mut stream, source, head, busy, ticket, .. } = self;
+        let Self { shared, mut stream, source, head, ticket, .. } = self;
+        // From here on it is a request, or a refusal that is to be read: a connection
+        // that says nothing holds up nobody's end.
+        let busy = shared.tasks.busy();
         let Ok(ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
             refuse_public(&shared, stream, Cause::Full, way).await;
@@ -219,6 +221,7 @@ impl<N: Net> Connection<N> {
     }
 
     async fn refuse_head(self, refusal: Refusal) {
+        let _busy = self.shared.tasks.busy();
         let http = |cause| http_answer(cause, false);
         let (rejection, answer) = match refusal {
             Refusal::BadHead => (Rejection::BadHead, http(Cause::BadHead)),

@@ -19,7 +19,8 @@ use crate::mesh::routes::LinkId;
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::{Forward, ForwardError};
 use crate::names::{Name, ProxyId};
-use crate::observe::metrics::IdleResult;
+use crate::observe::LogSource;
+use crate::observe::metrics::{IdleResult, Incident};
 use crate::shared::Shared;
 use crate::stream::control::first_line;
 use crate::stream::net::Net;
@@ -214,7 +215,9 @@ impl<N: Net> Fetch<'_, N> {
             }
             Ok(_) => {
                 self.shared.metrics.unexpected_data();
-                tracing::warn!(id = %self.id, "closed an idle DATA connection: its answer was not for this request");
+                if self.shared.may_log(LogSource::Anyone, Incident::WrongAnswer) {
+                    tracing::warn!(id = %self.id, "closed an idle DATA connection: its answer was not for this request");
+                }
                 IdleResult::Stale
             }
             Err(_) => IdleResult::Stale,

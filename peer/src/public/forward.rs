@@ -16,7 +16,7 @@ use crate::mesh::routes::{Lookup, Provider};
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
 use crate::names::Name;
-use crate::observe::metrics::{ProxyError, Rejection};
+use crate::observe::metrics::{Incident, ProxyError, Rejection};
 use crate::shared::Shared;
 use crate::stream::dial::dial;
 use crate::stream::net::Net;
@@ -168,7 +168,9 @@ async fn connect<N: Net>(
     };
     if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
-        tracing::info!(%name, ?provider, %error, "a provider could not serve a request");
+        if shared.may_log(name, Incident::NotTaken) {
+            tracing::info!(%name, ?provider, %error, "a provider could not serve a request");
+        }
     }
     connected
 }
@@ -181,14 +183,18 @@ async fn dial_own_backend<N: Net>(
     if let Some(dest) = asked.dest
         && shared.outgoing.is_loop(asked.source, dest, name)
     {
-        tracing::warn!(%name, "a request came back to its own peer: its backend leads here");
+        if shared.may_log(name, Incident::Loop) {
+            tracing::warn!(%name, "a request came back to its own peer: its backend leads here");
+        }
         return Err(ForwardError::Failed(FailReason::Loop).into());
     }
     let backend = shared.config.services.get(name);
     let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
     let within = shared.config.timing.backend_dial();
     let stream = dial(&shared.resolver, backend, within).await.map_err(|error| {
-        tracing::warn!(%name, %error, "cannot reach the backend; check its address, and that it is running");
+        if shared.may_log(name, Incident::BackendUnreachable) {
+            tracing::warn!(%name, %error, "cannot reach the backend; check its address, and that it is running");
+        }
         ForwardError::Failed(error.fail_reason())
     })?;
     let outgoing = shared.register_outgoing(&stream, name);

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Port};
 use crate::limits::{ACCEPT_BACKOFF, HEAD_DEADLINE};
-use crate::observe::metrics::Rejection;
+use crate::observe::LogSource;
+use crate::observe::metrics::{Incident, Rejection};
 use crate::shared::Shared;
 use crate::stream::dial::is_out_of_resources;
 use crate::stream::net::{Listener, Net};
@@ -36,7 +37,6 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     source,
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
-                    busy: shared.tasks.busy(),
                     shared: shared.clone(),
                 };
                 shared.tasks.spawn(connection.serve(port.clone(), trusted));
@@ -47,7 +47,9 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, 
                     shared.mesh.drop_idle();
                     shared.admission.displace();
                 }
-                tracing::warn!(%error, "cannot accept connections; retrying");
+                if shared.may_log(LogSource::Anyone, Incident::Accept) {
+                    tracing::warn!(%error, "cannot accept connections; retrying");
+                }
                 sleep(ACCEPT_BACKOFF).await;
             }
         }

@@ -1,5 +1,6 @@
 //! Who a peer is, by what it has proven.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
@@ -31,6 +32,18 @@ pub enum Identity {
         /// What the peer calls itself.
         peer: PeerId,
     },
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plaintext(ip) => write!(f, "{ip}"),
+            Self::Certificate { trust_domain, peer } => {
+                write!(f, "peer {peer} of {trust_domain}")
+            }
+            Self::Token { rule, peer } => write!(f, "peer {peer} (token: {rule})"),
+        }
+    }
 }
 
 /// Whose a link is. A new link replaces the old one of the same owner, and no

@@ -7,6 +7,7 @@
 //! bound to the TLS session travels (RFC 5705, RFC 8446 §7.5).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
@@ -21,8 +22,7 @@ use crate::wire::{ErrorCode, TokenProof, WireError};
 /// Label of the exported key material that tokens are bound to.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-ops-proxy-token";
 
-/// What a connection has proven before its first line.
-#[derive(Debug)]
+/// What a connection has proven before its first line. Shows no keying material.
 pub enum Proven {
     /// Nothing but where it comes from.
     Plaintext(IpAddr),
@@ -33,6 +33,15 @@ pub enum Proven {
         /// Keying material of this session alone.
         exporter: [u8; 32],
     },
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plaintext(source) => write!(f, "Plaintext({source})"),
+            Self::Tls { .. } => f.write_str("Tls(…)"),
+        }
+    }
 }
 
 /// Who is at the other end of a peer connection, and what it may do there.

@@ -1,5 +1,7 @@
 //! Label values: closed sets, so that no stranger can add a series.
 
+use tracing::Level;
+
 use crate::wire::{ErrorCode, FailReason};
 use crate::words::words;
 
@@ -193,5 +195,76 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::TooManyNames => Self::TooManyNames,
             ErrorCode::TooManyLinks => Self::LinkLimit,
         }
+    }
+}
+
+words! {
+    /// What log lines are about that tell of no rejection.
+    Incident {
+        /// A link began.
+        LinkUp = "link_up",
+        /// A link ended.
+        LinkDown = "link_down",
+        /// A DATA connection that nobody waits for.
+        UnexpectedData = "unexpected_data",
+        /// A provider did not take a request.
+        NotTaken = "not_taken",
+        /// A backend cannot be reached.
+        BackendUnreachable = "backend_unreachable",
+        /// A FORWARD for a name that is not served here.
+        UnknownName = "unknown_name",
+        /// A DATA connection answered for another request.
+        WrongAnswer = "wrong_answer",
+        /// The listening peer did not take a DATA connection.
+        DataDial = "data_dial",
+        /// A request came back to the peer that sent it.
+        Loop = "loop",
+        /// A connection could not be accepted.
+        Accept = "accept",
+    }
+}
+
+/// What a log line is about: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogReason {
+    /// Something was refused.
+    Rejected(Rejection),
+    /// Something else happened.
+    Happened(Incident),
+}
+
+impl LogReason {
+    /// The word in logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected(reason) => reason.as_str(),
+            Self::Happened(incident) => incident.as_str(),
+        }
+    }
+
+    /// The level of the lines that it is about.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Rejected(Rejection::IdleData)
+            | Self::Happened(
+                Incident::LinkUp
+                | Incident::LinkDown
+                | Incident::UnexpectedData
+                | Incident::NotTaken,
+            ) => Level::INFO,
+            Self::Rejected(_) | Self::Happened(_) => Level::WARN,
+        }
+    }
+}
+
+impl From<Rejection> for LogReason {
+    fn from(reason: Rejection) -> Self {
+        Self::Rejected(reason)
+    }
+}
+
+impl From<Incident> for LogReason {
+    fn from(incident: Incident) -> Self {
+        Self::Happened(incident)
     }
 }

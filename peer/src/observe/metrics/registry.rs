@@ -12,7 +12,8 @@ use prometheus::{
 use super::families;
 use super::name_stats::NameStats;
 use super::page::Page;
-use super::reasons::{ClientFailure, IdleResult, Protocol, Rejection};
+use super::read_counter::ReadCounter;
+use super::reasons::{ClientFailure, IdleResult, LogReason, Protocol, Rejection};
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
 
@@ -32,6 +33,7 @@ pub struct Metrics {
     unexpected: IntCounter,
     peer_id_conflicts: IntCounter,
     panics: IntCounter,
+    log_suppressed: IntCounterVec,
     request_duration: HistogramVec,
     data_wait: Histogram,
     idle_data: IntGauge,
@@ -81,6 +83,12 @@ impl Metrics {
                 listening,
             ),
             panics: build.counter("panics_total", "Tasks ended by a panic.", true),
+            log_suppressed: build.counters(
+                "log_lines_suppressed_total",
+                "Log lines left out because their source had provoked its share of them; a summary says so.",
+                "reason",
+                true,
+            ),
             request_duration: build.histograms(
                 "request_duration_seconds",
                 "Time from routing a request to its end.",
@@ -178,6 +186,22 @@ impl Metrics {
     /// A task panicked.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// A log line about `reason` was left out.
+    pub fn log_line_suppressed(&self, reason: LogReason) {
+        self.log_suppressed.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Exports what `read` says, of a log that the process keeps: how many lines were
+    /// lost. To be called once.
+    pub fn export_lost_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        let help = "Log lines lost because stderr took them too slowly, or not at all.";
+        let opts = Opts::new("ops_proxy_log_lines_dropped_total", help)
+            .const_label("node", &self.node)
+            .const_label("pod", &self.pod);
+        let counter = ReadCounter::new(opts, read).expect("the name and labels are valid");
+        self.registry.register(Box::new(counter)).expect("this is exported once");
     }
 
     /// A request ended, `duration` after it was routed.

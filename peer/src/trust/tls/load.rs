@@ -1,6 +1,7 @@
 //! From the contents of files to what rustls needs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -23,8 +24,7 @@ use crate::trust::token::{Token, TokenRules};
 /// The contents of the files, by their key in the configuration.
 pub(super) type Contents = BTreeMap<&'static str, Vec<u8>>;
 
-/// Everything that one set of files gives.
-#[derive(Debug)]
+/// Everything that one set of files gives. Shows nothing of it.
 pub struct Loaded {
     /// For connecting peers; `None` without a certificate of our own.
     pub server: Option<Arc<ServerConfig>>,
@@ -44,8 +44,8 @@ pub struct Loaded {
 #[derive(Clone)]
 struct Clock<N>(N);
 
-impl<N> std::fmt::Debug for Clock<N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<N> fmt::Debug for Clock<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
 }
@@ -53,6 +53,12 @@ impl<N> std::fmt::Debug for Clock<N> {
 impl<N: Net> TimeProvider for Clock<N> {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(self.0.unix_time()))
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loaded(…)")
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::PeerConfig;
 use crate::observe::metrics::{Metrics, Snapshot};
 use crate::stream::net::tokio::TokioNet;
+use crate::trust::proof::Proven;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -157,4 +158,39 @@ fn a_bad_change_is_counted_once_and_the_old_stays() {
     tls.reload(&TokioNet, &metrics);
     assert_eq!(counts(), (1, 2), "a missing file is one change, too");
     assert!(Arc::ptr_eq(&new, &tls.current()));
+}
+
+/// What a secret looks like in text, and where its bytes are shown as numbers.
+fn disguises(secret: &[u8]) -> [String; 3] {
+    // The first bytes of a key are those of every key.
+    let part = &secret[secret.len() - 12..];
+    let hex = part.iter().map(|byte| format!("{byte:02x}")).collect();
+    let decimal = format!("{part:?}").trim_matches(['[', ']']).to_owned();
+    [String::from_utf8_lossy(part).into_owned(), hex, decimal]
+}
+
+#[test]
+fn neither_debug_output_nor_a_panic_with_it_holds_a_key_or_a_token() {
+    let files = Files::new();
+    let tls = Tls::open(&TokioNet, &files.config, &Metrics::new(&files.config)).unwrap();
+    // A bad change is kept as well, to be counted once.
+    files.write("tls_crl", "none");
+    let given = TokenSource::Given(Token::new(SECRET.as_bytes()).unwrap());
+    let proven = Proven::Tls { certificate: None, exporter: *b"exporter exporter exporter 12345" };
+    let shown = format!(
+        "{:?} {tls:?} {tls:#?} {:?} {:#?} {:?} {given:?} {proven:?}",
+        files.config,
+        tls.current(),
+        tls.current(),
+        tls.current().server,
+    );
+    let panic = std::panic::catch_unwind(|| panic!("{tls:?} {proven:?}")).unwrap_err();
+    let shown = shown + panic.downcast_ref::<String>().unwrap();
+    let pem = fs::read(files.path("tls_key")).unwrap();
+    let der = PrivateKeyDer::from_pem_slice(&pem).unwrap();
+    let secrets = [SECRET.as_bytes(), &pem, der.secret_der(), b"exporter exporter exporter 12345"];
+    for secret in secrets.into_iter().flat_map(disguises) {
+        assert!(!shown.contains(&secret), "{secret} is in {shown}");
+    }
+    assert!(shown.contains("tls_key"), "the paths of the files may be shown");
 }
