@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ops_proxy::config::PeerConfig;
-use ops_proxy::peer::Peer;
+use ops_proxy::peer::{Peer, RunError};
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client::{self, connect};
@@ -37,7 +37,7 @@ const BULK: usize = 16 * 1024 * 1024;
 struct Tunnel {
     public: SocketAddr,
     _backends: [Backend; 3],
-    _peers: JoinSet<()>,
+    _peers: JoinSet<Result<(), RunError>>,
 }
 
 impl Tunnel {

@@ -14,7 +14,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::peer::StartError;
 use failure::Failure;
 use sources::Sources;
 
@@ -51,7 +50,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome = match cli.command {
+    let outcome: Result<(), Failure> = match cli.command {
         Command::Run(sources) => run::run(sources),
         Command::Check(sources) => check::check(sources),
         Command::Demo(options) => demo::demo(options),
@@ -61,9 +60,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             log::say(format!("ops-proxy: {failure}"));
-            let configuration =
-                matches!(failure, Failure::Config(_) | Failure::Start(StartError::Config(_)));
-            ExitCode::from(if configuration { 2 } else { 1 })
+            ExitCode::from(failure.exit_code())
         }
     }
 }

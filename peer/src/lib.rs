@@ -12,6 +12,7 @@ pub mod config;
 pub mod connecting;
 pub mod limits;
 pub mod listening;
+pub mod lock;
 pub mod mesh;
 pub mod names;
 pub mod observe;

@@ -160,12 +160,26 @@ pub const TASK_RESTART_WAIT: Duration = Duration::from_secs(1);
 /// Wait before the next accept after one failed for lack of resources.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Admin requests in flight; scrapers and probes need a handful.
+/// Admin connections at a time; scrapers and probes need a handful. To let in one more,
+/// another is closed.
 pub const ADMIN_CONNECTIONS: usize = 64;
 
 /// Scrapes of many names in progress at a time: one for each of a pair of Prometheus
 /// servers. Each holds a copy of all counters until it is read; further ones wait.
 pub const ADMIN_SCRAPES: usize = 2;
+
+/// Scrapes that may wait for others: a few seconds' work. One more is answered with
+/// 503.
+pub const ADMIN_SCRAPES_WAITING: usize = 8;
+
+/// A scraper that took nothing for this long has stopped reading, even on a slow line:
+/// its scrape is given up when another wants to begin.
+pub const ADMIN_SCRAPE_STALL: Duration = Duration::from_secs(5);
+
+/// A scrape may wait for this long, and is then answered with 503: longer than
+/// [`ADMIN_SCRAPE_STALL`], and shorter than the 10 seconds after which Prometheus gives
+/// up without having heard why.
+pub const ADMIN_SCRAPE_WAIT: Duration = Duration::from_secs(8);
 
 /// An admin client must have its answer within this time: a scrape of 100,000 names
 /// over a slow line. A client that stops reading holds a copy of all counters until
@@ -188,6 +202,9 @@ pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// `Retry-After` for a name without a provider: about as long as a peer needs to come
 /// back.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Names that one log line lists; it says how many more there are.
+pub const NAMES_LOGGED: usize = 10;
 
 /// How often names that nobody serves are checked.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);

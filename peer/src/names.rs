@@ -59,6 +59,14 @@ impl Name {
         (!self.0.starts_with('[')).then(|| format!("*.{parent}"))
     }
 
+    /// Whether this is a wildcard followed by a single label, such as `*.local`.
+    ///
+    /// A certificate with such a name is valid for none of the names that the wildcard
+    /// seems to cover: webpki, like browsers, wants two labels or more after `*.`.
+    pub fn is_single_label_wildcard(&self) -> bool {
+        self.0.strip_prefix("*.").is_some_and(|rest| !rest.contains('.'))
+    }
+
     /// The normal form.
     pub fn as_str(&self) -> &str {
         &self.0

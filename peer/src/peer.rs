@@ -11,7 +11,8 @@ use crate::connecting::keep_link;
 use crate::limits::{
     CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
 };
-use crate::observe::admin;
+use crate::lock::Poisoned;
+use crate::observe::admin::AdminServer;
 use crate::observe::metrics::Snapshot;
 use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
@@ -35,6 +36,15 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+}
+
+/// A peer that ended otherwise than by being drained or stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// A panic left half changed what the whole peer needs. Only a new process mends
+    /// that.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }
 
 /// A peer whose addresses are bound. [`run`](Self::run) serves them.
@@ -93,31 +103,48 @@ impl<N: Net> Peer<N> {
     }
 
     /// Serves until drained or stopped. Dropping the future ends every task.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    /// [`RunError`]; what still ran is cut.
+    pub async fn run(self) -> Result<(), RunError> {
         let Self { shared, ports, admin, .. } = self;
         let _tasks = AbortOnDrop(shared.clone());
-        if let Some(listener) = admin {
-            shared.tasks.spawn(admin::serve(shared.clone(), listener));
+        begin(&shared, ports, admin);
+        tokio::select! {
+            biased;
+            poisoned = shared.tasks.poisoned() => Err(poisoned.into()),
+            () = drained(&shared) => Ok(()),
         }
-        for upstream in shared.config.connect.clone() {
-            let kept = shared.clone();
-            shared.tasks.keep(move || keep_link(kept.clone(), upstream.clone()));
-        }
+    }
+}
+
+/// Begins all that the peer does by itself. It cannot do without any of it.
+fn begin<N: Net>(
+    shared: &Arc<Shared<N>>,
+    ports: Vec<(N::Listener, Port)>,
+    admin: Option<N::Listener>,
+) {
+    let tasks = &shared.tasks;
+    if let Some(listener) = admin {
+        let server = Arc::new(AdminServer::new(shared.clone(), listener));
+        tasks.keep("the admin server", move || server.clone().serve());
+    }
+    for upstream in shared.config.connect.clone() {
         let kept = shared.clone();
-        shared.tasks.keep(move || forget_names(kept.clone()));
-        let kept = shared.clone();
-        shared.tasks.keep(move || watch_tls_files(kept.clone()));
-        let kept = shared.clone();
-        shared.tasks.keep(move || summarise_log(kept.clone()));
-        for (listener, port) in ports {
-            shared.tasks.spawn(accept_loop(shared.clone(), listener, port));
-        }
-        shared.tasks.entered(Phase::Draining).await;
-        drain(&shared).await;
-        // What is cut gets the time to be reset rather than closed cleanly.
-        shared.tasks.enter(Phase::Closing);
-        let _ = timeout(CLOSE_GRACE, shared.tasks.idle()).await;
-        shared.provoked.summarise();
+        tasks.keep("a link", move || keep_link(kept.clone(), upstream.clone()));
+    }
+    let kept = shared.clone();
+    tasks.keep("the forgetting of names", move || forget_names(kept.clone()));
+    let kept = shared.clone();
+    tasks.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
+    let kept = shared.clone();
+    tasks.keep("the summary of the log", move || summarise_log(kept.clone()));
+    for (listener, port) in ports {
+        // The listening socket outlives a panic, and so do those who wait on it.
+        let (kept, listener) = (shared.clone(), Arc::new(listener));
+        tasks.keep("an accept loop", move || {
+            accept_loop(kept.clone(), listener.clone(), port.clone())
+        });
     }
 }
 
@@ -130,6 +157,16 @@ async fn bind<N: Net>(
     let listener = net.bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// Returns when the peer was told to end, and has.
+async fn drained<N: Net>(shared: &Shared<N>) {
+    shared.tasks.entered(Phase::Draining).await;
+    drain(shared).await;
+    // What is cut gets the time to be reset rather than closed cleanly.
+    shared.tasks.enter(Phase::Closing);
+    let _ = timeout(CLOSE_GRACE, shared.tasks.idle()).await;
+    shared.provoked.summarise();
 }
 
 /// Takes new requests for the grace, then lets running ones end within the

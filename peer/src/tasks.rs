@@ -2,14 +2,16 @@
 //!
 //! Every task is spawned on [`Tasks`] and ends with it. A panic ends its own task
 //! only: it is counted and logged where it happens. What the peer cannot do
-//! without, such as keeping its links, begins anew.
+//! without, such as accepting and keeping its links, begins anew. A panic that left
+//! half changed what all tasks need ends the peer.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use tokio::sync::watch;
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::limits::TASK_RESTART_WAIT;
+use crate::lock::{Lock, Poisoned};
 use crate::observe::metrics::Metrics;
 
 /// The life of a peer. It only moves forward.
@@ -35,14 +38,14 @@ pub enum Phase {
 /// The tasks of one peer.
 #[derive(Debug)]
 pub struct Tasks {
-    set: Mutex<JoinSet<()>>,
+    set: Lock<JoinSet<()>>,
     phase: watch::Sender<Phase>,
     /// Whether the phase is [`Phase::Closing`]; read at every wake of a relay.
     is_closing: AtomicBool,
     /// Says so to who waits for this and for no earlier phase.
     closing: watch::Sender<()>,
     busy: watch::Sender<usize>,
-    metrics: Arc<Metrics>,
+    panics: Panics,
 }
 
 /// Held while a request is served, on either side; draining waits for all.
@@ -53,45 +56,54 @@ impl Tasks {
     /// None yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            set: Mutex::new(JoinSet::new()),
+            set: Lock::new("the set of tasks", JoinSet::new()),
             phase: watch::Sender::new(Phase::Serving),
             is_closing: AtomicBool::new(false),
             closing: watch::Sender::new(()),
             busy: watch::Sender::new(0),
-            metrics,
+            panics: Panics { metrics, poisoned: watch::Sender::new(None) },
         }
     }
 
     /// Runs a task until it ends or the peer does.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let metrics = self.metrics.clone();
+        let panics = self.panics.clone();
         // Boxed, or the wrapper would hold the task twice over: as captured and as
         // pinned. Idle connections are many.
         let task = Box::pin(task);
         self.add(async move {
-            if caught(task, &metrics).await.is_err() {
+            if let Err(Ended::Panicked) = panics.caught(task).await {
                 tracing::error!("a task panicked; its connection was closed; please report it");
             }
         });
     }
 
     /// Runs the task that `begin` makes until it ends or the peer does, and makes
-    /// it anew after a panic: for what the peer cannot do without.
-    pub fn keep<F>(&self, begin: impl Fn() -> F + Send + 'static)
+    /// it anew after a panic: for what the peer cannot do without. The log says `what`
+    /// that is.
+    pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let metrics = self.metrics.clone();
+        let panics = self.panics.clone();
         self.add(async move {
-            while caught(Box::pin(begin()), &metrics).await.is_err() {
-                tracing::error!("a task panicked; it will be restarted; please report it");
+            while let Err(Ended::Panicked) = panics.caught(Box::pin(begin())).await {
+                tracing::error!(what, "a task panicked; it will be restarted; please report it");
                 sleep(TASK_RESTART_WAIT).await;
             }
         });
     }
 
+    /// Returns once a task has met what a panic left half changed and all of them
+    /// need: the peer is to end.
+    pub async fn poisoned(&self) -> Poisoned {
+        let mut watcher = self.panics.poisoned.subscribe();
+        let met = watcher.wait_for(Option::is_some).await;
+        met.ok().and_then(|met| *met).expect("the sender is ours, and this waited for one")
+    }
+
     fn add(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut set = self.set.lock().expect("spawning does not panic");
+        let mut set = self.set.lock();
         while set.try_join_next().is_some() {}
         set.spawn(task);
     }
@@ -159,29 +171,54 @@ impl Tasks {
 
     /// Ends every task now.
     pub fn abort_all(&self) {
-        self.set.lock().expect("spawning does not panic").abort_all();
+        self.set.lock_to_end().abort_all();
     }
 }
 
-/// A task ended by a panic, which was counted.
-struct Panicked;
+/// How a task ended that did not end by itself.
+enum Ended {
+    /// By a panic of its own, which was counted.
+    Panicked,
+    /// By what another's panic had left. All tasks end like that: it is said once, by
+    /// whoever runs the peer.
+    Poisoned,
+}
 
-async fn caught<F>(mut task: Pin<Box<F>>, metrics: &Metrics) -> Result<(), Panicked>
-where
-    F: Future<Output = ()>,
-{
-    poll_fn(|cx| {
-        // The task is not polled again after a panic, so nobody sees what it left
-        // half done; what it shares is behind locks of its own.
-        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(_) => {
-                metrics.panicked();
-                Poll::Ready(Err(Panicked))
+/// What becomes of panics.
+#[derive(Debug, Clone)]
+struct Panics {
+    metrics: Arc<Metrics>,
+    poisoned: watch::Sender<Option<Poisoned>>,
+}
+
+impl Panics {
+    async fn caught<F>(&self, mut task: Pin<Box<F>>) -> Result<(), Ended>
+    where
+        F: Future<Output = ()>,
+    {
+        poll_fn(|cx| {
+            // The task is not polled again after a panic, so nobody sees what it left
+            // half done; what it shares is behind locks of its own.
+            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                Ok(polled) => polled.map(Ok),
+                Err(payload) => Poll::Ready(Err(self.judged(&*payload))),
             }
-        }
-    })
-    .await
+        })
+        .await
+    }
+
+    fn judged(&self, payload: &(dyn Any + Send)) -> Ended {
+        let Some(poisoned) = payload.downcast_ref::<Poisoned>() else {
+            self.metrics.panicked();
+            return Ended::Panicked;
+        };
+        self.poisoned.send_if_modified(|met| {
+            let is_first = met.is_none();
+            met.get_or_insert(*poisoned);
+            is_first
+        });
+        Ended::Poisoned
+    }
 }
 
 impl Drop for Busy {
@@ -235,7 +272,7 @@ mod tests {
     async fn a_task_that_is_kept_begins_anew_after_a_panic() {
         let (tasks, metrics) = tasks();
         let (begun, mut watcher) = watch::channel(0);
-        tasks.keep(move || {
+        tasks.keep("a test", move || {
             begun.send_modify(|times| *times += 1);
             let first = *begun.borrow() == 1;
             async move { assert!(!first, "on purpose") }
@@ -243,6 +280,32 @@ mod tests {
         watcher.wait_for(|times| *times == 2).await.unwrap();
         assert_eq!(metrics.panic_count(), 1);
         assert!(watcher.changed().await.is_err(), "what ends by itself has ended");
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_a_panic_left_poisoned_is_reported_by_who_meets_it() {
+        let (tasks, metrics) = tasks();
+        let lock = Arc::new(Lock::new("the table", ()));
+        let (begun, mut watcher) = watch::channel(0);
+        let held = lock.clone();
+        tasks.spawn(async move {
+            let _held = held.lock();
+            panic!("on purpose");
+        });
+        tasks.keep("a test", move || {
+            begun.send_modify(|times| *times += 1);
+            let lock = lock.clone();
+            async move {
+                loop {
+                    drop(lock.lock());
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        assert_eq!(tasks.poisoned().await, Poisoned("the table"));
+        assert_eq!(metrics.panic_count(), 1, "only the first is a panic");
+        while watcher.changed().await.is_ok() {}
+        assert_eq!(*watcher.borrow(), 1, "it does not begin anew");
     }
 
     #[tokio::test]

@@ -1,13 +1,19 @@
 //! The admin pages.
 
-use ops_proxy::limits::ADMIN_SCRAPES;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use ops_proxy::limits::{ADMIN_CONNECTIONS, ADMIN_SCRAPES, ADMIN_SCRAPES_WAITING};
 use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, connect};
 use ops_proxy_tests::link::Link;
+use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::process::{NODE, POD, Peer};
 use ops_proxy_tests::wait::until;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::{NAME, connecting, launch, listening};
 
@@ -115,30 +121,112 @@ async fn a_scrape_of_many_names_has_each_of_them_once_and_in_order() {
 async fn scrapers_that_stop_reading_hold_up_neither_probes_nor_requests() {
     let backend = Backend::http().await;
     let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
-    // More text than the buffers of a connection hold.
-    let domain = format!("{0}.{0}.example", "x".repeat(50));
-    let (_link, _) = names(&public, 10_000, &domain).await;
-    let scraper = async || {
-        let mut scraper = connect(public.admin()).await;
-        scraper.write_all(client::get_request("/metrics", "admin").as_bytes()).await.unwrap();
-        scraper
-    };
+    let (_link, _) = long_names(&public).await;
     // As many as there may be have begun; the others wait for them.
-    let mut stalled = Vec::new();
-    for _ in 0..ADMIN_SCRAPES {
-        let mut begun = scraper().await;
-        begun.read_exact(&mut [0; 1024]).await.unwrap();
-        stalled.push(begun);
-    }
-    let mut waiting = [scraper().await, scraper().await, scraper().await];
+    let stalled = stalled_scrapers(&public).await;
+    let mut waiting = [scraper(&public).await, scraper(&public).await, scraper(&public).await];
     assert_eq!(public.page("/readyz").await.status, 200);
     assert_eq!(public.page("/").await.status, 200);
     assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
     drop(stalled);
-    for scraper in &mut waiting {
-        let answer = client::last_answer(scraper).await;
+    let [one, two, three] = &mut waiting;
+    let answers = tokio::join!(
+        client::last_answer(one),
+        client::last_answer(two),
+        client::last_answer(three)
+    );
+    for answer in [answers.0, answers.1, answers.2] {
         assert!(answer.text().contains("ops_proxy_client_up{client_name=\"n09999."));
     }
+}
+
+/// So many names that a scrape of them is more text than the buffers of a connection
+/// hold.
+async fn long_names(public: &Peer) -> (Link, Vec<String>) {
+    names(public, 10_000, &format!("{0}.{0}.example", "x".repeat(50))).await
+}
+
+/// Asks for a scrape, and reads nothing of it.
+async fn scraper(public: &Peer) -> TcpStream {
+    let mut scraper = connect(public.admin()).await;
+    scraper.write_all(client::get_request("/metrics", "admin").as_bytes()).await.unwrap();
+    scraper
+}
+
+/// As many scrapers as there may be, whose scrapes have begun and go no further.
+async fn stalled_scrapers(public: &Peer) -> Vec<TcpStream> {
+    let mut stalled = Vec::new();
+    for _ in 0..ADMIN_SCRAPES {
+        let mut begun = scraper(public).await;
+        begun.read_exact(&mut [0; 1024]).await.unwrap();
+        stalled.push(begun);
+    }
+    stalled
+}
+
+fn admin_limit(metrics: &Metrics) -> f64 {
+    metrics.value("ops_proxy_rejected_total", &[("reason", "admin_limit")])
+}
+
+/// A probe waits for no deadline: those who came last are still there when it was
+/// answered.
+#[tokio::test]
+async fn a_probe_is_answered_beside_any_number_of_silent_connections() {
+    let public = listening("").await;
+    let mut silent = Vec::new();
+    for _ in 0..3 * ADMIN_CONNECTIONS {
+        silent.push(connect(public.admin()).await);
+    }
+    assert_eq!(public.page("/healthz").await.status, 200);
+    // All that there is no room for, one for the probe, and one for the scrape if the
+    // probe has not left yet.
+    let let_go = admin_limit(&public.metrics().await) as usize;
+    let beyond = 2 * ADMIN_CONNECTIONS;
+    assert!([beyond + 1, beyond + 2].contains(&let_go), "{let_go}");
+    let (gone, still_there) = silent.split_at_mut(let_go);
+    for one in gone {
+        assert_eq!(client::to_end(one).await.unwrap(), b"");
+    }
+    for one in still_there {
+        let read = one.try_read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(read, Err(ErrorKind::WouldBlock));
+    }
+}
+
+#[tokio::test]
+async fn a_scrape_takes_the_place_of_one_that_is_not_read() {
+    let public = listening("").await;
+    let (_link, _) = long_names(&public).await;
+    let mut stalled = stalled_scrapers(&public).await;
+    let metrics = public.metrics().await;
+    assert_eq!(metrics.value("ops_proxy_clients_total", &[]), 10_000.0);
+    assert_eq!(admin_limit(&metrics), 1.0);
+    let rest = client::to_end(&mut stalled[0]).await.unwrap_or_default();
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "cut, and seen to be cut");
+}
+
+#[tokio::test]
+async fn a_scrape_for_which_too_many_wait_is_503_at_once() {
+    let public = listening("").await;
+    let (_link, _) = long_names(&public).await;
+    let _stalled = stalled_scrapers(&public).await;
+    let mut waiting = Vec::new();
+    for _ in 0..ADMIN_SCRAPES_WAITING + 1 {
+        waiting.push(scraper(&public).await);
+    }
+    let refused = until("an answer to one of them", async || {
+        for (index, one) in waiting.iter().enumerate() {
+            if timeout(Duration::ZERO, one.peek(&mut [0])).await.is_ok() {
+                return Some(index);
+            }
+        }
+        None
+    })
+    .await;
+    let answer = client::last_answer(&mut waiting[refused]).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.field("retry-after"), "5");
+    assert_eq!(public.page("/healthz").await.status, 200);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 
 mod admin;
 mod attacks;
+mod check;
 mod connect;
 mod data;
 mod demo;

@@ -163,6 +163,7 @@ async fn a_reader_that_pauses_is_waited_for_and_one_that_vanishes_is_noticed() {
         }
     }
     assert_eq!(got, BYTES);
+    drop(pausing);
     let metrics = public.quiet().await;
     assert_eq!(metrics.value("ops_proxy_requests_success_total", &[]), 1.0);
     let failed = metrics.value("ops_proxy_requests_failed_total", &[]);

@@ -1,46 +1,71 @@
-//! A panic in one task ends what that task served, and nothing else.
+//! A panic in one task ends what that task served, and nothing else. What the peer
+//! cannot do without begins anew, and a panic that leaves half changed what all tasks
+//! need ends the peer.
 //!
-//! The peer runs on the real network but for one thing: reading [`TRAP`] from a
-//! connection panics, as a bug in whatever handles it would.
+//! The peer runs on the real network but for its traps: reading [`TRAP`] or [`BELL`]
+//! from a connection panics, as a bug in whatever handles it would, and so does
+//! accepting, reading a file and making something of it when the test says so.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ops_proxy::config::PeerConfig;
-use ops_proxy::peer::{Peer, PeerHandle};
+use ops_proxy::lock::Poisoned;
+use ops_proxy::peer::{Peer, PeerHandle, RunError};
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, assert_carries, connect, stream_to};
 use ops_proxy_tests::link::Link;
 use ops_proxy_tests::metrics::Metrics;
+use ops_proxy_tests::pki::{Ca, Request};
 use ops_proxy_tests::wait::until;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 
 const TRAP: &[u8] = b"TRAP";
 
-/// [`TokioNet`] with a trap in every connection.
-#[derive(Debug, Clone)]
-struct Trapped;
+/// A trap for those who read a byte at a time.
+const BELL: u8 = 7;
+
+/// [`TokioNet`] with traps.
+#[derive(Debug, Clone, Default)]
+struct Trapped(Arc<Traps>);
+
+/// How often it is yet to panic.
+#[derive(Debug, Default)]
+struct Traps {
+    accepts: AtomicU32,
+    files: AtomicU32,
+    crypto: AtomicU32,
+}
+
+/// Panics if it is to.
+fn step(trap: &AtomicU32) {
+    let left = trap.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+    assert!(left.is_err(), "a trap was stepped on");
+}
 
 #[derive(Debug)]
 struct TrappedStream(TcpStream);
 
 #[derive(Debug)]
-struct TrappedListener(TcpListener);
+struct TrappedListener(TcpListener, Trapped);
 
 impl Net for Trapped {
     type Listener = TrappedListener;
     type Stream = TrappedStream;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<TrappedListener> {
-        TokioNet.bind(addr).await.map(TrappedListener)
+        TokioNet.bind(addr).await.map(|listener| TrappedListener(listener, self.clone()))
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TrappedStream> {
@@ -76,7 +101,13 @@ impl Net for Trapped {
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        step(&self.0.files);
         TokioNet.read_file(path)
+    }
+
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        step(&self.0.crypto);
+        TokioNet.crypto_provider()
     }
 }
 
@@ -85,6 +116,7 @@ impl Listener for TrappedListener {
 
     async fn accept(&self) -> io::Result<(TrappedStream, SocketAddr)> {
         let (stream, source) = Listener::accept(&self.0).await?;
+        step(&self.1.0.accepts);
         Ok((TrappedStream(stream), source))
     }
 
@@ -103,6 +135,7 @@ impl AsyncRead for TrappedStream {
         ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
         assert!(!read.windows(TRAP.len()).any(|bytes| bytes == TRAP), "the trap was read");
+        assert!(!read.contains(&BELL), "the bell was read");
         Poll::Ready(Ok(()))
     }
 }
@@ -128,7 +161,8 @@ impl AsyncWrite for TrappedStream {
 /// A peer with traps, which ends with the test.
 struct Running {
     handle: PeerHandle<Trapped>,
-    task: JoinHandle<()>,
+    traps: Arc<Traps>,
+    task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Running {
@@ -136,14 +170,16 @@ impl Running {
         let mut config = PeerConfig::new(id.parse().unwrap());
         configure(&mut config);
         config.check().unwrap();
-        let peer = Peer::start(config, Trapped).await.unwrap();
-        Self { handle: peer.handle(), task: tokio::spawn(peer.run()) }
+        let net = Trapped::default();
+        let peer = Peer::start(config, net.clone()).await.unwrap();
+        Self { handle: peer.handle(), traps: net.0, task: tokio::spawn(peer.run()) }
     }
 
     /// Serves `local.example` with `backend`, and lets peers come.
     async fn listening(backend: SocketAddr) -> Self {
         Self::start("edge", |config| {
             config.listen = Some("127.0.0.1:0".parse().unwrap());
+            config.admin = config.listen;
             let name = "local.example".parse().unwrap();
             config.services.insert(name, backend.to_string().parse().unwrap());
         })
@@ -181,6 +217,10 @@ impl Drop for Running {
 /// Springs the trap on `stream`, and waits until it is closed.
 async fn spring(mut stream: TcpStream) {
     stream.write_all(TRAP).await.unwrap();
+    closed(stream).await;
+}
+
+async fn closed(mut stream: TcpStream) {
     let end = client::to_end(&mut stream).await;
     assert!(end.is_err() || end.is_ok_and(|bytes| bytes.is_empty()), "closed without an answer");
 }
@@ -301,4 +341,90 @@ async fn a_panic_on_the_connecting_side_of_a_link_is_followed_by_a_new_link() {
         metrics.value("ops_proxy_client_link_up", &[]) == 1.0
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_accept_loop_that_panics_begins_anew_on_the_same_socket() {
+    let echo = Backend::echo().await;
+    let edge = Running::listening(echo.addr()).await;
+    let mut other = stream_to(edge.addr(), "local.example").await;
+    // Again right after it began anew.
+    for times in [1.0, 2.0] {
+        edge.traps.accepts.store(1, SeqCst);
+        closed(connect(edge.addr()).await).await;
+        edge.panicked(times).await;
+    }
+    // Whoever comes meanwhile waits, and is refused by nobody.
+    stream_to(edge.addr(), "local.example").await;
+    assert_carries(&mut other).await;
+}
+
+#[tokio::test]
+async fn an_admin_server_that_panics_begins_anew_on_the_same_socket() {
+    let echo = Backend::echo().await;
+    let edge = Running::listening(echo.addr()).await;
+    let admin = edge.handle.admin_addr().unwrap();
+    assert_eq!(client::get(admin, "/healthz", "admin").await.status, 200);
+    edge.traps.accepts.store(1, SeqCst);
+    closed(connect(admin).await).await;
+    edge.panicked(1.0).await;
+    let answer = client::get(admin, "/metrics", "admin").await;
+    let metrics = Metrics::parse(&answer.text()).unwrap();
+    assert_eq!(metrics.value("ops_proxy_panics_total", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_look_at_the_tls_files_that_panics_is_followed_by_others() {
+    let ca = Ca::new("ca");
+    let issue = || ca.issue("edge", Request::peer("edge", &["127.0.0.1"]));
+    let files = issue();
+    let edge = Running::start("edge", |config| {
+        config.listen = Some("127.0.0.1:0".parse().unwrap());
+        config.tls.cert = Some(files.cert);
+        config.tls.key = Some(files.key);
+        config.tls.ca = Some(ca.path("ca.pem"));
+    })
+    .await;
+    edge.traps.files.store(1, SeqCst);
+    edge.handle.reload();
+    edge.panicked(1.0).await;
+    // Not under a lock that all handshakes need.
+    issue();
+    edge.traps.crypto.store(1, SeqCst);
+    edge.handle.reload();
+    edge.panicked(2.0).await;
+    issue();
+    edge.handle.reload();
+    edge.until("the files to be loaded anew", |metrics| {
+        metrics.value("ops_proxy_tls_reloads_total", &[]) == 1.0
+    })
+    .await;
+}
+
+/// The mesh looks at the idle DATA connections of a link while it holds its lock.
+#[tokio::test]
+async fn a_panic_under_the_lock_of_the_mesh_ends_the_peer_with_an_error() {
+    let echo = Backend::echo().await;
+    let mut edge = Running::listening(echo.addr()).await;
+    let mut link = Link::register(edge.addr(), "by-hand", &["app.example"]).await;
+    let mut idle = connect(edge.addr()).await;
+    idle.write_all(b"DATA:idle:by-hand\n").await.unwrap();
+    edge.until("the idle connection", |metrics| {
+        metrics.value("ops_proxy_idle_data_connections", &[]) == 1.0
+    })
+    .await;
+    idle.write_all(&[BELL]).await.unwrap();
+    let addr = edge.addr();
+    until("the peer to end", async || {
+        // A heartbeat, at which the mesh looks; then whoever asks finds out.
+        link.try_send("REGISTER:app.example").await;
+        if let Ok(mut client) = TcpStream::connect(addr).await {
+            let request = client::get_request("/", "local.example");
+            let _ = client.write_all(request.as_bytes()).await;
+        }
+        edge.task.is_finished().then_some(())
+    })
+    .await;
+    let ended = (&mut edge.task).await.unwrap();
+    assert_eq!(ended, Err(RunError::Poisoned(Poisoned("the tables of the mesh"))));
 }

@@ -1,6 +1,6 @@
 //! What holds a secret shows nothing of it.
 
-use crate::sources::{Source, assert_none, sources};
+use crate::sources::{self, Source, assert_none};
 
 /// Types whose values are keys or tokens, or the files that hold them.
 const SECRET_TYPES: [&str; 6] =
@@ -56,7 +56,7 @@ fn what_holds_a_secret_does_not_derive_debug() {
     ] {
         assert_eq!(declares_a_secret(line), holds, "{line}");
     }
-    let sources = sources("peer/src");
+    let sources = sources::of("peer/src");
     let lines = sources.iter().flat_map(|source| {
         let lines = deriving_debug(source).filter(|(_, line)| declares_a_secret(line));
         lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 15] = [
+pub(crate) const PURE: [&str; 16] = [
     "names",
     "words",
     "limits",
@@ -14,6 +14,7 @@ pub(crate) const PURE: [&str; 15] = [
     "mesh/routes",
     "mesh/pending",
     "observe/log_limit",
+    "observe/admin/connections",
     "trust/identity",
     "trust/permission",
     "trust/token",

@@ -6,16 +6,33 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use super::failure::Failure;
+use super::pki::subject::SINGLE_LABEL_WILDCARD;
 use super::sources::{Sources, configure};
-use crate::config::{PeerConfig, TlsConfig, TokenSource};
+use crate::config::{ConfigError, PeerConfig, TlsConfig, TokenSource};
 use crate::stream::net::tokio::TokioNet;
-use crate::trust::tls::files::check_files;
+use crate::trust::tls::{exposed, files::check_files};
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;
-    check_files(&TokioNet, &config)?;
+    let loaded = check_files(&TokioNet, &config)?;
+    check_wildcards(&config)?;
+    loaded.check_services(&config, usize::MAX)?;
+    for secret in exposed(&TokioNet, &config.tls) {
+        eprintln!("ops-proxy: warning: {secret}");
+    }
     io::stdout().write_all(describe(&config).as_bytes())?;
     Ok(())
+}
+
+/// A service that no certificate can be valid for is never registered by one.
+fn check_wildcards(config: &PeerConfig) -> Result<(), ConfigError> {
+    let mut names = config.services.keys().filter(|_| config.shows_certificate());
+    match names.find(|name| name.is_single_label_wildcard()) {
+        Some(name) => {
+            Err(ConfigError::new("service", format!("{name}: {SINGLE_LABEL_WILDCARD}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Which peers may connect.

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::config::ConfigError;
-use crate::peer::StartError;
+use crate::peer::{RunError, StartError};
 
 /// Why the command exits with a code other than 0.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,8 @@ pub(super) enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error("interrupted by a signal before it finished")]
     Interrupted,
     #[error("{0}")]
@@ -21,4 +23,40 @@ pub(super) enum Failure {
     Pki(String),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// 2 for a bad configuration, 1 for anything else.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
+            Self::Start(StartError::Bind { .. })
+            | Self::Run(_)
+            | Self::Interrupted
+            | Self::Demo(_)
+            | Self::Pki(_)
+            | Self::Io(_) => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Poisoned;
+
+    #[test]
+    fn a_peer_that_a_panic_left_half_dead_ends_with_exit_1_and_says_so() {
+        let failure = Failure::from(RunError::from(Poisoned("the tables of the mesh")));
+        assert_eq!(failure.exit_code(), 1);
+        let said = failure.to_string();
+        assert!(said.contains("panic") && said.contains("the tables of the mesh"), "{said}");
+    }
+
+    #[test]
+    fn a_bad_configuration_is_exit_2_wherever_it_is_found() {
+        let bad = || ConfigError::new("listen", "nonsense");
+        assert_eq!(Failure::from(bad()).exit_code(), 2);
+        assert_eq!(Failure::from(StartError::from(bad())).exit_code(), 2);
+    }
 }

@@ -44,13 +44,13 @@ async fn run_until_drained(config: PeerConfig, log: &Log) -> Result<(), Failure>
     let mut running = pin!(peer.run());
     tokio::select! {
         biased;
-        () = &mut running => return Ok(()),
+        ended = &mut running => return Ok(ended?),
         () = signals.next(|| handle.reload()) => info!("draining; send a second signal to end the process at once"),
     }
     handle.drain();
     tokio::select! {
         biased;
-        () = &mut running => Ok(()),
+        ended = &mut running => Ok(ended?),
         () = signals.next(|| handle.reload()) => Err(Failure::Interrupted),
     }
 }

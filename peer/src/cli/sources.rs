@@ -7,6 +7,7 @@ use super::settings::{Settings, Surroundings};
 use crate::config::{ConfigError, PeerConfig};
 use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
+use crate::trust::tls::check_writers;
 
 /// Where settings come from; the environment is read with the flags.
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,7 @@ impl Sources {
     pub(super) fn merged(self) -> Result<Settings, ConfigError> {
         let Some(path) = self.config else { return Ok(self.settings) };
         let in_file = |problem: String| format!("{}: {problem}", path.display());
+        check_writers(&TokioNet, "config", &path)?;
         let text = fs::read_to_string(&path)
             .map_err(|error| ConfigError::new("config", in_file(error.to_string())))?;
         let file = Settings::from_toml(&text)

@@ -78,6 +78,12 @@ impl PeerConfig {
         !self.connect.is_empty()
     }
 
+    /// Whether listening peers learn from a certificate who this is and what it may
+    /// register. A token takes precedence.
+    pub fn shows_certificate(&self) -> bool {
+        self.is_connecting() && self.tls.cert.is_some() && self.tls.token.is_none()
+    }
+
     /// Checks that a peer can be started with this.
     ///
     /// # Errors

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::tally::Tally;
 use crate::config::Capacity;
 use crate::limits::{HANDSHAKES, HEADS, SLOTS_FOR_PEERS};
+use crate::lock::Lock;
 
 /// A limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +98,7 @@ pub struct Admission(Arc<Limited>);
 #[derive(Debug)]
 struct Limited {
     capacity: Capacity,
-    counts: Mutex<Counts>,
+    counts: Lock<Counts>,
 }
 
 /// A connection that was let in, until dropped. Small, for idle connections are many.
@@ -116,7 +117,8 @@ pub struct Ticket {
 impl Admission {
     /// Nobody is in yet.
     pub fn new(capacity: Capacity) -> Self {
-        Self(Arc::new(Limited { capacity, counts: Mutex::default() }))
+        let counts = Lock::new("the count of connections", Counts::default());
+        Self(Arc::new(Limited { capacity, counts }))
     }
 
     /// Lets in a connection of which nothing is known but where it comes from.
@@ -158,7 +160,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.counts.lock().expect("counting does not panic")
+        self.0.counts.lock()
     }
 }
 

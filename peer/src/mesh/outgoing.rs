@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
+use crate::lock::Lock;
 use crate::names::Name;
 
 /// Stands for both ends of a connection and the name that it was dialled for, a hash of
@@ -24,8 +25,14 @@ impl Route {
 }
 
 /// All that are open now.
-#[derive(Debug, Clone, Default)]
-pub struct Outgoing(Arc<Mutex<BTreeMap<Route, u32>>>);
+#[derive(Debug, Clone)]
+pub struct Outgoing(Arc<Lock<BTreeMap<Route, u32>>>);
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self(Arc::new(Lock::new("the table of outgoing connections", BTreeMap::new())))
+    }
+}
 
 /// One of them, until dropped.
 #[derive(Debug)]
@@ -50,7 +57,7 @@ impl Outgoing {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Route, u32>> {
-        self.0.lock().expect("counting does not panic")
+        self.0.lock()
     }
 }
 

@@ -3,7 +3,7 @@
 //! means, under the lock, so that no scrape sees the one without the other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
 use crate::config::Capacity;
 use crate::limits::NAMES;
+use crate::lock::Lock;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
 use crate::stream::relay::Side;
@@ -44,7 +45,7 @@ struct Tables<S> {
 /// The tables, and the lock, which is held for look-ups only.
 #[derive(Debug)]
 pub struct Mesh<S> {
-    tables: Mutex<Tables<S>>,
+    tables: Lock<Tables<S>>,
     metrics: Arc<Metrics>,
 }
 
@@ -59,7 +60,7 @@ impl<S> Mesh<S> {
         local.for_each(|name| routes.serve_locally(name));
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, links: Links::default(), pending };
-        Self { tables: Mutex::new(tables), metrics }
+        Self { tables: Lock::new("the tables of the mesh", tables), metrics }
     }
 
     /// Takes in a link. An older one of the same owner is replaced at once; if there are
@@ -340,7 +341,7 @@ impl<S> Mesh<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables<S>> {
-        self.tables.lock().expect("no transition panics while it holds the lock")
+        self.tables.lock()
     }
 }
 

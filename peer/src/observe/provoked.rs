@@ -1,24 +1,26 @@
 //! The log lines that the other end of a connection can provoke, held within bounds.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::log_limit::{LogLimit, LogSource, Summary};
 use super::metrics::{LogReason, Metrics};
+use crate::lock::Lock;
 
 /// Decides about each line, and counts what is left out.
 #[derive(Debug)]
 pub struct Provoked {
-    limit: Mutex<LogLimit>,
+    limit: Lock<LogLimit>,
     metrics: Arc<Metrics>,
 }
 
 impl Provoked {
     /// Nothing was logged yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { limit: Mutex::new(LogLimit::new(Instant::now())), metrics }
+        let limit = LogLimit::new(Instant::now());
+        Self { limit: Lock::new("the count of log lines", limit), metrics }
     }
 
     /// Whether a line that `source` provoked is to be written; if not, it is counted.
@@ -55,6 +57,6 @@ impl Provoked {
     }
 
     fn limit(&self) -> MutexGuard<'_, LogLimit> {
-        self.limit.lock().expect("counting does not panic")
+        self.limit.lock()
     }
 }

@@ -17,7 +17,7 @@ use crate::stream::dial::is_out_of_resources;
 use crate::stream::net::{Listener, Net};
 
 /// Accepts until the task is ended.
-pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: N::Listener, port: Port) {
+pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener>, port: Port) {
     loop {
         match listener.accept().await {
             Ok((stream, source)) => {

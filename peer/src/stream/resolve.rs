@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::answers::{Answer, Answers, Asked, Found, Lookup};
+use crate::lock::Lock;
 use crate::stream::net::Net;
 
 /// Looks names up for one peer. Dropping it ends its lookups.
@@ -23,7 +24,7 @@ use crate::stream::net::Net;
 pub struct Resolver<N> {
     net: N,
     known: Arc<Known>,
-    lookups: Mutex<JoinSet<()>>,
+    lookups: Lock<JoinSet<()>>,
 }
 
 /// The addresses of a host, at least one, in the order in which to try them.
@@ -36,8 +37,8 @@ pub struct Addresses {
 }
 
 /// What lookups leave behind, and who waits for it.
-#[derive(Debug, Default)]
-struct Known(Mutex<Board>);
+#[derive(Debug)]
+struct Known(Lock<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
@@ -51,7 +52,8 @@ struct Board {
 impl<N: Net> Resolver<N> {
     /// Knows nothing yet.
     pub fn new(net: N) -> Self {
-        Self { net, known: Arc::default(), lookups: Mutex::new(JoinSet::new()) }
+        let known = Arc::new(Known(Lock::new("the known addresses", Board::default())));
+        Self { net, known, lookups: Lock::new("the lookups", JoinSet::new()) }
     }
 
     /// The network that it looks names up on.
@@ -100,7 +102,7 @@ impl<N: Net> Resolver<N> {
         let (known, host) = (self.known.clone(), host.to_owned());
         let mut running = Running { known, host, lookup, found: None };
         let net = self.net.clone();
-        let mut lookups = self.lookups.lock().expect("spawning does not panic");
+        let mut lookups = self.lookups.lock();
         while lookups.try_join_next().is_some() {}
         lookups.spawn(async move {
             // The port is none of DNS's business.
@@ -112,7 +114,7 @@ impl<N: Net> Resolver<N> {
 
 impl Known {
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().expect("noting does not panic")
+        self.0.lock()
     }
 }
 

@@ -7,8 +7,11 @@
 mod again;
 pub mod files;
 mod load;
+mod modes;
+mod services;
 mod session;
 
 pub use again::{Look, Verdict};
 pub use load::Loaded;
+pub use modes::{check_writers, exposed};
 pub use session::{Session, accept, connect};

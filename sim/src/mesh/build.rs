@@ -103,7 +103,7 @@ impl Mesh {
                 let _undertaker = undertaker;
                 let peer = Peer::start(config, net).await?;
                 *slot.handle.borrow_mut() = Some(peer.handle());
-                peer.run().await;
+                peer.run().await?;
                 fabric.state().hosts.get_mut(&ip).expect("it is a host").state = HostState::Down;
                 tokio::time::sleep(LAST_WORDS).await;
                 Ok(())

@@ -65,9 +65,9 @@ impl Mesh {
             site("site-a", public, [(WEB, web_a), (SECURE, secure)]),
             site("site-b", public, [(WEB, web_b), (ECHO, echo)]),
         ];
-        tasks.spawn(hub.run());
+        tasks.spawn(run(hub));
         for config in sites {
-            tasks.spawn(Peer::start(config, TokioNet).await?.run());
+            tasks.spawn(run(Peer::start(config, TokioNet).await?));
         }
         Ok(Self {
             public,
@@ -110,6 +110,12 @@ impl Mesh {
         timeout(PATIENCE, reached)
             .await
             .map_err(|_| Failure::Demo(format!("timed out after {PATIENCE:?}, waiting for {what}")))
+    }
+}
+
+async fn run(peer: Peer<TokioNet>) {
+    if let Err(error) = peer.run().await {
+        tracing::error!(%error, "a peer of the demo has ended");
     }
 }
 

@@ -7,17 +7,9 @@ use std::str::FromStr;
 
 use crate::names::Name;
 
-/// Why a name for which [`is_single_label_wildcard`] holds is refused.
+/// Why a [wildcard of a single label](Name::is_single_label_wildcard) is refused.
 pub(crate) const SINGLE_LABEL_WILDCARD: &str = "no TLS client or server accepts a wildcard \
     followed by a single label; use at least two, as in *.mesh.local, or list the names";
-
-/// Whether this is a wildcard followed by a single label, such as `*.local`.
-///
-/// A certificate with such a name is valid for none of the names that the wildcard
-/// seems to cover: webpki, like browsers, wants two labels or more after `*.`.
-pub(crate) fn is_single_label_wildcard(name: &Name) -> bool {
-    name.as_str().strip_prefix("*.").is_some_and(|parent| !parent.contains('.'))
-}
 
 /// A name or an address that a certificate is valid for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +27,7 @@ impl FromStr for Subject {
             return Ok(Self::Address(address));
         }
         let name = Name::registered(text).map_err(|error| error.to_string())?;
-        if is_single_label_wildcard(&name) {
+        if name.is_single_label_wildcard() {
             return Err(SINGLE_LABEL_WILDCARD.to_owned());
         }
         Ok(Self::Name(name))

@@ -17,7 +17,7 @@ use super::arguments::*;
 use super::authority::Authority;
 use super::issued::Issued;
 use super::serial::Serial;
-use super::subject::{Subject, TrustDomain, is_single_label_wildcard};
+use super::subject::{Subject, TrustDomain};
 use super::*;
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
 use crate::names::Name;
@@ -588,7 +588,7 @@ fn a_wildcard_of_a_single_label_is_refused_because_verifiers_refuse_it() {
         ("local", "local"),
         ("a.local", "a.local"),
     ] {
-        let useless = is_single_label_wildcard(&Name::registered(pattern).unwrap());
+        let useless = Name::registered(pattern).unwrap().is_single_label_wildcard();
         assert_eq!(accepts(pattern, name), !useless, "{pattern}");
         assert_eq!(pattern.parse::<Subject>().is_err(), useless, "{pattern}");
     }

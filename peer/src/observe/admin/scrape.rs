@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 
+use super::places::Scraping;
 use crate::limits::{SCRAPE_CHUNK_BYTES, SNAPSHOT_ROWS};
 use crate::observe::metrics::{NameRow, Page, Snapshot};
 use crate::shared::Shared;
@@ -30,11 +30,11 @@ pub(super) struct Pieces {
     page: Peekable<Page<Snapshot>>,
     /// Whether others have had their turn since the last piece.
     has_yielded: bool,
-    _permit: OwnedSemaphorePermit,
+    _scraping: Scraping,
 }
 
-/// A scrape of this moment. `permit` is kept for as long as its numbers are.
-pub(super) async fn scrape<N: Net>(shared: &Shared<N>, permit: OwnedSemaphorePermit) -> Answer {
+/// A scrape of this moment. It is under way for as long as its numbers are kept.
+pub(super) async fn scrape<N: Net>(shared: &Shared<N>, scraping: Scraping) -> Answer {
     let mut names = Vec::new();
     each_slice(shared, |rows| names.extend(rows)).await;
     let snapshot = Snapshot { names, ..shared.mesh.snapshot_without_names() };
@@ -42,7 +42,7 @@ pub(super) async fn scrape<N: Net>(shared: &Shared<N>, permit: OwnedSemaphorePer
     // A piece that is not full is the last.
     match page.next_if(|piece| piece.len() < SCRAPE_CHUNK_BYTES) {
         Some(whole) => Answer::whole(whole),
-        None => Answer::Pieces(Box::new(Pieces { page, has_yielded: false, _permit: permit })),
+        None => Answer::Pieces(Box::new(Pieces { page, has_yielded: false, _scraping: scraping })),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The counters of one routing name.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::reasons::{ForwardFailure, Protocol, ProxyError};
+use crate::lock::Lock;
 
 /// The counts of a name at one moment.
 #[derive(Debug, Clone, Default)]
@@ -59,11 +59,21 @@ impl Counts {
 
 /// The counters of one name. Every method is one transition and makes all its changes
 /// under one lock; bytes are counted without it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NameStats {
-    counts: Mutex<Counts>,
+    counts: Lock<Counts>,
     bytes_tx: AtomicU64,
     bytes_rx: AtomicU64,
+}
+
+impl Default for NameStats {
+    fn default() -> Self {
+        Self {
+            counts: Lock::new("the counters of a name", Counts::default()),
+            bytes_tx: AtomicU64::default(),
+            bytes_rx: AtomicU64::default(),
+        }
+    }
 }
 
 impl NameStats {
@@ -160,6 +170,6 @@ impl NameStats {
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut Counts) -> R) -> R {
-        change(&mut self.counts.lock().expect("no transition panics while it holds the lock"))
+        change(&mut self.counts.lock())
     }
 }

@@ -178,6 +178,9 @@ words! {
         IdleData = "idle_data",
         /// No file descriptor was left to accept with.
         FdLimit = "fd_limit",
+        /// An admin client that was let go for another, or a scrape that had to wait
+        /// for too many others.
+        AdminLimit = "admin_limit",
     }
 }
 

@@ -77,6 +77,15 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// [`TLS_FILE_BYTES`](crate::limits::TLS_FILE_BYTES).
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The permission bits of a file, or of what a symbolic link leads to; `None` where
+    /// files have none.
+    ///
+    /// # Errors
+    /// As looking at it does.
+    fn file_mode(&self, _path: &Path) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+
     /// The cryptography of TLS.
     fn crypto_provider(&self) -> Arc<CryptoProvider> {
         Arc::new(rustls::crypto::ring::default_provider())

@@ -111,6 +111,12 @@ impl Net for TokioNet {
         Ok(contents)
     }
 
+    #[cfg(unix)]
+    fn file_mode(&self, path: &Path) -> io::Result<Option<u32>> {
+        use std::os::unix::fs::PermissionsExt;
+        Ok(Some(std::fs::metadata(path)?.permissions().mode()))
+    }
+
     #[cfg(target_os = "linux")]
     async fn relay<M: Meter>(
         &self,

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -10,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::carrier::Carrier;
 use super::side::Side;
 use crate::limits::{RELAY_BUFFERS_POOLED, RELAY_BULK_BYTES};
+use crate::lock::Lock;
 
-static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+static POOL: Lock<Vec<Box<[u8]>>> = Lock::new("the pool of buffers", Vec::new());
 
 /// A buffer of [`RELAY_BULK_BYTES`], on loan from a process-wide pool.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ where
     const RAW: bool = false;
 
     fn acquire() -> Option<Self> {
-        let pooled = POOL.lock().expect("a push does not panic").pop();
+        let pooled = POOL.lock().pop();
         let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
         Some(Self { bytes, taken: 0..0 })
     }
@@ -60,7 +60,7 @@ where
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut pool = POOL.lock().expect("a push does not panic");
+        let mut pool = POOL.lock();
         if pool.len() < RELAY_BUFFERS_POOLED {
             pool.push(std::mem::take(&mut self.bytes));
         }

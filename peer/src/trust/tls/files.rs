@@ -1,22 +1,25 @@
 //! The TLS of one peer, from files that are read again when they change.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
 use super::load::{Contents, Loaded};
+use super::modes::{check_writers, exposed};
 use crate::config::{ConfigError, PeerConfig, TlsConfig};
+use crate::limits::NAMES_LOGGED;
+use crate::lock::Lock;
 use crate::observe::metrics::Metrics;
 use crate::stream::net::Net;
 
 /// The TLS of one peer. Shows nothing of what its files hold.
 pub struct Tls {
     config: TlsConfig,
-    current: RwLock<Arc<Loaded>>,
+    current: Lock<Arc<Loaded>>,
     /// What was read last, good or bad, so that each change is tried and counted
     /// once.
-    seen: Mutex<Result<Contents, ConfigError>>,
+    seen: Lock<Result<Contents, ConfigError>>,
     reload: Notify,
     /// Says so after each look at the files, whether they changed or not.
     looked: watch::Sender<()>,
@@ -39,12 +42,16 @@ impl Tls {
         metrics: &Metrics,
     ) -> Result<Self, ConfigError> {
         let (contents, loaded) = load(net, config)?;
+        exposed(net, &config.tls).iter().for_each(|secret| tracing::warn!("{secret}"));
+        if let Err(error) = loaded.check_services(config, NAMES_LOGGED) {
+            tracing::warn!("{error}");
+        }
         let config = config.tls.clone();
         loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
         Ok(Self {
             config,
-            current: RwLock::new(Arc::new(loaded)),
-            seen: Mutex::new(Ok(contents)),
+            current: Lock::new("what the TLS files gave", Arc::new(loaded)),
+            seen: Lock::new("what was read of the TLS files", Ok(contents)),
             reload: Notify::new(),
             looked: watch::Sender::new(()),
         })
@@ -52,7 +59,7 @@ impl Tls {
 
     /// What is loaded now.
     pub fn current(&self) -> Arc<Loaded> {
-        self.current.read().expect("replacing a pointer does not panic").clone()
+        self.current.lock().clone()
     }
 
     /// Has the files looked at now rather than at the next interval.
@@ -79,18 +86,19 @@ impl Tls {
 
     fn load_changes<N: Net>(&self, net: &N, metrics: &Metrics) {
         let read = read_all(net, &self.config);
-        let mut seen = self.seen.lock().expect("comparing bytes does not panic");
-        if read == *seen {
+        if read == *self.seen.lock() {
             return;
         }
+        // Before anything is made of it, and not locked meanwhile: what makes a parser
+        // panic does so once, and the next look finds the lock as it should be.
+        *self.seen.lock() = read.clone();
         // Half a rotation fails too; the next look may be better.
-        let built = read.as_ref().map_err(Clone::clone);
-        match built.and_then(|contents| Loaded::build(net, &self.config, contents)) {
+        match read.and_then(|contents| Loaded::build(net, &self.config, &contents)) {
             Ok(loaded) => {
                 loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
-                *self.current.write().expect("replacing a pointer does not panic") =
-                    Arc::new(loaded);
+                *self.current.lock() = Arc::new(loaded);
                 metrics.tls_reloaded();
+                exposed(net, &self.config).iter().for_each(|secret| tracing::warn!("{secret}"));
                 tracing::info!("TLS and token files reloaded");
             }
             Err(error) => {
@@ -98,7 +106,6 @@ impl Tls {
                 tracing::warn!(%error, "cannot reload TLS and token files; keeping the old ones until they are fixed");
             }
         }
-        *seen = read;
     }
 }
 
@@ -107,8 +114,8 @@ impl Tls {
 ///
 /// # Errors
 /// The key of the first file that is not, or `peer_id`.
-pub fn check_files<N: Net>(net: &N, config: &PeerConfig) -> Result<(), ConfigError> {
-    load(net, config).map(drop)
+pub fn check_files<N: Net>(net: &N, config: &PeerConfig) -> Result<Loaded, ConfigError> {
+    load(net, config).map(|(_, loaded)| loaded)
 }
 
 fn load<N: Net>(net: &N, config: &PeerConfig) -> Result<(Contents, Loaded), ConfigError> {
@@ -125,6 +132,7 @@ fn read_all<N: Net>(net: &N, config: &TlsConfig) -> Result<Contents, ConfigError
     config
         .files()
         .map(|(key, path)| {
+            check_writers(net, key, path)?;
             let contents = net.read_file(path);
             let failed = |error| ConfigError::new(key, format!("{}: {error}", path.display()));
             Ok((key, contents.map_err(failed)?))

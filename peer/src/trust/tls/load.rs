@@ -37,7 +37,7 @@ pub struct Loaded {
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) server_verifier: Option<Arc<WebPkiServerVerifier>>,
     expiries: Vec<(&'static str, i64)>,
-    own: Option<CertificateDer<'static>>,
+    pub(super) own: Option<CertificateDer<'static>>,
 }
 
 /// The wall clock of the network.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
@@ -10,9 +9,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::limits::{PIPE_BYTES, PIPES_POOLED};
+use crate::lock::Lock;
 use crate::stream::relay::{Carrier, Side};
 
-static POOL: Mutex<Vec<Ends>> = Mutex::new(Vec::new());
+static POOL: Lock<Vec<Ends>> = Lock::new("the pool of pipes", Vec::new());
 
 /// A pipe that holds no bytes.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
     const RAW: bool = true;
 
     fn acquire() -> Option<Self> {
-        let pooled = POOL.lock().expect("a push does not panic").pop();
+        let pooled = POOL.lock().pop();
         // Without descriptors for a pipe, bytes are copied.
         let ends = pooled.or_else(|| Ends::open().ok())?;
         Some(Self { ends: Some(ends), held: 0 })
@@ -114,7 +114,7 @@ impl Drop for Pipe {
         if self.held > 0 {
             return;
         }
-        let mut pool = POOL.lock().expect("a push does not panic");
+        let mut pool = POOL.lock();
         if pool.len() < PIPES_POOLED {
             pool.extend(self.ends.take());
         }
