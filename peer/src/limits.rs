@@ -47,7 +47,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A listening peer must finish its TLS handshake within this time.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A lookup that takes longer is taken to hang: another may begin beside it. The
+/// A lookup that takes longer counts as hanging: another may begin beside it. The
 /// system's resolver repeats a question that was lost after as long.
 pub const LOOKUP_OVERDUE: Duration = Duration::from_secs(5);
 

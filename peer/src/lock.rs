@@ -1,8 +1,8 @@
 //! A lock on what the whole peer needs.
 //!
 //! A panic under such a lock leaves the peer half dead: what it guards is half changed,
-//! and every task needs it. The peer ends then, so that whatever supervises it starts it
-//! anew: [`Tasks`](crate::tasks::Tasks) notices, and `Peer::run` returns [`Poisoned`].
+//! and every task needs it. The peer ends then, so that its supervisor
+//! restarts it: [`Tasks`](crate::tasks::Tasks) notices, and `Peer::run` returns [`Poisoned`].
 
 use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -22,7 +22,7 @@ use crate::tasks::Phase;
 /// A peer that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A file that the configuration names is of no use.
+    /// A file that the configuration names cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An address could not be bound.
@@ -72,7 +72,7 @@ impl<N: Net> Peer<N> {
     /// Loads what the configuration names and binds its addresses.
     ///
     /// # Errors
-    /// [`StartError`] for the first file or address of no use.
+    /// [`StartError`] for the first file or address that cannot be used.
     pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(config, net)?);
         let config = &shared.config;

@@ -46,7 +46,7 @@ impl<N: Net> Shared<N> {
     /// A peer that runs nothing yet.
     ///
     /// # Errors
-    /// The key of a TLS file that is missing or of no use.
+    /// The key of a TLS file that is missing or invalid.
     pub fn new(config: PeerConfig, net: N) -> Result<Self, ConfigError> {
         let metrics = Arc::new(Metrics::new(&config));
         let tls = match config.tls.is_set() {

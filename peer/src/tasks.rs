@@ -2,7 +2,7 @@
 //!
 //! Every task is spawned on [`Tasks`] and ends with it. A panic ends its own task
 //! only: it is counted and logged where it happens. What the peer cannot do
-//! without, such as accepting and keeping its links, begins anew. A panic that left
+//! without, such as accepting and keeping its links, restarts. A panic that left
 //! half changed what all tasks need ends the peer.
 
 use std::any::Any;
@@ -79,7 +79,7 @@ impl Tasks {
     }
 
     /// Runs the task that `begin` makes until it ends or the peer does, and makes
-    /// it anew after a panic: for what the peer cannot do without. The log says `what`
+    /// it again after a panic: for what the peer cannot do without. The log says `what`
     /// that is.
     pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
     where
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_is_kept_begins_anew_after_a_panic() {
+    async fn a_task_that_is_kept_restarts_after_a_panic() {
         let (tasks, metrics) = tasks();
         let (begun, mut watcher) = watch::channel(0);
         tasks.keep("a test", move || {
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(tasks.poisoned().await, Poisoned("the table"));
         assert_eq!(metrics.panic_count(), 1, "only the first is a panic");
         while watcher.changed().await.is_ok() {}
-        assert_eq!(*watcher.borrow(), 1, "it does not begin anew");
+        assert_eq!(*watcher.borrow(), 1, "it does not restart");
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ const SECRETS: [(&str, &str); 3] =
     [("tls_key", "site-key.pem"), ("token_file", "token"), ("accept_tokens", "tokens.toml")];
 
 #[tokio::test]
-async fn a_secret_that_everybody_can_read_is_warned_of_with_the_remedy() {
+async fn a_secret_that_anyone_can_read_is_warned_about_with_the_remedy() {
     let ca = Ca::new("ca");
     let args = everything(&ca);
     let (code, said) = ends(&format!("check {args}")).await;
@@ -73,7 +73,7 @@ async fn a_secret_that_everybody_can_read_is_warned_of_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_file_that_everybody_can_write_is_exit_2_with_the_remedy() {
+async fn a_file_that_anyone_can_write_is_exit_2_with_the_remedy() {
     let ca = Ca::new("ca");
     let args = everything(&ca);
     let others = [
@@ -114,7 +114,7 @@ async fn of_a_symbolic_link_the_target_counts() {
 }
 
 #[tokio::test]
-async fn a_file_that_everybody_can_write_from_now_on_is_not_loaded() {
+async fn a_file_that_anyone_can_write_from_now_on_is_not_loaded() {
     let ca = Ca::new("ca");
     let files = ca.issue("hub", Request::peer("hub", &["127.0.0.1"]));
     let mut hub = listening(&format!("--peer-id hub {}", ca.flags(&files))).await;
@@ -190,5 +190,8 @@ async fn a_wildcard_that_no_certificate_can_be_valid_for_is_exit_2() {
         format!("check --peer-id site --connect 127.0.0.1:1 {flags} --service *.local=127.0.0.1:1");
     let (code, said) = ends(&line).await;
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("service: ") && said.contains("a wildcard followed by a single label"), "{said}");
+    assert!(
+        said.contains("service: ") && said.contains("a wildcard followed by a single label"),
+        "{said}"
+    );
 }

@@ -126,6 +126,6 @@ async fn an_error_from_a_peer_ends_its_link_and_is_not_answered() {
     })
     .await;
     let reason = ended.field("reason");
-    assert!(reason.starts_with(r#"the peer reports bad_line: "\"no\" "#), "{reason}");
+    assert!(reason.starts_with(r#"the peer reported bad_line: "\"no\" "#), "{reason}");
     assert!(reason.len() < 500, "cut: {reason}");
 }

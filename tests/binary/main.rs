@@ -11,6 +11,7 @@
 
 mod admin;
 mod attacks;
+mod authorities;
 mod check;
 mod connect;
 mod data;

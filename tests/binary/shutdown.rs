@@ -118,15 +118,16 @@ async fn silent_strangers_do_not_stretch_the_end() {
 /// while anything else runs.
 #[tokio::test]
 async fn a_request_that_was_begun_before_the_end_gets_its_answer() {
-    let echo = Backend::echo().await;
-    let service = format!("--service {NAME}={}", echo.addr());
-    let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 1h")).await;
+    let (echo, http) = (Backend::echo().await, Backend::http().await);
+    let services =
+        format!("--service {NAME}={} --service http.example={}", echo.addr(), http.addr());
+    let mut public = listening(&format!("{services} --drain-grace 10ms --drain-limit 1h")).await;
     let running = stream_to(public.listen(), NAME).await;
     let mut begun = connect(public.listen()).await;
     begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     public.terminate();
     until("new requests to be refused", async || {
-        let status = client::get(public.listen(), "/", NAME).await.status;
+        let status = client::get(public.listen(), "/", "http.example").await.status;
         (status == 503).then_some(())
     })
     .await;

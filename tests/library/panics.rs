@@ -344,7 +344,7 @@ async fn a_panic_on_the_connecting_side_of_a_link_is_followed_by_a_new_link() {
 }
 
 #[tokio::test]
-async fn an_accept_loop_that_panics_begins_anew_on_the_same_socket() {
+async fn an_accept_loop_that_panics_restarts_on_the_same_socket() {
     let echo = Backend::echo().await;
     let edge = Running::listening(echo.addr()).await;
     let mut other = stream_to(edge.addr(), "local.example").await;
@@ -360,7 +360,7 @@ async fn an_accept_loop_that_panics_begins_anew_on_the_same_socket() {
 }
 
 #[tokio::test]
-async fn an_admin_server_that_panics_begins_anew_on_the_same_socket() {
+async fn an_admin_server_that_panics_restarts_on_the_same_socket() {
     let echo = Backend::echo().await;
     let edge = Running::listening(echo.addr()).await;
     let admin = edge.handle.admin_addr().unwrap();

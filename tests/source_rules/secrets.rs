@@ -3,8 +3,7 @@
 use crate::sources::{self, Source, assert_none};
 
 /// Types whose values are keys or tokens, or the files that hold them.
-const SECRET_TYPES: [&str; 6] =
-    ["Token", "TokenRule", "PrivateKeyDer", "hmac::Key", "KeyPair", "Contents"];
+const SECRET_TYPES: [&str; 5] = ["Token", "PrivateKeyDer", "hmac::Key", "KeyPair", "Contents"];
 
 /// Fields that hold a secret, whatever their type is.
 const SECRET_FIELDS: [&str; 2] = ["secret", "exporter"];

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 16] = [
+pub(crate) const PURE: [&str; 15] = [
     "names",
     "words",
     "limits",
@@ -13,7 +13,6 @@ pub(crate) const PURE: [&str; 16] = [
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",
-    "observe/log_limit",
     "observe/admin/connections",
     "trust/identity",
     "trust/permission",

@@ -24,6 +24,10 @@ use crate::hello;
 pub struct Ca {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What is trusted: this CA, or the one that signed it.
+    root: CertificateDer<'static>,
+    /// What follows each certificate in its file.
+    intermediates: String,
 }
 
 /// A certificate and its key, in files.
@@ -77,17 +81,41 @@ impl Request {
     }
 }
 
+fn authority(name: &str, intermediates: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(intermediates));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
 impl Ca {
     /// A CA that nobody trusts yet.
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority(name, 1);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self::with(issuer.der().clone(), issuer, String::new())
+    }
+
+    /// A CA that this one signed. Its files have its certificate behind each other one, and
+    /// what they trust is this one.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let (params, key) = (authority(name, 0), KeyPair::generate().unwrap());
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
+        let intermediates = issuer.pem();
+        let ca = Self::with(self.root.clone(), issuer, intermediates);
+        fs::copy(self.path("ca.pem"), ca.path("ca.pem")).unwrap();
+        ca
+    }
+
+    fn with(
+        root: CertificateDer<'static>,
+        issuer: CertifiedIssuer<'static, KeyPair>,
+        intermediates: String,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { dir, issuer }
+        Self { dir, issuer, root, intermediates }
     }
 
     /// A file in its directory.
@@ -109,13 +137,18 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let certificate = request.0.signed_by(&key, &self.issuer).unwrap();
         Files {
-            cert: self.write(&format!("{stem}.pem"), &certificate.pem()),
+            cert: self.write(&format!("{stem}.pem"), &(certificate.pem() + &self.intermediates)),
             key: self.write(&format!("{stem}-key.pem"), &key.serialize_pem()),
         }
     }
 
     /// Makes the list crl.pem, which revokes this serial number.
     pub fn revoke(&self, serial: u8) -> PathBuf {
+        self.write("crl.pem", &self.revocations(serial, 2090))
+    }
+
+    /// A list that revokes this serial number, and expires in this year; PEM.
+    pub fn revocations(&self, serial: u8, until: i32) -> String {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from_slice(&[serial]),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -124,13 +157,13 @@ impl Ca {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2090, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
             crl_number: SerialNumber::from_slice(&[1]),
             issuing_distribution_point: None,
             revoked_certs: vec![revoked],
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        self.write("crl.pem", &list.signed_by(&self.issuer).unwrap().pem().unwrap())
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// The flags of a peer with this certificate that trusts this CA.
@@ -143,12 +176,13 @@ impl Ca {
     /// The TLS of a connecting peer that trusts this CA.
     pub fn client(&self, files: Option<&Files>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
+        roots.add(self.root.clone()).unwrap();
         let builder = ClientConfig::builder().with_root_certificates(roots);
         let mut config = match files {
             None => builder.with_no_client_auth(),
             Some(Files { cert, key }) => {
-                let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+                let chain = CertificateDer::pem_file_iter(cert).unwrap();
+                let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
                 let key = PrivateKeyDer::from_pem_file(key).unwrap();
                 builder.with_client_auth_cert(chain, key).unwrap()
             }

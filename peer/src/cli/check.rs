@@ -10,15 +10,15 @@ use super::pki::subject::SINGLE_LABEL_WILDCARD;
 use super::sources::{Sources, configure};
 use crate::config::{ConfigError, PeerConfig, TlsConfig, TokenSource};
 use crate::stream::net::tokio::TokioNet;
-use crate::trust::tls::{exposed, files::check_files};
+use crate::trust::tls::files::{check_files, warnings};
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;
     let loaded = check_files(&TokioNet, &config)?;
     check_wildcards(&config)?;
     loaded.check_services(&config, usize::MAX)?;
-    for secret in exposed(&TokioNet, &config.tls) {
-        eprintln!("ops-proxy: warning: {secret}");
+    for warning in warnings(&TokioNet, &config.tls, &loaded) {
+        eprintln!("ops-proxy: warning: {warning}");
     }
     io::stdout().write_all(describe(&config).as_bytes())?;
     Ok(())
@@ -28,9 +28,7 @@ pub(super) fn check(sources: Sources) -> Result<(), Failure> {
 fn check_wildcards(config: &PeerConfig) -> Result<(), ConfigError> {
     let mut names = config.services.keys().filter(|_| config.shows_certificate());
     match names.find(|name| name.is_single_label_wildcard()) {
-        Some(name) => {
-            Err(ConfigError::new("service", format!("{name}: {SINGLE_LABEL_WILDCARD}")))
-        }
+        Some(name) => Err(ConfigError::new("service", format!("{name}: {SINGLE_LABEL_WILDCARD}"))),
         None => Ok(()),
     }
 }

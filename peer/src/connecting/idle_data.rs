@@ -66,7 +66,7 @@ impl<N: Net> IdleData<N> {
     }
 
     /// Those that are idle were dialled with what is good no longer.
-    pub(super) fn dial_anew(&self) {
+    pub(super) fn redial(&self) {
         self.pool.surplus.notify_waiters();
     }
 

@@ -234,7 +234,7 @@ impl<N: Net> Link<N> {
     }
 
     /// The files of TLS were looked at, and what the listening peer showed is, too. What
-    /// we show may have changed: idle DATA connections are dialled anew with it.
+    /// we show may have changed: idle DATA connections are dialled again with it.
     fn look_again(&mut self) -> Result<(), Ended> {
         let Some(tls) = self.shared.tls.as_ref().filter(|_| !self.chain.is_empty()) else {
             return Ok(());
@@ -253,7 +253,7 @@ impl<N: Net> Link<N> {
             return Err(Ended::Renewed);
         }
         if is_new || verdict == Verdict::Outdated {
-            self.idle.dial_anew();
+            self.idle.redial();
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub(super) struct Lookup {
     began: Instant,
 }
 
-/// What is to be done for somebody who asks for a host.
+/// What is to be done for a caller that asks for a host.
 #[derive(Debug)]
 pub(super) enum Asked {
     /// Nothing: this is the answer.
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(
             known(&mut answers, "web", late).unwrap_err().kind(),
             io::ErrorKind::TimedOut,
-            "who asks now need not wait to hear it"
+            "a caller hears it without a wait"
         );
         // The host is not lost for ever: the first to end makes room.
         answers.end("web", first, failure(), late);

@@ -93,7 +93,7 @@ impl<N: Net> Resolver<N> {
     }
 
     /// Nobody answered at any of these addresses of `host`: whoever asks next is to look
-    /// it up anew.
+    /// it up again.
     pub fn forget(&self, host: &str, addresses: &Addresses) {
         self.known.board().answers.forget(host, &addresses.ips);
     }

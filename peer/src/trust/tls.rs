@@ -8,10 +8,11 @@ mod again;
 pub mod files;
 mod load;
 mod modes;
+mod revocation;
 mod services;
 mod session;
 
 pub use again::{Look, Verdict};
 pub use load::Loaded;
-pub use modes::{check_writers, exposed};
+pub use modes::check_writers;
 pub use session::{Session, accept, connect};

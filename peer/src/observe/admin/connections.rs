@@ -1,5 +1,5 @@
-//! Which admin connections there are, which of them scrape, and who is let go at a
-//! limit. This decides; [`places`](super::places) acts.
+//! Which admin connections there are, which of them scrape, and which is closed
+//! at a limit. This decides; [`places`](super::places) acts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::limits::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id(u64);
 
-/// All admin connections. Each has a lifeline, which comes out when it is let go.
+/// All admin connections. Each has a lifeline, which is returned when it is to be closed.
 #[derive(Debug)]
 pub(super) struct Connections<L> {
     known: BTreeMap<Id, Connection<L>>,
@@ -44,7 +44,7 @@ enum Stage {
 /// What a connection that waits for its scrape is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn<L> {
-    /// Its scrape begins. Whoever held its place, and did not move, is let go.
+    /// Its scrape begins. Whoever held its place, and did not move, is to be closed.
     Begin(Option<L>),
     /// Ask again at this time, or when anything has changed.
     Wait(Instant),
@@ -79,7 +79,7 @@ impl<L> Connections<L> {
         Self { known: BTreeMap::new(), came: 0 }
     }
 
-    /// Someone has come, and is let in. At [`ADMIN_CONNECTIONS`], another is let go: of
+    /// Someone has come, and is let in. At [`ADMIN_CONNECTIONS`], another is closed: of
     /// the source with the most connections, the one that has not moved for the
     /// longest. Scrapes have limits of their own, and stay.
     pub(super) fn enter(&mut self, source: IpAddr, lifeline: L, now: Instant) -> (Id, Option<L>) {

@@ -16,7 +16,7 @@ use super::connections::{Connections, Id, Turn};
 use crate::lock::Lock;
 use crate::observe::metrics::{Metrics, Rejection};
 
-/// Dropped when its connection is let go.
+/// Dropped to close its connection.
 type Lifeline = oneshot::Sender<()>;
 
 /// The places of one admin server.
@@ -46,7 +46,7 @@ impl Places {
         Self { connections, changed: Notify::new(), metrics }
     }
 
-    /// A place for a newcomer, who is let go when the receiver ends.
+    /// A place for a newcomer, whose connection is to be closed when the receiver ends.
     pub(super) fn enter(self: &Arc<Self>, source: IpAddr) -> (Place, oneshot::Receiver<()>) {
         let (lifeline, let_go) = oneshot::channel();
         let (id, other) = self.connections.lock().enter(source, lifeline, Instant::now());

@@ -37,7 +37,9 @@ pub(super) struct Pieces {
 pub(super) async fn scrape<N: Net>(shared: &Shared<N>, scraping: Scraping) -> Answer {
     let mut names = Vec::new();
     each_slice(shared, |rows| names.extend(rows)).await;
-    let snapshot = Snapshot { names, ..shared.mesh.snapshot_without_names() };
+    // As many as the rows tell of: a moment later there may be others.
+    let pending = names.iter().map(|row: &NameRow| row.pending).sum();
+    let snapshot = Snapshot { names, pending, ..shared.mesh.snapshot_without_names() };
     let mut page = shared.metrics.page(snapshot).peekable();
     // A piece that is not full is the last.
     match page.next_if(|piece| piece.len() < SCRAPE_CHUNK_BYTES) {

@@ -47,6 +47,7 @@ pub struct Metrics {
     tls_reloads: IntCounter,
     tls_reload_failed: IntCounter,
     tls_expiry: IntGaugeVec,
+    tls_list_expiry: IntGauge,
     /// For requests whose name is not known.
     other: NameStats,
 }
@@ -85,7 +86,7 @@ impl Metrics {
             panics: build.counter("panics_total", "Tasks ended by a panic.", true),
             log_suppressed: build.counters(
                 "log_lines_suppressed_total",
-                "Log lines left out because their source had provoked its share of them; a summary says so.",
+                "Log lines left out because one source caused too many of them; a summary follows.",
                 "reason",
                 true,
             ),
@@ -102,18 +103,18 @@ impl Metrics {
             ),
             idle_data: build.gauge(
                 "idle_data_connections",
-                "DATA connections that were dialled ahead and wait for a request.",
+                "DATA connections dialled in advance that wait for a request.",
                 listening,
             ),
             idle_data_forwards: build.counters(
                 "idle_data_forwards_total",
-                "FORWARD commands sent down an idle DATA connection, by what came of it.",
+                "FORWARD commands sent on an idle DATA connection, by result.",
                 "result",
                 listening,
             ),
             client_idle_data: build.gauge(
                 "client_idle_data_connections",
-                "DATA connections kept open to listening peers that carry no request.",
+                "Open DATA connections to listening peers that carry no request.",
                 connecting,
             ),
             client_forwards: build.counter(
@@ -140,7 +141,7 @@ impl Metrics {
             ),
             client_names_refused: build.gauges(
                 "client_names_refused",
-                "Names that this listening peer does not let this peer register.",
+                "Names that this listening peer refuses to register.",
                 "upstream",
                 connecting,
             ),
@@ -151,14 +152,19 @@ impl Metrics {
             ),
             tls_reload_failed: build.counter(
                 "tls_reload_failed_total",
-                "Times that changed certificates, keys or tokens were of no use; the old ones stayed.",
+                "Times that changed certificates, keys or tokens were invalid; the old ones were kept.",
                 encrypted,
             ),
             tls_expiry: build.gauges(
                 "tls_certificate_expiry_timestamp_seconds",
-                "When the first certificate of this kind ends to be valid, since the Unix epoch.",
+                "When the first certificate of this kind expires, in seconds since the Unix epoch.",
                 "certificate",
                 encrypted,
+            ),
+            tls_list_expiry: build.gauge(
+                "tls_revocation_list_expiry_timestamp_seconds",
+                "When the first revocation list expires, in seconds since the Unix epoch; 0 if none says.",
+                config.tls.crl.is_some(),
             ),
             other: NameStats::default(),
             node: config.node.clone(),
@@ -196,7 +202,7 @@ impl Metrics {
     /// Exports what `read` says, of a log that the process keeps: how many lines were
     /// lost. To be called once.
     pub fn export_lost_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
-        let help = "Log lines lost because stderr took them too slowly, or not at all.";
+        let help = "Log lines lost because stderr was read too slowly, or could not be written.";
         let opts = Opts::new("ops_proxy_log_lines_dropped_total", help)
             .const_label("node", &self.node)
             .const_label("pod", &self.pod);
@@ -264,6 +270,11 @@ impl Metrics {
     /// since the Unix epoch.
     pub fn tls_expiry(&self, which: &'static str, at: i64) {
         self.tls_expiry.with_label_values(&[which]).set(at);
+    }
+
+    /// When the first revocation list expires, in seconds since the epoch.
+    pub fn tls_list_expiry(&self, at: i64) {
+        self.tls_list_expiry.set(at);
     }
 
     /// Whether the names are registered with `upstream`.

@@ -101,7 +101,7 @@ impl Suspicion {
 mod tests {
     use super::*;
 
-    /// A kernel that sends anew at doubling intervals, two minutes at most, to a reader
+    /// A kernel that sends again at doubling intervals, two minutes at most, to a reader
     /// that answers until it vanishes.
     #[derive(Clone, Copy)]
     struct Kernel {

@@ -3,7 +3,7 @@
 //!
 //! A link outlives the expiry and the rotation of its certificate, so that a rotation cuts
 //! nobody off, but neither a revocation nor the loss of its token. An idle DATA connection
-//! is let go of as soon as its handshake would fail now: the next one is a new handshake.
+//! is closed as soon as its handshake would fail now: the next one is a new handshake.
 
 use std::collections::BTreeMap;
 

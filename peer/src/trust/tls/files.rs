@@ -35,19 +35,20 @@ impl Tls {
     /// Reads all files for the first time.
     ///
     /// # Errors
-    /// The key of the first file that is missing or of no use.
+    /// The key of the first file that is missing or invalid.
     pub fn open<N: Net>(
         net: &N,
         config: &PeerConfig,
         metrics: &Metrics,
     ) -> Result<Self, ConfigError> {
         let (contents, loaded) = load(net, config)?;
-        exposed(net, &config.tls).iter().for_each(|secret| tracing::warn!("{secret}"));
+        let warnings = warnings(net, &config.tls, &loaded);
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(error) = loaded.check_services(config, NAMES_LOGGED) {
             tracing::warn!("{error}");
         }
         let config = config.tls.clone();
-        loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
+        count_expiries(metrics, &loaded);
         Ok(Self {
             config,
             current: Lock::new("what the TLS files gave", Arc::new(loaded)),
@@ -95,10 +96,11 @@ impl Tls {
         // Half a rotation fails too; the next look may be better.
         match read.and_then(|contents| Loaded::build(net, &self.config, &contents)) {
             Ok(loaded) => {
-                loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
+                count_expiries(metrics, &loaded);
+                let warnings = warnings(net, &self.config, &loaded);
                 *self.current.lock() = Arc::new(loaded);
                 metrics.tls_reloaded();
-                exposed(net, &self.config).iter().for_each(|secret| tracing::warn!("{secret}"));
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 tracing::info!("TLS and token files reloaded");
             }
             Err(error) => {
@@ -107,6 +109,19 @@ impl Tls {
             }
         }
     }
+}
+
+fn count_expiries(metrics: &Metrics, loaded: &Loaded) {
+    loaded.expiries().for_each(|(which, at)| metrics.tls_expiry(which, at));
+    if let Some(at) = loaded.list_expiry() {
+        metrics.tls_list_expiry(at);
+    }
+}
+
+/// What an operator should look at, although it stops nothing.
+pub fn warnings<N: Net>(net: &N, config: &TlsConfig, loaded: &Loaded) -> Vec<String> {
+    let exposed = exposed(net, config);
+    exposed.iter().map(ToString::to_string).chain(loaded.warnings.iter().cloned()).collect()
 }
 
 /// Whether the files that `config` names are there and of use, and its peer id is

@@ -14,6 +14,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::rustls;
 
+use super::revocation;
 use crate::classify::PEER_ALPN;
 use crate::config::{ConfigError, TlsConfig, TokenSource};
 use crate::names::PeerId;
@@ -37,6 +38,9 @@ pub struct Loaded {
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) server_verifier: Option<Arc<WebPkiServerVerifier>>,
     expiries: Vec<(&'static str, i64)>,
+    list_expiry: Option<i64>,
+    /// What is odd about the revocation lists.
+    pub(super) warnings: Vec<String>,
     pub(super) own: Option<CertificateDer<'static>>,
 }
 
@@ -82,6 +86,7 @@ impl Loaded {
             all.iter().filter_map(not_after).min().map(|at| (which, at))
         };
         let expiries = [expires("peer", &material.chain), expires("ca", &roots)];
+        let lists = revocation::lists(&material.revoked);
         let client_verifier = material.client_verifier(net)?;
         let server_verifier = material.server_verifier(net)?;
         Ok(Self {
@@ -92,6 +97,8 @@ impl Loaded {
             token: token(config, contents)?,
             rules: rules(contents)?,
             expiries: expiries.into_iter().flatten().collect(),
+            list_expiry: revocation::first_expiry(&lists),
+            warnings: revocation::warnings(&lists, &roots, &material.chain, net.unix_time()),
             own: material.chain.into_iter().next(),
         })
     }
@@ -118,6 +125,11 @@ impl Loaded {
     /// the Unix epoch.
     pub(super) fn expiries(&self) -> impl Iterator<Item = (&'static str, i64)> {
         self.expiries.iter().copied()
+    }
+
+    /// When the first revocation list expires, in seconds since the Unix epoch.
+    pub(super) fn list_expiry(&self) -> Option<i64> {
+        self.list_expiry
     }
 }
 

@@ -18,7 +18,7 @@ const SECRET: [&str; 3] = ["tls_key", "token_file", "accept_tokens"];
 /// A secret that anyone on this machine can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: anyone on this machine can read {path}; run: chmod 600 {path}", path = .path.display())]
-pub struct Exposed {
+pub(super) struct Exposed {
     /// The key of the file in the configuration.
     pub key: &'static str,
     /// The file.
@@ -32,16 +32,14 @@ pub struct Exposed {
 pub fn check_writers<N: Net>(net: &N, key: &'static str, path: &Path) -> Result<(), ConfigError> {
     if has(net, path, ANYONE_WRITES) {
         let path = path.display();
-        let problem = format!(
-            "anyone on this machine can write {path}; run: chmod o-w {path}"
-        );
+        let problem = format!("anyone on this machine can write {path}; run: chmod o-w {path}");
         return Err(ConfigError::new(key, problem));
     }
     Ok(())
 }
 
 /// The files of secrets that anyone can read.
-pub fn exposed<N: Net>(net: &N, config: &TlsConfig) -> Vec<Exposed> {
+pub(super) fn exposed<N: Net>(net: &N, config: &TlsConfig) -> Vec<Exposed> {
     config
         .files()
         .filter(|(key, path)| SECRET.contains(key) && has(net, path, ANYONE_READS))

@@ -3,7 +3,7 @@
 use super::load::Loaded;
 use crate::config::{ConfigError, PeerConfig};
 use crate::names::Name;
-use crate::trust::Permission;
+use crate::trust::permission::Permission;
 
 impl Loaded {
     /// Whether the certificate permits all services. With a token or in plaintext, only

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, CommonState};
+use tokio_rustls::rustls::{self, CertificateError, CommonState};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::load::Loaded;
@@ -37,7 +37,10 @@ pub async fn accept<N: Net>(
     read_ahead: Bytes,
 ) -> io::Result<Session<N::Stream>> {
     let config = loaded.server.clone().ok_or(io::ErrorKind::Unsupported)?;
-    let tls = TlsAcceptor::from(config).accept(Rewound::new(stream, read_ahead)).await?;
+    let tls = TlsAcceptor::from(config)
+        .accept(Rewound::new(stream, read_ahead))
+        .await
+        .map_err(in_words)?;
     session(TlsStream::Server(tls))
 }
 
@@ -54,8 +57,26 @@ pub async fn connect<N: Net>(
     let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "not a valid TLS server name");
     let server = ServerName::try_from(host.to_owned()).map_err(invalid)?;
     let stream = Rewound::new(stream, Bytes::new());
-    let tls = TlsConnector::from(config).connect(server, stream).await?;
+    let tls = TlsConnector::from(config).connect(server, stream).await.map_err(in_words)?;
     session(TlsStream::Client(tls))
+}
+
+/// What rustls finds wrong with a certificate, with the remedy where it only has a code.
+fn in_words(error: io::Error) -> io::Error {
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(found)) = found else { return error };
+    let words = match found {
+        CertificateError::UnknownIssuer => {
+            "its certificate is not from a CA in tls_ca, or an intermediate certificate is missing \
+             from its tls_cert"
+        }
+        CertificateError::UnknownRevocationStatus => {
+            "tls_crl contains no revocation list of the CA that issued its certificate; add that list"
+        }
+        CertificateError::Revoked => "its certificate has been revoked",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), words)
 }
 
 fn session<S>(mut tls: TlsStream<Rewound<S>>) -> io::Result<Session<S>> {
