@@ -52,6 +52,20 @@ bench-tunnel *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
 
+# The same, with another commit's build in the same rounds: just bench-tunnel-compare main
+[positional-arguments]
+bench-tunnel-compare base *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    before=$CARGO_TARGET_DIR/before
+    trap 'git worktree remove --force "$before"' EXIT
+    git worktree add --detach "$before" "$1"
+    (cd "$before" && cargo build --release -p ops-proxy --target-dir "$CARGO_TARGET_DIR/base")
+    cargo build --release -p ops-proxy -p ops-proxy-benches
+    cargo run --release -p ops-proxy-benches --bin bench-tunnel -- \
+        --before "$CARGO_TARGET_DIR/base/release/ops-proxy" "${@:2}"
+
 # One listening peer with 100,000 names, then with 10,000 idle connections
 bench-scale *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches

@@ -39,6 +39,9 @@ struct Arguments {
     /// Connections at a time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Another build of ops-proxy, measured in the same rounds.
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Only the loads whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -51,12 +54,17 @@ struct Arguments {
 async fn main() {
     let arguments = Arguments::parse();
     let nginx = Nginx::start(arguments.bulk_mib);
-    let rigs = [
-        Rig::direct(&nginx),
-        Rig::haproxy(&nginx),
-        Rig::plaintext(&nginx).await,
-        Rig::mutual_tls(&nginx).await,
-    ];
+    let ours = std::env::current_exe().unwrap().with_file_name("ops-proxy");
+    assert!(ours.exists(), "no release build of ops-proxy beside this program");
+    let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx)];
+    rigs.push(Rig::plaintext("plaintext", &ours, &nginx).await);
+    if let Some(before) = &arguments.before {
+        rigs.push(Rig::plaintext("plaintext before", before, &nginx).await);
+    }
+    rigs.push(Rig::mutual_tls("mutual TLS", &ours, &nginx).await);
+    if let Some(before) = &arguments.before {
+        rigs.push(Rig::mutual_tls("mutual TLS before", before, &nginx).await);
+    }
     let wanted = |load: &Load| {
         arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
     };

@@ -48,37 +48,37 @@ impl Rig {
     }
 
     /// Ops Proxy, in clear text between its peers.
-    pub(crate) async fn plaintext(nginx: &Nginx) -> Self {
-        let listening = peer("--listen 127.0.0.1:0 --peer-id hub").await;
+    pub(crate) async fn plaintext(name: &'static str, binary: &Path, nginx: &Nginx) -> Self {
+        let listening = peer(binary, "--listen 127.0.0.1:0 --peer-id hub").await;
         let connect = format!(
             "--connect {} --service {NAME}={} --peer-id site",
             listening.listen(),
             nginx.addr
         );
-        let connecting = peer(&connect).await;
+        let connecting = peer(binary, &connect).await;
         listening.serves(&[NAME]).await;
         let addr = listening.listen();
         Self {
-            name: "plaintext",
+            name,
             addr,
             _held: vec![Held::Peer(Box::new(connecting)), Held::Peer(Box::new(listening))],
         }
     }
 
     /// Ops Proxy, with mutual TLS between its peers.
-    pub(crate) async fn mutual_tls(nginx: &Nginx) -> Self {
+    pub(crate) async fn mutual_tls(name: &'static str, binary: &Path, nginx: &Nginx) -> Self {
         let ca = Ca::new("bench");
         let hub = ca.issue("hub", Request::peer("hub", &["localhost"]));
         let site = ca.issue("site", Request::peer("site", &[NAME]));
         let listen = format!("--listen 127.0.0.1:0 --peer-id hub {}", ca.flags(&hub));
-        let listening = peer(&listen).await;
+        let listening = peer(binary, &listen).await;
         let connect = format!(
             "--connect localhost:{} --service {NAME}={} --peer-id site {}",
             listening.listen().port(),
             nginx.addr,
             ca.flags(&site)
         );
-        let connecting = peer(&connect).await;
+        let connecting = peer(binary, &connect).await;
         listening.serves(&[NAME]).await;
         let addr = listening.listen();
         let held = vec![
@@ -86,14 +86,11 @@ impl Rig {
             Held::Peer(Box::new(listening)),
             Held::Pki(Box::new(ca)),
         ];
-        Self { name: "mutual TLS", addr, _held: held }
+        Self { name, addr, _held: held }
     }
 }
 
-async fn peer(arguments: &str) -> Peer {
-    let here = std::env::current_exe().unwrap();
-    let binary = here.with_file_name("ops-proxy");
-    assert!(binary.exists(), "no release build of ops-proxy beside this program");
+async fn peer(binary: &Path, arguments: &str) -> Peer {
     let command = format!("run {arguments}");
     Launch::new(binary.to_str().unwrap()).args(&command).peer().await
 }
