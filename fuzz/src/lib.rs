@@ -8,6 +8,7 @@
 mod classify;
 mod config;
 mod hello;
+mod http;
 mod input;
 mod scenario;
 mod session;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 pub use classify::classify;
 pub use config::config;
 pub use hello::hello;
+pub use http::http;
 pub use scenario::scenario;
 pub use session::session;
 pub use tokens::tokens;
@@ -38,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("classify", classify),
     ("config", config),
     ("hello", hello),
+    ("http", http),
     ("scenario", scenario),
     ("session", session),
     ("tokens", tokens),

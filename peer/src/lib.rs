@@ -10,6 +10,7 @@ pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod connecting;
+pub mod http;
 pub mod limits;
 pub mod listening;
 pub mod lock;

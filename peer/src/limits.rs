@@ -34,12 +34,23 @@ pub const HELLO_RECORD_OVERHEAD: usize = 4 * 1024;
 /// Most header fields in one HTTP head, as in common servers.
 pub const HTTP_FIELDS: usize = 128;
 
+/// Longest line that begins a chunk of an HTTP body, in bytes, with its extensions.
+pub const CHUNK_LINE_BYTES: usize = 1024;
+
 /// Longest HTTP method, in bytes: the registered ones are 16 bytes at most.
 pub const HTTP_METHOD_BYTES: usize = 32;
 
 /// A public connection must show its destination, and a peer must send its first
 /// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An HTTP client may be silent for this long between two requests while it has no backend
+/// connection: it takes a slot and does nothing. Load balancers put up with it.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// At the end of a stretch of requests, its backend has this long to close its connection.
+/// Longer than it takes across an ocean, and nobody waits for it.
+pub const STRETCH_END: Duration = Duration::from_secs(5);
 
 /// A link ends when a control line cannot be written for this long.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);

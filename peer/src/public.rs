@@ -7,6 +7,7 @@
 mod asked;
 mod carry;
 mod connection;
+mod edge;
 mod fetch;
 mod forward;
 mod listener;

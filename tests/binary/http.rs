@@ -135,13 +135,13 @@ async fn bytes_are_counted_while_they_stream() {
         client.write_all(request.as_bytes()).await.unwrap();
         let mut backend = backend::accept(&listener).await;
         backend.read_exact(&mut vec![0; request.len()]).await.unwrap();
-        backend.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
-        client.read_exact(&mut [0; 17]).await.unwrap();
+        backend.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        client.read_exact(&mut [0; 19]).await.unwrap();
         let name = [("client_name", NAME)];
         mesh.public
             .until("the bytes of a running request", |metrics| {
                 metrics.value("ops_proxy_connections_bytes_tx_total", &name) == request.len() as f64
-                    && metrics.value("ops_proxy_connections_bytes_rx_total", &name) == 17.0
+                    && metrics.value("ops_proxy_connections_bytes_rx_total", &name) == 19.0
                     && metrics.value("ops_proxy_connections_active", &name) == 1.0
             })
             .await;

@@ -18,6 +18,8 @@ mod data;
 mod demo;
 mod dial_back;
 mod dns;
+mod edge;
+mod fronts;
 mod http;
 mod idle_data;
 mod invariants;

@@ -60,7 +60,8 @@ async fn break_stream(public: &Peer, peer: &mut Link) {
     client.write_all(client::get_request("/", BY_HAND).as_bytes()).await.unwrap();
     let id = peer.forward().await.proxy_id;
     let mut data = link::data(connect(public.listen()).await, &id).await;
-    data.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+    data.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+    client::head(&mut client).await;
     backend::reset(data);
     client::to_end(&mut client).await.unwrap_err();
 }

@@ -84,7 +84,10 @@ async fn a_backend_that_never_accepts_is_502() {
 async fn an_answer_to_head_has_no_body() {
     let public = listening("").await;
     let mut stream = connect(public.listen()).await;
-    stream.write_all(b"HEAD / HTTP/1.1\r\nHost: nobody.example\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"HEAD / HTTP/1.1\r\nHost: nobody.example\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let answer = String::from_utf8(client::to_end(&mut stream).await.unwrap()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\n"), "{answer:?}");
 }
@@ -176,7 +179,8 @@ async fn an_unsound_head_is_400() {
         assert_refusal(&client::exchange(mesh.addr(), head).await, 400);
     }
     let metrics = mesh.public.quiet().await;
-    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "bad_head")]), 9.0);
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "bad_head")]), 8.0);
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "bad_framing")]), 1.0);
     assert_eq!(backend.accepted(), 0);
 }
 

@@ -28,8 +28,12 @@ async fn without_file_descriptors_accept_waits_and_recovers() {
     })
     .await;
     drop(idle);
-    let answer = client::get(public.listen(), "/after", NAME).await;
-    assert_eq!(answer.text(), format!("GET /after\n{NAME}\n"));
+    // Their descriptors come back one by one.
+    until("a request to be served again", async || {
+        let answer = client::get(public.listen(), "/after", NAME).await;
+        (answer.text() == format!("GET /after\n{NAME}\n")).then_some(())
+    })
+    .await;
     let metrics = public.quiet().await;
     assert!(metrics.value("ops_proxy_rejected_total", &[("reason", "fd_limit")]) >= 1.0);
 }
@@ -90,6 +94,9 @@ const HELD_BYTES: usize = 64 * 1024;
 
 /// Takes as much as it is given, up to a GiB, and says how much that is so far.
 async fn send_gibibyte(mut stream: TcpStream, sent: Arc<AtomicUsize>) {
+    let head = b"HTTP/1.1 200 OK\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    sent.fetch_add(head.len(), Ordering::Relaxed);
     let chunk = vec![0x5a; 256 * 1024];
     while let left @ 1.. = GIB - sent.load(Ordering::Relaxed) {
         let written = stream.write(&chunk[..left.min(chunk.len())]).await.unwrap();

@@ -20,10 +20,9 @@ const LENGTH: usize = 8 * 1024 * 1024;
 /// A request through `mesh`, and the backend's end of it, past the head.
 async fn both_ends(mesh: &Mesh, listener: &tokio::net::TcpListener) -> (TcpStream, TcpStream) {
     let mut client = connect(mesh.addr()).await;
-    let request = format!("POST / HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
-    client.write_all(request.as_bytes()).await.unwrap();
-    let mut backend = backend::accept(listener).await;
-    within("the head", backend.read_exact(&mut vec![0; request.len()])).await.unwrap();
+    client.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
+    let backend = backend::accept(listener).await;
+    assert_eq!(client::head(&mut client).await.status, 200);
     (client, backend)
 }
 

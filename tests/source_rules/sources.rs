@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 15] = [
+pub(crate) const PURE: [&str; 16] = [
     "names",
     "words",
     "limits",
     "wire",
     "classify",
+    "http",
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
@@ -118,6 +119,21 @@ impl Backend {
             let service = service_fn(answer);
             let connection = hyper::server::conn::http1::Builder::new();
             // A client that leaves is no fault of the server.
+            let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+        })
+        .await
+    }
+
+    /// As [`http`](Self::http), and says `id` in `X-Backend`.
+    pub async fn named(id: &'static str) -> Self {
+        Self::start(move |stream| async move {
+            let service = service_fn(move |request| async move {
+                let mut response = answer(request).await?;
+                response.headers_mut().insert("x-backend", HeaderValue::from_static(id));
+                Ok::<_, hyper::Error>(response)
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            // As above.
             let _ = connection.serve_connection(TokioIo::new(stream), service).await;
         })
         .await

@@ -51,6 +51,8 @@ pub enum Refusal {
     /// An HTTP head of more than [`HEAD_BYTES`] or of more than
     /// [`HTTP_FIELDS`](crate::limits::HTTP_FIELDS) fields: 431.
     HeadTooLarge,
+    /// An HTTP head whose lines can be read in more than one way, or whose body can: 400.
+    BadFraming,
     /// The preface of HTTP/2 in clear text (RFC 9113 §3.4).
     H2c,
     /// TLS without a well-formed ClientHello within the limits; also SSLv2.

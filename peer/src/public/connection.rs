@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::carry::carry;
+use super::edge::Edge;
 use super::forward::{Forwarded, forward};
-use super::refusal::{Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
+use super::refusal::{After, Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
 use crate::classify::proxy_protocol::{self, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::listening::PeerConnection;
@@ -60,6 +61,12 @@ struct Connected<N: Net> {
     busy: Busy,
 }
 
+/// A connection whose way is known.
+enum Prepared<N: Net> {
+    Edge(Edge<N>),
+    Connected(Connected<N>),
+}
+
 /// Why reading the first bytes ended without an answer to what they are.
 enum Unclear {
     /// The deadline has come.
@@ -74,15 +81,37 @@ impl<N: Net> Connection<N> {
     pub(super) async fn serve(self, port: Port, trusted: bool) {
         let shared = self.shared.clone();
         let prepared = Box::pin(async {
-            match self.meet(port, trusted).await {
-                Some((connection, name, way)) => connection.connect(name, way).await,
-                None => None,
+            match self.meet(port, trusted).await? {
+                (connection, _, way @ Way::Http { .. }) => {
+                    connection.into_edge(way).await.map(Prepared::Edge)
+                }
+                (connection, name, way) => {
+                    connection.connect(name, way).await.map(Prepared::Connected)
+                }
             }
         });
-        if let Some(Connected { client, forwarded, way, ticket: _ticket, busy: _busy }) =
-            prepared.await
-        {
-            carry(&shared, client, forwarded, way).await;
+        match prepared.await {
+            None => {}
+            // Boxed, so that tunnels do not hold the room for it.
+            Some(Prepared::Edge(edge)) => Box::pin(edge.serve()).await,
+            Some(Prepared::Connected(connected)) => {
+                let Connected { client, forwarded, way, ticket: _ticket, busy: _busy } = connected;
+                carry(&shared, client, forwarded, way).await;
+            }
+        }
+    }
+
+    /// A client that speaks HTTP, or none if there is no room for it.
+    async fn into_edge(self, way: Way) -> Option<Edge<N>> {
+        let Self { shared, stream, source, head, ticket, .. } = self;
+        let busy = shared.tasks.busy();
+        match ticket.into_public() {
+            Ok(ticket) => Some(Edge { shared, stream, source, read: head, ticket, busy }),
+            Err(_) => {
+                shared.metrics.rejected(Rejection::ConnectionLimit);
+                refuse_public(&shared, stream, Cause::Full, way).await;
+                None
+            }
         }
     }
 
@@ -222,9 +251,10 @@ impl<N: Net> Connection<N> {
 
     async fn refuse_head(self, refusal: Refusal) {
         let _busy = self.shared.tasks.busy();
-        let http = |cause| http_answer(cause, false);
+        let http = |cause| http_answer(cause, false, After::Close);
         let (rejection, answer) = match refusal {
             Refusal::BadHead => (Rejection::BadHead, http(Cause::BadHead)),
+            Refusal::BadFraming => (Rejection::BadFraming, http(Cause::BadFraming)),
             Refusal::HeadTooLarge => (Rejection::HeadTooLarge, http(Cause::HeadTooLarge)),
             Refusal::H2c => (Rejection::H2cUnsupported, h2_goaway()),
             Refusal::BadClientHello => {
@@ -242,7 +272,7 @@ impl<N: Net> Connection<N> {
     async fn time_out(self) {
         const HANDSHAKE: u8 = 0x16;
         if self.head.first() != Some(&HANDSHAKE) {
-            close_after(self.stream, &http_answer(Cause::HeadTimeout, false)).await;
+            close_after(self.stream, &http_answer(Cause::HeadTimeout, false, After::Close)).await;
         }
     }
 

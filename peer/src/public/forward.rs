@@ -89,8 +89,8 @@ impl<N: Net> Drop for Assigned<N> {
     }
 }
 
-/// Routes a request and connects it, unless its client is `reset` meanwhile. A provider that fails before any byte has
-/// flowed is replaced by one other, if there is one.
+/// Routes a request and connects it, unless its client is `reset` meanwhile. A provider that
+/// fails before any byte has flowed is replaced by one other, if there is one.
 ///
 /// # Errors
 /// [`NotForwarded`], counted.

@@ -14,6 +14,12 @@ use crate::wire::FailReason;
 pub(super) enum Cause {
     /// The head breaks the rules.
     BadHead,
+    /// The head, or the body, can be read in more than one way.
+    BadFraming,
+    /// The backend's answer has no one meaning.
+    BadAnswer,
+    /// The backend ended before it answered.
+    NoAnswer,
     /// The head is over its limit.
     HeadTooLarge,
     /// The head was not whole at the deadline.
@@ -32,8 +38,17 @@ pub(super) enum Cause {
     NotForwarded(NotForwarded),
 }
 
+/// What becomes of the connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is closed.
+    Close,
+    /// The client may go on.
+    Stay,
+}
+
 /// The whole answer to an HTTP/1 client, with the body left out for HEAD.
-pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
+pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> {
     let (status, text) = match cause {
         Cause::HeadTooLarge => {
             ("431 Request Header Fields Too Large", "the request head is too large")
@@ -56,6 +71,9 @@ pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
         Cause::NotForwarded(NotForwarded::Failed(_)) => {
             ("502 Bad Gateway", "the backend of this name cannot be reached")
         }
+        Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one way"),
+        Cause::NoAnswer => ("502 Bad Gateway", "the backend of this name ended without an answer"),
+        Cause::BadAnswer => ("502 Bad Gateway", "the backend of this name sent a malformed answer"),
         _ => ("400 Bad Request", "the request head is malformed"),
     };
     let retry = match cause {
@@ -66,9 +84,13 @@ pub(super) fn http_answer(cause: Cause, is_head: bool) -> Vec<u8> {
         }
         _ => String::new(),
     };
+    let connection = match after {
+        After::Close => "Connection: close\r\n",
+        After::Stay => "",
+    };
     let body = format!("ops-proxy: {text}\n");
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}Connection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}{connection}\r\n",
         body.len()
     );
     if !is_head {
@@ -121,8 +143,10 @@ pub(super) async fn refuse_public<N: Net>(
     way: Way,
 ) {
     match way {
-        Way::Http { is_head } => close_after(stream, &http_answer(cause, is_head)).await,
-        Way::Connect => close_after(stream, &http_answer(cause, false)).await,
+        Way::Http { is_head } => {
+            close_after(stream, &http_answer(cause, is_head, After::Close)).await
+        }
+        Way::Connect => close_after(stream, &http_answer(cause, false, After::Close)).await,
         Way::Tls => close_after(stream, &tls_alert(cause)).await,
         // Raw TCP has no words for it.
         Way::Tcp => shared.net.abort(stream),
@@ -145,18 +169,21 @@ mod tests {
             (Cause::NotForwarded(Full), "503"),
             (Cause::Full, "503"),
             (Cause::Draining, "503"),
+            (Cause::BadFraming, "400"),
+            (Cause::BadAnswer, "502"),
+            (Cause::NoAnswer, "502"),
             (Cause::NotForwarded(Failed(ForwardError::Timeout)), "504"),
             (Cause::NotForwarded(Failed(ForwardError::LinkLost)), "502"),
             (Cause::NotForwarded(Failed(ForwardError::Failed(FailReason::Loop))), "508"),
         ];
         for (cause, status) in causes {
-            let answer = String::from_utf8(http_answer(cause, false)).unwrap();
+            let answer = String::from_utf8(http_answer(cause, false, After::Close)).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
             assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
             assert!(head.ends_with("Connection: close"), "{head}");
             assert_eq!(head.contains("Retry-After"), status == "503");
-            let to_head = String::from_utf8(http_answer(cause, true)).unwrap();
+            let to_head = String::from_utf8(http_answer(cause, true, After::Close)).unwrap();
             assert_eq!(to_head, format!("{head}\r\n\r\n"));
         }
     }

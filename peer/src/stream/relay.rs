@@ -9,7 +9,9 @@
 mod both;
 mod buffer;
 mod carrier;
+mod converse;
 mod direction;
+mod gated;
 mod meter;
 mod side;
 mod vigil;
@@ -17,6 +19,7 @@ mod vigil;
 pub use both::{carry_both, copy_both};
 pub use buffer::Buffer;
 pub use carrier::Carrier;
+pub use converse::{Ahead, Over, converse};
 pub use meter::{Meter, RelayError};
 pub use side::Side;
 pub use vigil::{Outstanding, Unacknowledged};

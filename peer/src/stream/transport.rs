@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::http::Conversation;
 use crate::stream::net::Net;
-use crate::stream::relay::{Buffer, Meter, RelayError, Side, carry_both};
+use crate::stream::relay::{Ahead, Buffer, Meter, Over, RelayError, Side, carry_both, converse};
 
 /// A connection over the network stream `S`.
 #[derive(Debug)]
@@ -79,6 +80,40 @@ pub async fn relay<N: Net, M: Meter>(
                 [net.unacknowledged(public.inner()), net.unacknowledged(backend.inner())]
             };
             carry_both::<Buffer, _, _, _>(public, backend, meter, Some(outstanding)).await
+        }
+    }
+}
+
+/// Carries an HTTP conversation, by the same means as [`relay`].
+///
+/// # Errors
+/// Those of [`Net::converse`].
+pub async fn hold_conversation<N: Net, M: Meter>(
+    net: &N,
+    public: &mut Side<Transport<N::Stream>>,
+    backend: &mut Side<Transport<N::Stream>>,
+    ahead: Ahead,
+    conversation: &mut Conversation,
+    meter: &M,
+) -> Result<Over, RelayError> {
+    match (&mut public.stream, &mut backend.stream) {
+        (Transport::Plain(public_stream), Transport::Plain(backend_stream)) => {
+            let mut bare_public = Side { stream: public_stream, frames: take(&mut public.frames) };
+            let mut bare_backend =
+                Side { stream: backend_stream, frames: take(&mut backend.frames) };
+            let ends = (&mut bare_public, &mut bare_backend);
+            let over = net.converse(ends.0, ends.1, ahead, conversation, meter).await;
+            let (of_public, of_backend) = (bare_public.frames, bare_backend.frames);
+            (public.frames, backend.frames) = (of_public, of_backend);
+            over
+        }
+        _ => {
+            let outstanding = |public: &Transport<N::Stream>, backend: &Transport<N::Stream>| {
+                [net.unacknowledged(public.inner()), net.unacknowledged(backend.inner())]
+            };
+            let outstanding = Some(outstanding);
+            converse::<Buffer, _, _, _>(public, backend, ahead, conversation, meter, outstanding)
+                .await
         }
     }
 }

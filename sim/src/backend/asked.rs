@@ -14,6 +14,8 @@ pub(super) struct Asked {
     pub(super) seed: u64,
     /// It was said which.
     pub(super) has_seed: bool,
+    /// The protocol that it wants to go on with.
+    pub(super) upgrade: Option<String>,
 }
 
 impl Asked {
@@ -29,7 +31,10 @@ impl Asked {
         let (download, seed) = path.split_once("?seed=").unwrap_or((path, ""));
         let length = request.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
         let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
+        let upgrade = request.headers.iter().find(|f| f.name.eq_ignore_ascii_case("upgrade"));
+        let upgrade = upgrade.map(|field| String::from_utf8_lossy(field.value).into_owned());
         Ok(Self {
+            upgrade,
             is_head: request.method == Some("HEAD"),
             download: download.parse().unwrap_or(0),
             upload: length.unwrap_or(0),

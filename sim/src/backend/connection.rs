@@ -93,11 +93,18 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Answers requests until the client ends.
+    /// Answers requests until the client ends, or asks for another protocol, which echoes.
     async fn http(&mut self) -> io::Result<()> {
         while let Some(request) = self.request().await? {
             self.body(&request).await?;
             self.pause().await;
+            if let Some(protocol) = &request.upgrade {
+                let head = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+                );
+                self.write(head.as_bytes()).await?;
+                return self.echo(u64::MAX).await;
+            }
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.download);
             self.write(head.as_bytes()).await?;
             if !request.is_head {

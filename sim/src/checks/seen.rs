@@ -6,7 +6,7 @@ use ops_proxy::observe::metrics::{Counts, Snapshot};
 
 use crate::client::Outcome;
 use crate::mesh::Mesh;
-use crate::scenario::steps::Via;
+use crate::scenario::steps::{Raw, Via};
 
 /// No answer of a peer itself has a longer body.
 const REFUSAL_BYTES: u64 = 1024;
@@ -14,8 +14,9 @@ const REFUSAL_BYTES: u64 = 1024;
 /// What clients have seen so far at one listening peer, whatever the name.
 #[derive(Debug, Default, Clone, Copy)]
 struct SeenAt {
-    /// Connections, of which each is at most one request.
-    connections: u64,
+    /// Requests that may have been routed: one for each head that was sent on a
+    /// connection, for any may begin a stretch of its own.
+    heads: u64,
     /// Requests that got all that they asked for, and asked for something.
     whole: u64,
     /// Payload that was received at least, and that was sent by whole requests.
@@ -41,9 +42,13 @@ impl Seen {
                 }
             }
         });
-        for raw in mesh.scenario().steps().filter_map(|step| step.raw.as_ref()) {
+        let raws: Vec<&Raw> =
+            mesh.scenario().steps().filter_map(|step| step.raw.as_ref()).collect();
+        for raw in &raws {
             let host = raw.to.as_deref().and_then(|to| to.split(':').next()).unwrap_or_default();
-            seen.entry(host.to_owned()).or_default().connections += 1;
+            let same = raws.iter().filter(|one| one.conn == raw.conn);
+            let heads: usize = same.map(|one| heads(one)).sum();
+            seen.entry(host.to_owned()).or_default().heads += heads.max(1) as u64;
         }
         Self(seen)
     }
@@ -56,10 +61,10 @@ impl Seen {
         };
         let requests = of_all(|counts| counts.requests_in_all().0);
         let (tx, rx) = (of_all(|counts| counts.bytes_tx), of_all(|counts| counts.bytes_rx));
-        let SeenAt { connections, whole, received, sent } = seen;
-        if requests > connections || requests < whole {
+        let SeenAt { heads, whole, received, sent } = seen;
+        if requests > heads || requests < whole {
             return Err(format!(
-                "{requests} requests counted, but of {connections} connections {whole} were served"
+                "{requests} requests counted, but {heads} sent and {whole} served"
             ));
         }
         if rx < received {
@@ -72,9 +77,14 @@ impl Seen {
     }
 }
 
+/// How many HTTP heads a step may send.
+fn heads(raw: &Raw) -> usize {
+    raw.send.matches(" HTTP/1.").count() * raw.repeat.unwrap_or(1) as usize
+}
+
 impl SeenAt {
     fn add(&mut self, outcome: &Outcome) {
-        self.connections += 1;
+        self.heads += u64::from(outcome.request.keep_alive);
         // Who asks for nothing is content whatever happens.
         self.whole += u64::from(outcome.is_whole() && outcome.received > 0);
         // What is small may be the answer of a peer that refuses.

@@ -1,7 +1,7 @@
 //! What became of each FORWARD, as overheard on the wire: what a listening peer
 //! counts must agree with what it was told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use ops_proxy::names::ProxyId;
@@ -66,8 +66,8 @@ pub struct Forwards {
     by_id: BTreeMap<ProxyId, Forward>,
     links: BTreeMap<u64, Incoming>,
     tallies: BTreeMap<Key, Tally>,
-    /// The link and the public client of every FORWARD.
-    asked_for: BTreeSet<(u64, SocketAddr)>,
+    /// The last FORWARD of each link for each public client.
+    asked_for: BTreeMap<(u64, SocketAddr), ProxyId>,
     twice: Option<String>,
     lost: Vec<Lost>,
     given_up: Option<ProxyId>,
@@ -92,7 +92,12 @@ impl Forwards {
                         refused: false,
                     };
                     self.by_id.entry(id).or_insert_with(new).conns.push(conn);
-                    if !self.asked_for.insert((conn, source)) {
+                    // A client whose request was answered may go on with another.
+                    let before = self.asked_for.insert((conn, source), id);
+                    let is_again = before.is_some_and(|before| {
+                        before == id || !self.by_id.get(&before).is_some_and(|one| one.answered)
+                    });
+                    if is_again {
                         self.twice.get_or_insert_with(|| line.clone());
                     }
                 }

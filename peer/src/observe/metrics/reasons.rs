@@ -120,6 +120,8 @@ words! {
     Rejection {
         /// An HTTP head that breaks the rules, answered with 400.
         BadHead = "bad_head",
+        /// A message that can be read in more than one way, answered with 400.
+        BadFraming = "bad_framing",
         /// A head over its limit, answered with 431.
         HeadTooLarge = "head_too_large",
         /// No whole head before the deadline, answered with 408.

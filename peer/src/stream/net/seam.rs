@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::{self, crypto::CryptoProvider};
 
-use crate::stream::relay::{self, Meter, RelayError, Side, Unacknowledged};
+use crate::http::Conversation;
+use crate::stream::relay::{self, Ahead, Meter, Over, RelayError, Side, Unacknowledged};
 
 /// A network: how a peer listens, dials, resolves and draws random bytes.
 ///
@@ -104,6 +105,28 @@ pub trait Net: Clone + Send + Sync + 'static {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         relay::carry_both::<relay::Buffer, _, _, _>(public, backend, meter, Some(outstanding))
+    }
+
+    /// Carries an HTTP conversation, as [`relay`](Net::relay) carries bytes.
+    fn converse<M: Meter>(
+        &self,
+        public: &mut Side<&mut Self::Stream>,
+        backend: &mut Side<&mut Self::Stream>,
+        ahead: Ahead,
+        conversation: &mut Conversation,
+        meter: &M,
+    ) -> impl Future<Output = Result<Over, RelayError>> + Send {
+        let outstanding = |public: &&mut Self::Stream, backend: &&mut Self::Stream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        relay::converse::<relay::Buffer, _, _, _>(
+            public,
+            backend,
+            ahead,
+            conversation,
+            meter,
+            Some(outstanding),
+        )
     }
 }
 

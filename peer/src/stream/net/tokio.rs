@@ -24,8 +24,11 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::seam::{Listener, Net};
+use crate::http::Conversation;
 use crate::limits::TLS_FILE_BYTES;
-use crate::stream::relay::{Meter, RelayError, Side, Unacknowledged, carry_both};
+use crate::stream::relay::{
+    Ahead, Meter, Over, RelayError, Side, Unacknowledged, carry_both, converse,
+};
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -128,6 +131,23 @@ impl Net for TokioNet {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         carry_both::<pipe::Pipe, _, _, _>(public, backend, meter, Some(outstanding)).await
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn converse<M: Meter>(
+        &self,
+        public: &mut Side<&mut TcpStream>,
+        backend: &mut Side<&mut TcpStream>,
+        ahead: Ahead,
+        conversation: &mut Conversation,
+        meter: &M,
+    ) -> Result<Over, RelayError> {
+        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        let outstanding = Some(outstanding);
+        converse::<pipe::Pipe, _, _, _>(public, backend, ahead, conversation, meter, outstanding)
+            .await
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

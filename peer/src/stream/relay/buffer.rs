@@ -34,8 +34,14 @@ where
         Some(Self { bytes, taken: 0..0 })
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(&mut self.bytes);
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut Side<R>,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        let room = self.bytes.len().min(limit);
+        let mut buffer = ReadBuf::new(&mut self.bytes[..room]);
         ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
         self.taken = 0..count;

@@ -14,9 +14,14 @@ pub trait Carrier<R, W>: Sized {
     /// An empty one; `None` when there is none to be had, and small reads go on.
     fn acquire() -> Option<Self>;
 
-    /// Takes bytes from `reader`, and says how many; 0 when it has ended. Called
-    /// only while [empty](Self::is_empty).
-    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Side<R>) -> Poll<io::Result<usize>>;
+    /// Takes at most `limit` bytes from `reader`, and says how many; 0 when it has ended.
+    /// Called only while [empty](Self::is_empty).
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut Side<R>,
+        limit: usize,
+    ) -> Poll<io::Result<usize>>;
 
     /// Gives `writer` what it accepts, and returns how many bytes. Called only
     /// while not [empty](Self::is_empty).

@@ -77,7 +77,7 @@ impl<C> Direction<C> {
                     *self = C::acquire().map_or(Self::Reading, Self::Carrying);
                 }
                 Self::Carrying(carrier) if carrier.is_empty() => {
-                    match carrier.poll_fill(cx, reader).map_err(Broken::Reader)? {
+                    match carrier.poll_fill(cx, reader, usize::MAX).map_err(Broken::Reader)? {
                         Poll::Ready(0) => *self = Self::Closing,
                         Poll::Ready(_) => {}
                         Poll::Pending => {
@@ -105,15 +105,7 @@ impl<C> Direction<C> {
                     *self = Self::Closing;
                 }
                 Self::Closing => {
-                    match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
-                        Ok(()) => {}
-                        // The other end is gone for good. If that was a reset, the
-                        // direction that reads from it says so; if it had ended its
-                        // own direction before, as a server does that closes under
-                        // the last close_notify, nothing was lost that it wanted.
-                        Err(error) if is_gone(&error) => {}
-                        Err(error) => return Poll::Ready(Err(Broken::Writer(error))),
-                    }
+                    ready!(shut_down(cx, writer))?;
                     *self = Self::Closed;
                 }
                 Self::Closed => return Poll::Ready(Ok(())),
@@ -122,8 +114,26 @@ impl<C> Direction<C> {
     }
 }
 
+/// Tells the writer of the end.
+///
+/// # Errors
+/// As [`poll_shutdown`](AsyncWrite::poll_shutdown), unless the other end is gone.
+pub(super) fn shut_down<W>(cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Broken>>
+where
+    W: AsyncWrite + Unpin,
+{
+    match ready!(Pin::new(writer).poll_shutdown(cx)) {
+        Ok(()) => Poll::Ready(Ok(())),
+        // The other end is gone for good. If that was a reset, the direction that reads from
+        // it says so; if it had ended its own direction before, as a server does that closes
+        // under the last close_notify, nothing was lost that it wanted.
+        Err(error) if is_gone(&error) => Poll::Ready(Ok(())),
+        Err(error) => Poll::Ready(Err(Broken::Writer(error))),
+    }
+}
+
 /// A stream that buffers (TLS) must not keep the last bytes while its source pauses.
-fn flush<W>(cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Broken>>
+pub(super) fn flush<W>(cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Broken>>
 where
     W: AsyncWrite + Unpin,
 {
@@ -187,7 +197,7 @@ where
 }
 
 /// What to do after bytes were read.
-enum After {
+pub(super) enum After {
     /// More, perhaps.
     More,
     /// The end of the direction.
@@ -198,7 +208,7 @@ enum After {
 
 /// Reads until `buffer` is full or no more is available. Ready once there is
 /// anything.
-fn read_all<R>(
+pub(super) fn read_all<R>(
     cx: &mut Context<'_>,
     reader: &mut R,
     buffer: &mut ReadBuf<'_>,
@@ -221,7 +231,7 @@ where
     }
 }
 
-fn write_rest<W>(
+pub(super) fn write_rest<W>(
     cx: &mut Context<'_>,
     writer: &mut W,
     rest: &mut Bytes,
@@ -238,7 +248,11 @@ where
     Poll::Ready(Ok(()))
 }
 
-fn write_some<W>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> Poll<Result<usize, Broken>>
+pub(super) fn write_some<W>(
+    cx: &mut Context<'_>,
+    writer: &mut W,
+    bytes: &[u8],
+) -> Poll<Result<usize, Broken>>
 where
     W: AsyncWrite + Unpin,
 {

@@ -59,15 +59,16 @@ impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut Side<&mut TcpStream>,
+        limit: usize,
     ) -> Poll<io::Result<usize>> {
+        let most = PIPE_BYTES.min(limit);
         let reader = &*reader.stream;
         loop {
             ready!(reader.poll_read_ready(cx))?;
             let pipe = &self.ends().write;
             // The pipe is empty: only the socket can be what would block.
-            let spliced = reader.try_io(Interest::READABLE, || {
-                Ok(splice(reader, None, pipe, None, PIPE_BYTES, FLAGS)?)
-            });
+            let spliced = reader
+                .try_io(Interest::READABLE, || Ok(splice(reader, None, pipe, None, most, FLAGS)?));
             match spliced {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),

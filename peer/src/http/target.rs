@@ -2,44 +2,44 @@
 
 use httparse::Header;
 
-use super::super::verdict::Refusal;
+use super::flaw::Flaw;
 use crate::names::Name;
 
 /// The one Host field. Two are refused even when equal (RFC 9112 §3.2).
-pub(super) fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Refusal> {
+pub(super) fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Flaw> {
     let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
     let field = match (hosts.next(), hosts.next()) {
         (None, _) => return Ok(None),
         (Some(field), None) => field,
-        (Some(_), Some(_)) => return Err(Refusal::BadHead),
+        (Some(_), Some(_)) => return Err(Flaw::Head),
     };
-    let value = std::str::from_utf8(field.value).map_err(|_| Refusal::BadHead)?;
+    let value = std::str::from_utf8(field.value).map_err(|_| Flaw::Head)?;
     requested(value).map(Some)
 }
 
 /// `name:port`, the port present and not 0 (RFC 9110 §9.3.6).
-pub(super) fn connect_target(target: &str) -> Result<Name, Refusal> {
-    let (_, port) = target.rsplit_once(':').ok_or(Refusal::BadHead)?;
+pub(super) fn connect_target(target: &str) -> Result<Name, Flaw> {
+    let (_, port) = target.rsplit_once(':').ok_or(Flaw::Head)?;
     match port.parse::<u16>() {
         // A sign is refused with the name.
         Ok(1..) => requested(target),
-        _ => Err(Refusal::BadHead),
+        _ => Err(Flaw::Head),
     }
 }
 
 /// Origin form, asterisk form, or an absolute form of the same name (RFC 9112
 /// §3.2).
-pub(super) fn check_target(target: &str, name: &Name) -> Result<(), Refusal> {
+pub(super) fn check_target(target: &str, name: &Name) -> Result<(), Flaw> {
     if !target.is_ascii() {
-        return Err(Refusal::BadHead);
+        return Err(Flaw::Head);
     }
     if target.starts_with('/') || target == "*" {
         return Ok(());
     }
-    let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadHead)?;
+    let (scheme, rest) = target.split_once("://").ok_or(Flaw::Head)?;
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     let agrees = is_scheme(scheme) && requested(authority)? == *name;
-    if agrees { Ok(()) } else { Err(Refusal::BadHead) }
+    if agrees { Ok(()) } else { Err(Flaw::Head) }
 }
 
 /// `scheme` of RFC 3986 §3.1.
@@ -48,6 +48,6 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-fn requested(text: &str) -> Result<Name, Refusal> {
-    Name::requested(text).map_err(|_| Refusal::BadHead)
+fn requested(text: &str) -> Result<Name, Flaw> {
+    Name::requested(text).map_err(|_| Flaw::Head)
 }

@@ -1,0 +1,356 @@
+//! HTTP by request: each goes where its Host says, over one connection of a client.
+//!
+//! A stretch of requests for one name is one routed request of this peer: it has one FORWARD
+//! and one DATA connection. Another name waits for the answers before it, and begins the
+//! next stretch. What cannot be served is answered in place.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::asked::Asked;
+use super::carry::carry;
+use super::forward::{Assigned, Forwarded, forward};
+use super::refusal::{After, Cause, Way, http_answer, refuse_public};
+use crate::classify::Refusal;
+use crate::http::{Admission, Asks, Conversation, Flaw, HeadEnd, RequestHead, read_request};
+use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, STRETCH_END, WRITE_TIMEOUT};
+use crate::mesh::admission::Ticket;
+use crate::mesh::outgoing::Registered;
+use crate::observe::metrics::{Protocol, ProxyError, Rejection};
+use crate::shared::Shared;
+use crate::stream::lingering::close_after;
+use crate::stream::net::Net;
+use crate::stream::relay::{Ahead, Over, RelayError, Side};
+use crate::stream::transport::{Transport, hold_conversation};
+use crate::tasks::{Busy, Phase};
+
+/// A client that speaks HTTP/1.
+pub(super) struct Edge<N: Net> {
+    pub(super) shared: Arc<Shared<N>>,
+    pub(super) stream: N::Stream,
+    pub(super) source: SocketAddr,
+    /// What was read and belongs to no stretch yet.
+    pub(super) read: BytesMut,
+    /// Kept until the connection ends.
+    pub(super) ticket: Ticket,
+    pub(super) busy: Busy,
+}
+
+/// A request that is connected to its backend, with those that follow it for the same name.
+struct Stretch<N: Net> {
+    edge: Edge<N>,
+    forwarded: Forwarded<N>,
+    kind: Kind,
+}
+
+enum Kind {
+    Conversation(Box<Conversation>, Ahead),
+    Tunnel,
+}
+
+impl<N: Net> Edge<N> {
+    /// Serves the client until its connection ends.
+    pub(super) async fn serve(self) {
+        let mut edge = self;
+        // Boxed: what routes is large, and gone while bytes flow.
+        while let Some(stretch) = Box::pin(edge.route()).await {
+            match stretch.carry().await {
+                Some(next) => edge = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Reads the next request and connects it. `None` when the connection has ended, or is
+    /// refused.
+    async fn route(mut self) -> Option<Stretch<N>> {
+        loop {
+            let (length, head) = match self.next_head().await {
+                Ok(Some(head)) => head,
+                Ok(None) => return None,
+                Err(cause) => {
+                    self.refuse(cause).await;
+                    return None;
+                }
+            };
+            let is_tunnel = head.asks == Asks::Connect;
+            let way = match head.asks {
+                Asks::Connect => Way::Connect,
+                asks => Way::Http { is_head: asks == Asks::Head },
+            };
+            if self.shared.tasks.phase() >= Phase::Finishing {
+                self.shared.metrics.rejected(Rejection::Draining);
+                refuse_public(&self.shared, self.stream, Cause::Draining, way).await;
+                return None;
+            }
+            let mut conversation = Box::new(Conversation::new(head.name.clone()));
+            let admitted = if is_tunnel {
+                self.read.advance(length);
+                self.read.len()
+            } else {
+                admit(&mut conversation, &self.read)
+            };
+            let dest = self.shared.net.local_addr(&self.stream).ok();
+            let forwarded = {
+                let asked = Asked {
+                    name: &head.name,
+                    protocol: Protocol::Http,
+                    source: self.source,
+                    dest,
+                    head: &self.read[..admitted],
+                };
+                let reset = pin!(self.shared.net.reset(&mut self.stream));
+                forward(&self.shared, asked, reset).await
+            };
+            match forwarded {
+                Ok(forwarded) => {
+                    let mut admitted = self.read.split_to(admitted);
+                    if forwarded.head_sent {
+                        admitted.clear();
+                    }
+                    let ahead =
+                        Ahead { admitted: admitted.freeze(), held: std::mem::take(&mut self.read) };
+                    let kind = match is_tunnel {
+                        true => {
+                            self.read = BytesMut::from(&ahead.admitted[..]);
+                            Kind::Tunnel
+                        }
+                        false => Kind::Conversation(conversation, ahead),
+                    };
+                    return Some(Stretch { edge: self, forwarded, kind });
+                }
+                Err(why) => {
+                    let cause = Cause::NotForwarded(why);
+                    match self.skip(&head, length) {
+                        Some(end) => self.read.advance(end),
+                        None => {
+                            refuse_public(&self.shared, self.stream, cause, way).await;
+                            return None;
+                        }
+                    }
+                    let is_head = head.asks == Asks::Head;
+                    let answer = http_answer(cause, is_head, After::Stay);
+                    let written = timeout(WRITE_TIMEOUT, self.stream.write_all(&answer)).await;
+                    if !matches!(written, Ok(Ok(()))) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next head, complete, at the front of what was read.
+    async fn next_head(&mut self) -> Result<Option<(usize, RequestHead)>, Cause> {
+        let mut end = HeadEnd::default();
+        let mut deadline = Instant::now() + HEAD_DEADLINE;
+        loop {
+            let start = if self.read.starts_with(b"\r\n") { 2 } else { 0 };
+            end.begin_at(start);
+            if let Some(length) = end.find(&self.read).map_err(|flaw| self.flawed(flaw))? {
+                let head = read_request(&self.read[start..length]);
+                return Ok(Some((length, head.map_err(|flaw| self.flawed(flaw))?)));
+            }
+            let is_idle = self.read.is_empty();
+            let until = if is_idle { Instant::now() + KEEP_ALIVE } else { deadline };
+            let mut reading = Reading { stream: &mut self.stream, read: &mut self.read };
+            match timeout_at(until, reading.more()).await {
+                Ok(Ok(0) | Err(_)) => {
+                    if !is_idle {
+                        self.shared.metrics.rejected(Rejection::HeadIncomplete);
+                    }
+                    return Ok(None);
+                }
+                Ok(Ok(_)) if is_idle => deadline = Instant::now() + HEAD_DEADLINE,
+                Ok(Ok(_)) => {}
+                Err(_) if is_idle => return Ok(None),
+                Err(_) => {
+                    self.shared.metrics.rejected(Rejection::HeadTimeout);
+                    return Err(Cause::HeadTimeout);
+                }
+            }
+        }
+    }
+
+    fn flawed(&self, flaw: Flaw) -> Cause {
+        let (rejection, cause) = match Refusal::from(flaw) {
+            Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge),
+            Refusal::BadFraming => (Rejection::BadFraming, Cause::BadFraming),
+            _ => (Rejection::BadHead, Cause::BadHead),
+        };
+        self.shared.metrics.rejected(rejection);
+        tracing::debug!(source = %self.source, reason = %rejection, "refused a request");
+        cause
+    }
+
+    async fn refuse(self, cause: Cause) {
+        close_after(self.stream, &http_answer(cause, false, After::Close)).await;
+    }
+
+    /// Where a request ends that is answered in place; `None` where that is not known, or
+    /// the connection is to end with it.
+    fn skip(&self, head: &RequestHead, length: usize) -> Option<usize> {
+        if head.closes || head.expects || head.upgrade || head.asks == Asks::Connect {
+            return None;
+        }
+        let mut body = head.body.clone();
+        body.end_in(&self.read[length..]).map(|end| length + end)
+    }
+}
+
+/// How many of the first bytes belong to the stretch.
+fn admit(conversation: &mut Conversation, bytes: &[u8]) -> usize {
+    let mut admitted = 0;
+    while admitted < bytes.len() {
+        let rest = &bytes[admitted..];
+        let Admission::Pass(count) = conversation.admit_request(rest) else { break };
+        let count = count.min(rest.len() as u64);
+        conversation.passed_request(count);
+        admitted += count as usize;
+    }
+    admitted
+}
+
+/// A stream and what was read of it.
+struct Reading<'a, S> {
+    stream: &'a mut S,
+    read: &'a mut BytesMut,
+}
+
+impl<S: AsyncRead + Unpin> Reading<'_, S> {
+    async fn more(&mut self) -> std::io::Result<usize> {
+        self.read.reserve(1024);
+        self.stream.read_buf(self.read).await
+    }
+}
+
+impl<N: Net> Stretch<N> {
+    /// Carries it to its end; the client, if it goes on.
+    async fn carry(self) -> Option<Edge<N>> {
+        let Self { edge, forwarded, kind } = self;
+        let Edge { shared, stream, source, read, ticket, busy } = edge;
+        let (mut conversation, ahead) = match kind {
+            Kind::Conversation(conversation, ahead) => (conversation, ahead),
+            Kind::Tunnel => {
+                let ahead = if forwarded.head_sent { Bytes::new() } else { read.freeze() };
+                let client = Side::raw(Transport::Plain(stream), ahead);
+                carry(&shared, client, forwarded, Way::Connect).await;
+                return None;
+            }
+        };
+        let mut client = Side::raw(Transport::Plain(stream), Bytes::new());
+        let Forwarded { request, mut backend, assigned, outgoing, .. } = forwarded;
+        let carried = hold_conversation(
+            &shared.net,
+            &mut client,
+            &mut backend,
+            ahead,
+            &mut conversation,
+            &request,
+        );
+        let over = shared.tasks.until_closing(carried).await;
+        let stream = client.stream.into_inner();
+        let is_idle = conversation.is_idle();
+        let read = match over {
+            Some(Ok(Over::Closed)) => {
+                assigned.keep(backend);
+                request.succeeded();
+                return None;
+            }
+            Some(Ok(Over::Next(read))) => {
+                request.succeeded();
+                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                read
+            }
+            Some(Ok(Over::Unasked(read))) => {
+                tracing::debug!(name = %conversation.name(), "the backend sent an answer that nobody asked for");
+                request.succeeded();
+                shared.abort(backend.stream);
+                read
+            }
+            Some(Ok(Over::Flawed(flaw))) if is_idle => {
+                request.succeeded();
+                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                let edge = Edge { shared, stream, source, read: BytesMut::new(), ticket, busy };
+                let cause = edge.flawed(flaw);
+                edge.refuse(cause).await;
+                return None;
+            }
+            Some(Ok(Over::Flawed(flaw))) => {
+                // It is within a body: the backend must not take what it has for the whole.
+                shared.abort(backend.stream);
+                request.failed(ProxyError::DataIoError);
+                let can_answer = !conversation.is_answering() && conversation.owes_answer();
+                let edge = Edge { shared, stream, source, read: BytesMut::new(), ticket, busy };
+                let cause = edge.flawed(flaw);
+                match can_answer {
+                    true => edge.refuse(cause).await,
+                    false => edge.shared.net.abort(edge.stream),
+                }
+                return None;
+            }
+            Some(Ok(Over::BadAnswer(flaw))) => {
+                tracing::debug!(name = %conversation.name(), %flaw, "the backend's answer is malformed");
+                shared.abort(backend.stream);
+                request.failed(ProxyError::DataIoError);
+                let answer = http_answer(Cause::BadAnswer, false, After::Close);
+                close_after(stream, &answer).await;
+                return None;
+            }
+            Some(Err(RelayError::Public(_))) if is_idle => {
+                // Whoever leaves between two requests has failed in nothing.
+                shared.abort(backend.stream);
+                request.succeeded();
+                return None;
+            }
+            Some(Err(RelayError::Backend(error)))
+                if conversation.owes_answer() && !conversation.is_answering() =>
+            {
+                tracing::debug!(%error, "the backend ended without an answer");
+                shared.abort(backend.stream);
+                request.failed(ProxyError::DataIoError);
+                let answer = http_answer(Cause::NoAnswer, false, After::Close);
+                close_after(stream, &answer).await;
+                return None;
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "request failed");
+                // Neither end may take the cut for a clean end.
+                shared.net.abort(stream);
+                shared.abort(backend.stream);
+                request.failed(ProxyError::DataIoError);
+                return None;
+            }
+            None => {
+                shared.net.abort(stream);
+                shared.abort(backend.stream);
+                request.failed(ProxyError::DataIoError);
+                return None;
+            }
+        };
+        Some(Edge { shared, stream, source, read, ticket, busy })
+    }
+}
+
+/// Tells the backend that no more requests follow, and keeps the DATA connection if both
+/// ends agree that this was the last.
+async fn end_stretch<N: Net>(
+    shared: Arc<Shared<N>>,
+    mut backend: Side<Transport<N::Stream>>,
+    assigned: Assigned<N>,
+    outgoing: Option<Registered>,
+) {
+    let ending = async {
+        backend.shutdown().await?;
+        backend.read(&mut [0; 1]).await
+    };
+    match timeout(STRETCH_END, ending).await {
+        Ok(Ok(0)) => assigned.keep(backend),
+        _ => shared.abort(backend.stream),
+    }
+    drop(outgoing);
+}
