@@ -30,8 +30,11 @@ const ECHO: &str = "echo.bench";
 /// Answers a request with [`BULK`] bytes.
 const FILE: &str = "file.bench";
 
-/// What one iteration of bulk carries, in bytes.
+/// What one iteration of bulk carries, in bytes, the head of the answer among them.
 const BULK: usize = 16 * 1024 * 1024;
+
+/// The answer lasts until its connection is closed.
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
 /// Two peers, and the backends behind them.
 struct Tunnel {
@@ -46,7 +49,8 @@ impl Tunnel {
             // What is not read would be a reset, at the end.
             client::raw_head(&mut stream).await;
             // A client that has left is no fault of the backend.
-            let _ = stream.write_all(&vec![0x5a; BULK]).await;
+            let body = vec![0x5a; BULK - HEAD.len()];
+            let _ = stream.write_all(&[HEAD, &body].concat()).await;
         });
         let backends = [Backend::http().await, Backend::echo().await, file.await];
         let mut peers = JoinSet::new();
