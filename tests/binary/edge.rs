@@ -218,6 +218,18 @@ async fn an_answer_that_lasts_until_close_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn after_an_answer_that_closes_no_other_request_is_served() {
+    let two = Two::named().await;
+    let last = format!("GET /last HTTP/1.1\r\nHost: {ONE}\r\nConnection: close\r\n\r\n");
+    let mut stream = two.connect().await;
+    stream.write_all((last + &get(TWO, "/too-late")).as_bytes()).await.unwrap();
+    let answer = client::last_answer(&mut stream).await;
+    assert_eq!((answer.status, answer.field("x-backend")), (200, "one"));
+    assert_eq!(two.value("ops_proxy_requests_success_total", &[]).await, 1.0);
+    assert_eq!(two.backends[1].accepted(), 0);
+}
+
+#[tokio::test]
 async fn a_backend_that_closes_between_requests_is_dialled_again() {
     let once = Backend::start(|mut stream| async move {
         client::raw_head(&mut stream).await;
@@ -255,7 +267,8 @@ async fn ambiguous_framing_is_400_after_the_answers_before_it() {
         "POST / HTTP/1.1\r\nHost: one.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "GET / HTTP/1.1\nHost: one.example\n\n",
         "GET / HTTP/1.1\r\nHost: one.example\r\nX: a\r\n b\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: one.example\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        // Its backend answers when it has read the body, and not before.
+        "POST /sha256 HTTP/1.1\r\nHost: one.example\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
     ] {
         let mut stream = two.connect().await;
         stream

@@ -332,6 +332,11 @@ impl<N: Net> Stretch<N> {
                 return None;
             }
         };
+        if !conversation.persists() {
+            // One end has said that it was the last request; what follows is not served.
+            close_after(stream, b"").await;
+            return None;
+        }
         Some(Edge { shared, stream, source, read, ticket, busy })
     }
 }
