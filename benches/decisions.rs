@@ -9,22 +9,35 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ops_proxy::classify::proxy_protocol::{self, Progress};
 use ops_proxy::classify::{Verdict, classify};
 use ops_proxy::limits::NAMES_PER_LINK;
-use ops_proxy::mesh::routes::{LinkId, Lookup, Routes};
+use ops_proxy::mesh::routes::{LinkId, Lookup, Routes, Wanted};
 use ops_proxy::names::{Name, ProxyId};
+use ops_proxy::offer::{Offer, Way};
 use ops_proxy::trust::{Identity, Owner};
-use ops_proxy::wire::{Line, LineBuffer};
+use ops_proxy::wire::{Line, LineBuffer, Requested};
 use ops_proxy_tests::hello;
 
 fn name(text: &str) -> Name {
     Name::registered(text).unwrap()
 }
 
+fn wanted(name: &Name) -> Wanted<'_> {
+    Wanted { name, way: Way::Http, client: Ipv4Addr::LOCALHOST.into(), tried: None }
+}
+
 fn lines(c: &mut Criterion) {
     let mut group = c.benchmark_group("line");
     let id = ProxyId::from_random([0xa5; 16]);
-    let source = "[2001:db8::7]:54321".parse().unwrap();
-    let forward = Line::Forward { id, name: name("app.example.org"), source, dest: None };
-    let register = Line::Register((0..100).map(|n| name(&format!("app-{n}.example"))).collect());
+    let requested = Requested {
+        name: name("app.example.org"),
+        way: Way::Http,
+        source: "[2001:db8::7]:54321".parse().unwrap(),
+        dest: None,
+        authority: None,
+        tls: None,
+    };
+    let forward = Line::Forward(id, requested);
+    let offer = |n| Offer::from(name(&format!("app-{n}.example")));
+    let register = Line::Register((0..100).map(offer).collect());
     for (what, line) in [("FORWARD", forward), ("REGISTER of 100 names", register)] {
         let text = line.to_string();
         group.bench_function(BenchmarkId::new("parse", what), |b| {
@@ -72,7 +85,7 @@ fn proxy_headers(c: &mut Criterion) {
     ];
     for (what, bytes) in [("version 1", first), ("version 2", second.concat())] {
         let read = proxy_protocol::parse(&bytes);
-        assert!(matches!(read, Progress::Header { source: Some(_), .. }), "{what}");
+        assert!(matches!(read, Progress::Header { ends: Some(_), .. }), "{what}");
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(what, |b| b.iter(|| proxy_protocol::parse(black_box(&bytes))));
     }
@@ -82,12 +95,13 @@ fn proxy_headers(c: &mut Criterion) {
 /// `count` names, each served by one link.
 fn table(count: usize) -> Routes<()> {
     let mut routes = Routes::default();
-    let names: Vec<Name> = (0..count).map(|n| name(&format!("app-{n}.example"))).collect();
-    for (link, names) in names.chunks(NAMES_PER_LINK).enumerate() {
+    let offer = |n| Offer::from(name(&format!("app-{n}.example")));
+    let offers: Vec<Offer> = (0..count).map(offer).collect();
+    for (link, offers) in offers.chunks(NAMES_PER_LINK).enumerate() {
         let id = LinkId(link as u64);
         let peer = format!("peer-{link}").parse().unwrap();
         routes.open_link(id, Owner::new(peer, &Identity::Plaintext(Ipv4Addr::LOCALHOST.into())));
-        routes.register(id, names).unwrap();
+        routes.register(id, offers).unwrap();
     }
     routes
 }
@@ -98,14 +112,14 @@ fn routes(c: &mut Criterion) {
         let mut routes = table(count);
         let known = Name::requested(&format!("app-{}.example", count / 2)).unwrap();
         group.bench_function(BenchmarkId::new("known", count), |b| {
-            b.iter(|| match routes.assign(black_box(&known), None, |_, _, _| true) {
+            b.iter(|| match routes.assign(wanted(black_box(&known)), |_, _, _| true) {
                 Lookup::Provided(assigned) => routes.release(&assigned.name, assigned.provider),
                 _ => panic!("the name is served"),
             });
         });
         let unknown = Name::requested("nobody.example").unwrap();
         group.bench_function(BenchmarkId::new("unknown", count), |b| {
-            b.iter(|| routes.assign(black_box(&unknown), None, |_, _, _| true));
+            b.iter(|| routes.assign(wanted(black_box(&unknown)), |_, _, _| true));
         });
     }
     group.finish();

@@ -3,16 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ops_proxy::config::Capacity;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::mesh::routes::Lookup;
+use ops_proxy::mesh::routes::{Lookup, Wanted};
 use ops_proxy::mesh::tables::Mesh;
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Metrics, NameStats, Protocol};
+use ops_proxy::offer::{Offer, Way, Ways};
 
 fn metrics() -> Arc<Metrics> {
     let mut config = PeerConfig::new("bench".parse().unwrap());
@@ -24,9 +26,12 @@ fn metrics() -> Arc<Metrics> {
 fn mesh(metrics: &Arc<Metrics>, count: usize) -> Mesh<()> {
     let names: Vec<Name> =
         (0..count).map(|n| Name::registered(&format!("app-{n}.example")).unwrap()).collect();
-    let mesh = Mesh::new(metrics.clone(), Capacity::default(), names.iter().cloned());
+    let offers = names.iter().cloned().map(Offer::from);
+    let mesh = Mesh::new(metrics.clone(), Capacity::default(), Ways::ALL, offers);
     for name in &names {
-        let Lookup::Provided(assignment) = mesh.assign(name, None) else { panic!("served") };
+        let client = Ipv4Addr::LOCALHOST.into();
+        let wanted = Wanted { name, way: Way::Http, client, tried: None };
+        let Lookup::Provided(assignment) = mesh.assign(wanted) else { panic!("served") };
         assignment.stats.request_began(Protocol::Http);
         assignment.stats.first_byte(Protocol::Http, Duration::from_millis(3));
         assignment.stats.request_succeeded(Protocol::Http);

@@ -8,11 +8,13 @@ mod endpoint;
 mod error;
 mod files;
 mod peer;
+mod service;
 mod timing;
 
 pub use capacity::Capacity;
-pub use endpoint::{BadEndpoint, Endpoint, Service, TcpMapping};
+pub use endpoint::{BadEndpoint, Endpoint, TcpMapping};
 pub use error::ConfigError;
 pub use files::{TlsConfig, TokenSource};
 pub use peer::PeerConfig;
+pub use service::{ProxyVersion, Service};
 pub use timing::Timing;

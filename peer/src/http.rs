@@ -25,6 +25,7 @@ mod flaw;
 mod head_end;
 mod request;
 mod target;
+mod told;
 
 pub use answer::{AnswerHead, read_answer};
 pub use body::{Body, Part};
@@ -32,6 +33,7 @@ pub use conversation::{Admission, Conversation, Stop};
 pub use flaw::Flaw;
 pub use head_end::HeadEnd;
 pub use request::{Asks, RequestHead, read_request};
+pub use told::Told;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 //! is what connecting peers meet there; [`connecting`] is the other end of their links,
 //! which dials backends and DATA connections. `ARCHITECTURE.md` has the map.
 
+pub mod backend;
 pub mod classify;
 pub mod cli;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod lock;
 pub mod mesh;
 pub mod names;
 pub mod observe;
+pub mod offer;
 pub mod peer;
 pub mod public;
 pub mod shared;

@@ -280,6 +280,9 @@ pub const ABANDONED: usize = PENDING;
 /// configured: what a browser's worth of parallel requests takes, ten times over.
 pub const IDLE_DATA: usize = 64;
 
+/// Networks in the `allow` list of one service: its REGISTER must fit a line.
+pub const ALLOWED_SOURCES: usize = 64;
+
 /// Idle DATA connections accepted from one link; the most that can be configured.
 pub const IDLE_DATA_PER_LINK: usize = 1024;
 

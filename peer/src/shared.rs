@@ -57,7 +57,7 @@ impl<N: Net> Shared<N> {
             tls,
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
-            mesh: Mesh::new(metrics.clone(), config.capacity, config.services.keys().cloned()),
+            mesh: Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers()),
             tasks: Tasks::new(metrics.clone()),
             provoked: Provoked::new(metrics.clone()),
             metrics,

@@ -9,14 +9,18 @@
 //! Pure: nothing here may know a socket, a clock or a task.
 
 mod codes;
+mod error;
 pub mod frames;
 mod line;
 mod line_buffer;
 mod proof;
 mod reported;
+mod requested;
 
 pub use codes::{ErrorCode, FailReason};
-pub use line::{Line, VERSION, WireError, forbidden_names, in_lines};
+pub use error::WireError;
+pub use line::{Line, VERSION, forbidden_names, in_lines};
 pub use line_buffer::LineBuffer;
 pub use proof::TokenProof;
 pub use reported::ReportedError;
+pub use requested::{Requested, TlsVersion};

@@ -32,7 +32,8 @@ async fn after_200_the_connection_is_the_backends() {
 #[tokio::test]
 async fn the_200_waits_for_the_backend() {
     let public = listening("").await;
-    let mut peer = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let mut peer =
+        Link::register(public.listen(), "by-hand", &[&format!("{NAME};ways=connect")]).await;
     let mut stream = connect(public.listen()).await;
     stream.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
     let forward = peer.forward().await;

@@ -28,7 +28,8 @@ async fn an_unknown_id_is_closed_and_counted() {
 #[tokio::test]
 async fn the_id_of_another_peer_is_refused_and_the_rightful_one_still_matches() {
     let public = listening("").await;
-    let mut peer = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let offer = format!("{NAME};forwarded=no");
+    let mut peer = Link::register(public.listen(), "by-hand", &[&offer]).await;
     let mut client = connect(public.listen()).await;
     let request = client::get_request("/", NAME);
     client.write_all(request.as_bytes()).await.unwrap();

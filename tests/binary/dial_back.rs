@@ -30,7 +30,7 @@ async fn a_forward_in_the_segment_of_its_ok_is_answered_with_data() {
     let backend = Backend::http().await;
     let (listener, _) = backend::listener().await;
     let (behind, mut link) = connected(&listener, backend.addr()).await;
-    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:192.0.2.7:5555")).await;
+    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:http:192.0.2.7:5555")).await;
     let mut data = Link::on(backend::accept(&listener).await);
     assert_eq!(data.line().await, format!("DATA:{ID}"));
     let mut stream = data.into_stream();
@@ -53,9 +53,9 @@ async fn a_forward_that_cannot_be_served_is_answered_with_fail() {
     let (_socket, refusing) = backend::refusing();
     let (listener, _) = backend::listener().await;
     let (behind, mut link) = connected(&listener, refusing).await;
-    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:192.0.2.7:5555")).await;
+    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:http:192.0.2.7:5555")).await;
     assert_eq!(link.line().await, format!("FAIL:{ID}:backend_refused"));
-    link.send(&format!("FORWARD:{OTHER_ID}:nobody.example:192.0.2.7:5555")).await;
+    link.send(&format!("FORWARD:{OTHER_ID}:nobody.example:http:192.0.2.7:5555")).await;
     assert_eq!(link.line().await, format!("FAIL:{OTHER_ID}:unknown_name"));
     let metrics = behind.metrics().await;
     for reason in ["backend_refused", "unknown_name"] {
@@ -70,7 +70,7 @@ async fn a_data_connection_that_is_cut_at_once_closes_the_backend() {
     let (backend, addr) = backend::listener().await;
     let (listener, _) = backend::listener().await;
     let (behind, mut link) = connected(&listener, addr).await;
-    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:192.0.2.7:5555")).await;
+    link.send(&format!("OK:1\nFORWARD:{ID}:{NAME}:http:192.0.2.7:5555")).await;
     let mut data = Link::on(backend::accept(&listener).await);
     assert_eq!(data.line().await, format!("DATA:{ID}"));
     let mut backend = backend::accept(&backend).await;

@@ -7,7 +7,7 @@ use ops_proxy_tests::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{connecting, listening};
+use crate::{connecting, every_way, listening};
 
 const ONE: &str = "one.example";
 const TWO: &str = "two.example";
@@ -23,7 +23,7 @@ impl Two {
     async fn new(one: Backend, two: Backend, args: &str) -> Self {
         let hub = listening("").await;
         let services =
-            format!("--service {ONE}={} --service {TWO}={} {args}", one.addr(), two.addr());
+            format!("{} {} {args}", every_way(ONE, one.addr()), every_way(TWO, two.addr()));
         let site = connecting(hub.listen(), &services).await;
         hub.serves(&[ONE, TWO]).await;
         Self { hub, _site: site, backends: [one, two] }

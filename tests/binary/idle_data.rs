@@ -49,6 +49,9 @@ fn framed(text: &str) -> Vec<u8> {
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
+/// [`NAME`], whose requests go through as they are.
+const OFFER: &str = "app.example;forwarded=no";
+
 #[tokio::test]
 async fn requests_one_after_the_other_go_over_one_connection() {
     let backend = Backend::http().await;
@@ -83,7 +86,7 @@ async fn requests_one_after_the_other_go_over_one_connection() {
 #[tokio::test]
 async fn the_first_bytes_of_a_request_leave_with_its_forward() {
     let public = listening("").await;
-    let _link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let _link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
     let mut idle = introduced(&public).await;
     let mut client = asking(public.listen()).await;
     let forward = idle.forward().await;
@@ -116,7 +119,7 @@ async fn the_first_bytes_of_a_request_leave_with_its_forward() {
 #[tokio::test]
 async fn a_stale_connection_costs_a_retry_and_no_request() {
     let public = listening("").await;
-    let mut link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let mut link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
     let mut idle = introduced(&public).await;
     let mut client = asking(public.listen()).await;
     let first = idle.forward().await;
@@ -144,7 +147,7 @@ async fn who_may_have_got_the_request_is_not_replaced_and_who_refused_is() {
     let backend = Backend::http().await;
     for refuses in [false, true] {
         let public = listening("").await;
-        let link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+        let link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
         let mut idle = introduced(&public).await;
         let service = format!("--service {NAME}={} --idle-data 0", backend.addr());
         let _sound = connecting(public.listen(), &service).await;
@@ -174,7 +177,7 @@ async fn who_may_have_got_the_request_is_not_replaced_and_who_refused_is() {
 #[tokio::test]
 async fn only_an_open_link_can_have_idle_connections() {
     let public = listening("").await;
-    let _link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let _link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
     let strangers = Link::on(connect(public.listen()).await);
     let hasty = Link::on(connect(public.listen()).await);
     for (mut idle, lines) in [(strangers, "DATA:idle:stranger"), (hasty, "DATA:idle:by-hand\nDATA")]
@@ -190,7 +193,7 @@ async fn only_an_open_link_can_have_idle_connections() {
 #[tokio::test]
 async fn idle_connections_end_with_their_link() {
     let public = listening("").await;
-    let link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
     let idle = introduced(&public).await;
     drop(link);
     assert!(idle.breaks().await);
@@ -201,7 +204,7 @@ async fn idle_connections_end_with_their_link() {
 #[tokio::test]
 async fn an_answer_for_another_request_is_unexpected() {
     let public = listening("").await;
-    let mut link = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    let mut link = Link::register(public.listen(), "by-hand", &[OFFER]).await;
     let mut idle = introduced(&public).await;
     let _client = asking(public.listen()).await;
     idle.forward().await;
@@ -230,7 +233,7 @@ async fn a_forward_that_broke_is_not_served_again() {
     let backend = Backend::http().await;
     let (listener, _) = backend::listener().await;
     let (behind, mut link, mut idle) = dialled(&listener, backend.addr()).await;
-    let forward = format!("FORWARD:{ID}:{NAME}:192.0.2.7:5555");
+    let forward = format!("FORWARD:{ID}:{NAME}:http:192.0.2.7:5555");
     idle.send(&forward).await;
     assert_eq!(idle.line().await, format!("DATA:{ID}"));
     backend::reset(idle.into_stream());

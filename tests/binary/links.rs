@@ -90,7 +90,7 @@ async fn a_bad_line_is_answered_counted_and_ends_the_link() {
         (b"HELLO:1:p\nREGISTER:good.example,_bad\n", "OK:0\nERROR:bad_name:", "bad_name"),
         (b"HELLO:1:p\nREGISTER:\n", "OK:0\nERROR:bad_name:", "bad_name"),
         (
-            b"HELLO:1:p\nFORWARD:0123456789abcdef0123456789abcdef:x:127.0.0.1:1\n",
+            b"HELLO:1:p\nFORWARD:0123456789abcdef0123456789abcdef:x:http:127.0.0.1:1\n",
             "OK:0\nERROR:unexpected_command:",
             "unexpected_command",
         ),

@@ -35,6 +35,7 @@ mod proxy_protocol;
 mod readers;
 mod refusals;
 mod resources;
+mod services;
 mod shutdown;
 mod startup;
 mod streams;
@@ -46,6 +47,7 @@ use std::net::SocketAddr;
 
 use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::process::{Launch, Peer};
+use tempfile::TempDir;
 
 /// The name that most tests serve.
 const NAME: &str = "app.example";
@@ -63,6 +65,24 @@ async fn listening(args: &str) -> Peer {
 /// A peer that registers with the peer at `to`.
 async fn connecting(to: SocketAddr, args: &str) -> Peer {
     launch().args(&format!("run --connect {to}")).args(args).peer().await
+}
+
+/// A service that is reached by CONNECT, too.
+fn every_way(name: &str, backend: SocketAddr) -> String {
+    format!("--service {name}={backend} --service {name}/connect={backend}")
+}
+
+/// A service that is reached in every way, and whose requests go through as they are; it
+/// stands in a file.
+fn unchanged(name: &str, backend: SocketAddr) -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("services.toml");
+    let table = format!(
+        "[[service]]\nname = '{name}'\nbackend = '{backend}'\n\
+         ways = ['http', 'https', 'tcp', 'connect']\nforwarded = false\n"
+    );
+    std::fs::write(&file, table).unwrap();
+    (directory, format!("--config {}", file.display()))
 }
 
 /// How a request gets from the listening peer to the backend.
@@ -90,13 +110,14 @@ struct Mesh {
     public: Peer,
     /// The peer beside the backend, when that is another one.
     behind: Option<Peer>,
+    _directory: TempDir,
 }
 
 impl Mesh {
     /// Serves [`NAME`] with the backend at `backend`; `args` are the listening
     /// peer's.
     async fn serving(path: Path, backend: SocketAddr, args: &str) -> Self {
-        let service = format!("--service {NAME}={backend}");
+        let (directory, service) = unchanged(NAME, backend);
         let (public, behind) = match path {
             Path::Local => (listening(&format!("{args} {service}")).await, None),
             Path::Tunnelled => {
@@ -115,7 +136,7 @@ impl Mesh {
         if matches!(path, Path::Tunnelled) {
             public.until("idle DATA connections", |metrics| idle_data(metrics) == 2.0).await;
         }
-        Self { public, behind }
+        Self { public, behind, _directory: directory }
     }
 
     /// Where the public arrives.

@@ -7,7 +7,7 @@ use ops_proxy_tests::wait::until;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::{NAME, connecting, launch, listening};
+use crate::{NAME, connecting, every_way, launch, listening};
 
 async fn assert_ends_cleanly(mut stream: TcpStream) {
     stream.shutdown().await.unwrap();
@@ -23,7 +23,7 @@ async fn not_ready(peer: &Peer) {
 async fn a_connecting_peer_withdraws_its_names_and_lets_its_streams_end() {
     let echo = Backend::echo().await;
     let public = listening("").await;
-    let service = format!("--service {NAME}={} --drain-grace 10ms", echo.addr());
+    let service = format!("{} --drain-grace 10ms", every_way(NAME, echo.addr()));
     let mut behind = connecting(public.listen(), &service).await;
     public.serves(&[NAME]).await;
     let mut stream = stream_to(public.listen(), NAME).await;
@@ -47,7 +47,7 @@ async fn a_connecting_peer_withdraws_its_names_and_lets_its_streams_end() {
 async fn a_listening_peer_serves_on_through_the_grace_and_refuses_afterwards() {
     let (echo, http) = (Backend::echo().await, Backend::http().await);
     let services =
-        format!("--service {NAME}={} --service web.example={}", echo.addr(), http.addr());
+        format!("{} --service web.example={}", every_way(NAME, echo.addr()), http.addr());
     let mut public = listening(&format!("{services} --drain-grace 500ms")).await;
     let mut running = stream_to(public.listen(), NAME).await;
     public.terminate();
@@ -67,7 +67,7 @@ async fn a_listening_peer_serves_on_through_the_grace_and_refuses_afterwards() {
 #[tokio::test]
 async fn while_draining_new_requests_are_served_until_a_second_signal_ends_it() {
     let echo = Backend::echo().await;
-    let service = format!("--service {NAME}={}", echo.addr());
+    let service = every_way(NAME, echo.addr());
     let mut public = listening(&format!("{service} --drain-grace 1h")).await;
     public.terminate();
     not_ready(&public).await;
@@ -79,7 +79,7 @@ async fn while_draining_new_requests_are_served_until_a_second_signal_ends_it() 
 #[tokio::test]
 async fn a_stream_cut_at_the_drain_limit_ends_with_an_error() {
     let (listener, addr) = backend::listener().await;
-    let service = format!("--service {NAME}={addr}");
+    let service = every_way(NAME, addr);
     let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 10ms")).await;
     let mut client = connect(public.listen()).await;
     client.write_all(client::connect_request(NAME).as_bytes()).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_stream_cut_at_the_drain_limit_ends_with_an_error() {
 #[tokio::test]
 async fn silent_strangers_do_not_stretch_the_end() {
     let echo = Backend::echo().await;
-    let service = format!("--service {NAME}={} --log-level debug", echo.addr());
+    let service = format!("{} --log-level debug", every_way(NAME, echo.addr()));
     let mut public = listening(&format!("{service} --drain-grace 10ms --drain-limit 1h")).await;
     let running = stream_to(public.listen(), NAME).await;
     let silent = connect(public.listen()).await;
@@ -120,7 +120,7 @@ async fn silent_strangers_do_not_stretch_the_end() {
 async fn a_request_that_was_begun_before_the_end_gets_its_answer() {
     let (echo, http) = (Backend::echo().await, Backend::http().await);
     let services =
-        format!("--service {NAME}={} --service http.example={}", echo.addr(), http.addr());
+        format!("{} --service http.example={}", every_way(NAME, echo.addr()), http.addr());
     let mut public = listening(&format!("{services} --drain-grace 10ms --drain-limit 1h")).await;
     let running = stream_to(public.listen(), NAME).await;
     let mut begun = connect(public.listen()).await;

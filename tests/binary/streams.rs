@@ -12,7 +12,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::{Mesh, NAME, Path, connecting, listening};
+use crate::{Mesh, NAME, Path, connecting, listening, unchanged};
 
 /// More than all buffers on the way hold.
 const LENGTH: usize = 8 * 1024 * 1024;
@@ -164,9 +164,10 @@ async fn streams_over_a_sliced_and_throttled_way_arrive_unchanged() {
     let (listener, addr) = backend::listener().await;
     let public = listening("").await;
     let way = slicing(public.listen()).await;
-    let behind = connecting(way.addr(), &format!("--service {NAME}={addr}")).await;
+    let (directory, service) = unchanged(NAME, addr);
+    let behind = connecting(way.addr(), &service).await;
     public.serves(&[NAME]).await;
-    let mesh = Mesh { public, behind: Some(behind) };
+    let mesh = Mesh { public, behind: Some(behind), _directory: directory };
     let ends = [both_ends(&mesh, &listener).await, both_ends(&mesh, &listener).await];
     let mut transfers = JoinSet::new();
     for (seed, (client, backend)) in (1..).zip(ends) {

@@ -1,6 +1,7 @@
 //! DATA connections that come when their deadline does: matched or timed out,
 //! never both and never neither.
 
+use std::borrow::Cow;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Counts, Protocol, ProxyError};
+use ops_proxy::offer::Way;
 use ops_proxy::public::{Asked, NotForwarded, forward};
 use ops_proxy::shared::Shared;
 use ops_proxy::stream::net::{Listener, Net};
@@ -121,7 +123,7 @@ impl Rig {
         let shared = Arc::new(Shared::new(config, ByHand::default()).unwrap());
         let opened = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
         let Opened { id: link, forwards, .. } = opened;
-        shared.mesh.register(link, &[name()]).unwrap();
+        shared.mesh.register(link, &[name().into()]).unwrap();
         Self { shared, forwards }
     }
 
@@ -131,8 +133,15 @@ impl Rig {
         let shared = self.shared.clone();
         let request = tokio::spawn(async move {
             let source = SocketAddr::from(([192, 0, 2, 1], 5000));
-            let asked =
-                Asked { name: &name(), protocol: Protocol::Tcp, source, dest: None, head: b"" };
+            let asked = Asked {
+                name: &name(),
+                way: Way::Tcp,
+                protocol: Protocol::Tcp,
+                source,
+                dest: None,
+                tls: None,
+                head: &|_, _| Cow::Borrowed(b""),
+            };
             let stays = pin!(pending());
             let forwarded = match forward(&shared, asked, stays).await {
                 Ok(forwarded) => forwarded,

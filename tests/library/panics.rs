@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ops_proxy::config::PeerConfig;
+use ops_proxy::config::{PeerConfig, Service};
 use ops_proxy::lock::Poisoned;
+use ops_proxy::offer::Ways;
 use ops_proxy::peer::{Peer, PeerHandle, RunError};
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
@@ -181,7 +182,9 @@ impl Running {
             config.listen = Some("127.0.0.1:0".parse().unwrap());
             config.admin = config.listen;
             let name = "local.example".parse().unwrap();
-            config.services.insert(name, backend.to_string().parse().unwrap());
+            let mut service: Service = backend.to_string().parse().unwrap();
+            service.terms.ways = Ways::ALL;
+            config.services.insert(name, service);
         })
         .await
     }
@@ -315,7 +318,7 @@ async fn a_panic_while_serving_a_forward_ends_that_forward_only() {
     const ID: &str = "0123456789abcdef0123456789abcdef";
     let echo = Backend::echo().await;
     let (site, listener, mut link) = connecting(echo.addr()).await;
-    link.send(&format!("FORWARD:{ID}:app.example:192.0.2.7:5555")).await;
+    link.send(&format!("FORWARD:{ID}:app.example:http:192.0.2.7:5555")).await;
     let mut data = Link::on(backend::accept(&listener).await);
     assert_eq!(data.line().await, format!("DATA:{ID}"));
     spring(data.into_stream()).await;
@@ -324,7 +327,7 @@ async fn a_panic_while_serving_a_forward_ends_that_forward_only() {
     assert_eq!(metrics.value("ops_proxy_client_forwards_failed_total", &[]), 1.0);
     assert_eq!(active_forwards(&metrics), 0.0);
 
-    link.send(&format!("FORWARD:{}:app.example:192.0.2.7:5555", ID.replace('0', "1"))).await;
+    link.send(&format!("FORWARD:{}:app.example:http:192.0.2.7:5555", ID.replace('0', "1"))).await;
     let mut data = Link::on(backend::accept(&listener).await);
     data.line().await;
     assert_carries(&mut data.into_stream()).await;

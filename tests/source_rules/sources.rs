@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 16] = [
+pub(crate) const PURE: [&str; 17] = [
     "names",
+    "offer",
     "words",
     "limits",
     "wire",

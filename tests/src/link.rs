@@ -22,6 +22,8 @@ pub struct Forward {
     pub proxy_id: String,
     /// The registered name.
     pub name: String,
+    /// How the client reaches it.
+    pub way: String,
     /// The public client's address.
     pub source: SocketAddr,
 }
@@ -102,12 +104,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// The next line, which must be a FORWARD.
     pub async fn forward(&mut self) -> Forward {
         let line = self.line().await;
-        let mut fields = line.splitn(4, ':');
+        let mut fields = line.splitn(5, ':');
         assert_eq!(fields.next(), Some("FORWARD"), "{line:?}");
-        let mut field = || fields.next().expect("a FORWARD has four fields").to_owned();
+        let mut field = || fields.next().expect("a FORWARD has five fields").to_owned();
         Forward {
             proxy_id: field(),
             name: field(),
+            way: field(),
             source: {
                 let addrs = field();
                 let source = addrs.split('>').next().unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ops_proxy::names::{Name, PeerId, ProxyId};
+use ops_proxy::offer::Offer;
 use ops_proxy::wire::{FailReason, Line};
 
 use super::model::Session;
@@ -55,8 +56,9 @@ fn step(session: &mut Session, input: &mut Input<'_>) {
         }
         1 => {
             let link = input.byte().into();
-            let Line::Register(names) = sent(Line::Register(names(input))) else { unreachable!() };
-            session.register(link, &names);
+            let offers = names(input).into_iter().map(Offer::from).collect();
+            let Line::Register(offers) = sent(Line::Register(offers)) else { unreachable!() };
+            session.register(link, &offers);
         }
         2 => {
             let link = input.byte().into();

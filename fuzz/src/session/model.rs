@@ -10,14 +10,15 @@ use ops_proxy::config::Capacity;
 use ops_proxy::config::PeerConfig;
 use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::request::Request;
-use ops_proxy::mesh::routes::{LinkId, Lookup, Provider};
+use ops_proxy::mesh::routes::{LinkId, Lookup, Provider, Wanted};
 use ops_proxy::mesh::tables::{Assignment, Mesh};
 use ops_proxy::mesh::waiting::{Dialled, Forward, ForwardError};
 use ops_proxy::names::{Name, PeerId, ProxyId};
 use ops_proxy::observe::metrics::{Counts, ForwardFailure, Metrics, Protocol, ProxyError};
+use ops_proxy::offer::{Offer, Way, Ways};
 use ops_proxy::stream::relay::Side;
 use ops_proxy::trust::{Identity, Permission, Principal};
-use ops_proxy::wire::{FailReason, Line};
+use ops_proxy::wire::{FailReason, Line, Requested};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
@@ -104,7 +105,12 @@ impl Session {
         let metrics = METRICS.with(Arc::clone);
         let known = local.iter().map(|name| (name.clone(), Expected::default())).collect();
         Self {
-            mesh: Mesh::new(metrics.clone(), Capacity::default(), local.clone().into_iter()),
+            mesh: Mesh::new(
+                metrics.clone(),
+                Capacity::default(),
+                Ways::ALL,
+                local.clone().into_iter().map(Offer::from),
+            ),
             unexpected_before: metrics.unexpected_count(),
             unexpected: 0,
             metrics,
@@ -131,11 +137,11 @@ impl Session {
         self.links.push(Link { id, peer, source, open: true, names, forwards });
     }
 
-    pub(super) fn register(&mut self, choice: usize, names: &[Name]) {
+    pub(super) fn register(&mut self, choice: usize, offers: &[Offer]) {
         let Some(link) = self.link(choice) else { return };
         let link = &mut self.links[link];
-        let taken = self.mesh.register(link.id, names).expect("there are few names");
-        let distinct: BTreeSet<Name> = names.iter().cloned().collect();
+        let taken = self.mesh.register(link.id, offers).expect("there are few names");
+        let distinct: BTreeSet<Name> = offers.iter().map(|offer| offer.name.clone()).collect();
         assert_eq!(taken, if link.open { distinct.len() } else { 0 });
         if link.open {
             for name in &distinct {
@@ -178,7 +184,9 @@ impl Session {
             .flat_map(|name| self.providers(name))
             .filter(|provider| Some(*provider) != tried)
             .collect();
-        match self.mesh.assign(requested, tried) {
+        let wanted = Wanted { name: requested, way: Way::Http, client: client().ip(), tried };
+        match self.mesh.assign(wanted) {
+            Lookup::NotThisWay | Lookup::NotAllowed => unreachable!("all is open to everybody"),
             Lookup::Unknown => assert_eq!(matching, None),
             Lookup::NoProvider(_) => assert!(matching.is_some() && candidates.is_empty()),
             Lookup::Full => unreachable!("no link has room for fewer than the steps"),
@@ -198,7 +206,7 @@ impl Session {
         let Some(link) = self.link(choice) else { return };
         let link = &mut self.links[link];
         let Ok(Forward { id, line }) = link.forwards.try_recv() else { return };
-        assert!(matches!(sent(line), Line::Forward { id: named, .. } if named == id));
+        assert!(matches!(sent(line), Line::Forward(named, _) if named == id));
         self.mesh.forward_written(id);
         if let Some(routed) = self.requests.iter_mut().find(|routed| routed.id == id)
             && let Some(waiting) = routed.waiting.as_mut().filter(|waiting| !waiting.written)
@@ -351,8 +359,15 @@ impl Session {
         assignment: &Assignment,
         in_time: bool,
     ) -> Waiting {
-        let line =
-            Line::Forward { id, name: assignment.name.clone(), source: client(), dest: None };
+        let requested = Requested {
+            name: assignment.name.clone(),
+            way: Way::Http,
+            source: client(),
+            dest: None,
+            authority: None,
+            tls: None,
+        };
+        let line = Line::Forward(id, requested);
         let now = Instant::now();
         let deadline = if in_time { now + FAR } else { now };
         let answer = self

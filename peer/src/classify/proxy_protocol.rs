@@ -27,14 +27,23 @@ pub enum Progress {
     More,
     /// A complete header.
     Header {
-        /// The client that the proxy speaks for. `None` for LOCAL, UNKNOWN and
+        /// The connection that the proxy speaks for. `None` for LOCAL, UNKNOWN and
         /// anything but a TCP address: the real endpoints apply.
-        source: Option<SocketAddr>,
+        ends: Option<Ends>,
         /// Length of the header; the connection's own bytes begin here.
         consumed: usize,
     },
     /// These bytes do not begin a valid header.
     Invalid,
+}
+
+/// A connection that a proxy speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The client.
+    pub source: SocketAddr,
+    /// The address that it connected to.
+    pub dest: SocketAddr,
 }
 
 /// Whether `bytes`, the first of a connection, begin like a header: the text
@@ -79,16 +88,22 @@ fn read_v1(line: &[u8]) -> Progress {
     let consumed = line.len();
     if line.starts_with(b"PROXY UNKNOWN ") || line == b"PROXY UNKNOWN\r\n" {
         // Whatever follows the word is to be ignored.
-        return Progress::Header { source: None, consumed };
+        return Progress::Header { ends: None, consumed };
     }
     let Ok(header) = v1::Header::try_from(line) else { return Progress::Invalid };
-    let source = match header.addresses {
+    let ends = match header.addresses {
         v1::Addresses::Unknown => return Progress::Invalid,
         _ if line.contains(&b'+') => return Progress::Invalid,
-        v1::Addresses::Tcp4(ip) => (ip.source_address, ip.source_port).into(),
-        v1::Addresses::Tcp6(ip) => (ip.source_address, ip.source_port).into(),
+        v1::Addresses::Tcp4(ip) => Ends {
+            source: (ip.source_address, ip.source_port).into(),
+            dest: (ip.destination_address, ip.destination_port).into(),
+        },
+        v1::Addresses::Tcp6(ip) => Ends {
+            source: (ip.source_address, ip.source_port).into(),
+            dest: (ip.destination_address, ip.destination_port).into(),
+        },
     };
-    Progress::Header { source: Some(source), consumed }
+    Progress::Header { ends: Some(ends), consumed }
 }
 
 fn parse_v2(bytes: &[u8]) -> Progress {
@@ -104,7 +119,7 @@ fn parse_v2(bytes: &[u8]) -> Progress {
     let Some(header) = bytes.get(..consumed) else { return Progress::More };
     if version_command == Some(0x20) {
         // LOCAL: family and addresses are to be ignored, whatever they are.
-        return Progress::Header { source: None, consumed };
+        return Progress::Header { ends: None, consumed };
     }
     read_v2(header)
 }
@@ -115,13 +130,19 @@ fn read_v2(header: &[u8]) -> Progress {
     if header.tlvs().any(|tlv| tlv.is_err()) {
         return Progress::Invalid;
     }
-    let source = match header.addresses {
+    let ends = match header.addresses {
         _ if header.protocol != v2::Protocol::Stream => None,
-        v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
-        v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
+        v2::Addresses::IPv4(ip) => Some(Ends {
+            source: (ip.source_address, ip.source_port).into(),
+            dest: (ip.destination_address, ip.destination_port).into(),
+        }),
+        v2::Addresses::IPv6(ip) => Some(Ends {
+            source: (ip.source_address, ip.source_port).into(),
+            dest: (ip.destination_address, ip.destination_port).into(),
+        }),
         v2::Addresses::Unspecified | v2::Addresses::Unix(_) => None,
     };
-    Progress::Header { source, consumed }
+    Progress::Header { ends, consumed }
 }
 
 #[cfg(test)]
@@ -141,21 +162,25 @@ mod tests {
         [V2_SIGNATURE, &[version_command, family], &length, body].concat()
     }
 
-    fn whole(bytes: &[u8], source: Option<&str>) -> Progress {
-        let source = source.map(|text| text.parse().unwrap());
-        Progress::Header { source, consumed: bytes.len() }
+    fn whole(bytes: &[u8], ends: Option<(&str, &str)>) -> Progress {
+        let read = |text: &str| text.parse().unwrap();
+        let ends = ends.map(|(source, dest)| Ends { source: read(source), dest: read(dest) });
+        Progress::Header { ends, consumed: bytes.len() }
     }
 
     #[test]
     fn version_1_gives_the_client() {
-        for (header, source) in [
-            ("PROXY TCP4 192.0.2.7 198.51.100.1 8080 80\r\n", Some("192.0.2.7:8080")),
-            ("PROXY TCP6 2001:db8::7 ::1 65535 0\r\n", Some("[2001:db8::7]:65535")),
+        for (header, ends) in [
+            (
+                "PROXY TCP4 192.0.2.7 198.51.100.1 8080 80\r\n",
+                Some(("192.0.2.7:8080", "198.51.100.1:80")),
+            ),
+            ("PROXY TCP6 2001:db8::7 ::1 65535 0\r\n", Some(("[2001:db8::7]:65535", "[::1]:0"))),
             ("PROXY UNKNOWN\r\n", None),
             ("PROXY UNKNOWN 1.2.3.4 +what ever 1 2 3 4 5\r\n", None),
         ] {
             let header = header.as_bytes();
-            assert_eq!(parse(header), whole(header, source), "{}", header.escape_ascii());
+            assert_eq!(parse(header), whole(header, ends), "{}", header.escape_ascii());
         }
     }
 
@@ -163,13 +188,14 @@ mod tests {
     fn version_2_gives_the_client() {
         let ipv6: Vec<u8> = [&[0x20; 16][..], &[0; 16], &[0x1f, 0x90, 0, 80]].concat();
         let tlv = [&IPV4[..], &[4, 0, 1, 9, 0xea, 0, 0]].concat();
-        let source = Some("192.0.2.7:8080");
-        for (header, source) in [
-            (v2(PROXY, TCP4, &IPV4), source),
-            (v2(PROXY, TCP4, &tlv), source),
-            (v2(PROXY, TCP6, &ipv6), Some("[2020:2020:2020:2020:2020:2020:2020:2020]:8080")),
+        let ends = Some(("192.0.2.7:8080", "198.51.100.1:80"));
+        let of_ipv6 = ("[2020:2020:2020:2020:2020:2020:2020:2020]:8080", "[::]:80");
+        for (header, ends) in [
+            (v2(PROXY, TCP4, &IPV4), ends),
+            (v2(PROXY, TCP4, &tlv), ends),
+            (v2(PROXY, TCP6, &ipv6), Some(of_ipv6)),
         ] {
-            assert_eq!(parse(&header), whole(&header, source), "{}", header.escape_ascii());
+            assert_eq!(parse(&header), whole(&header, ends), "{}", header.escape_ascii());
         }
     }
 

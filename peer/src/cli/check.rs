@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use super::failure::Failure;
 use super::pki::subject::SINGLE_LABEL_WILDCARD;
 use super::sources::{Sources, configure};
-use crate::config::{ConfigError, PeerConfig, TlsConfig, TokenSource};
+use crate::config::{ConfigError, PeerConfig, Service, TlsConfig, TokenSource};
+use crate::offer::{Way, Ways};
 use crate::stream::net::tokio::TokioNet;
 use crate::trust::tls::files::{check_files, warnings};
 
@@ -87,8 +88,12 @@ fn describe(config: &PeerConfig) -> String {
         lines.push(("connect", format!("{peer}: registers the services below, {how}")));
     }
     lines.extend(tls_files(&config.tls));
-    for (name, backend) in &config.services {
-        lines.push(("service", format!("{name} dials {backend}")));
+    if config.ways != Ways::ALL {
+        let ways = listed(config.ways.iter().map(Way::as_str));
+        lines.push(("ways", format!("{ways} only, whatever a service says")));
+    }
+    for (name, service) in &config.services {
+        lines.extend(described(service).map(|text| ("service", format!("{name} {text}"))));
     }
     let capacity = config.capacity;
     lines.push(("max_connections", capacity.connections.to_string()));
@@ -119,4 +124,28 @@ fn describe(config: &PeerConfig) -> String {
         let _ = writeln!(text, "{key:<27} {fact}");
         text
     })
+}
+
+/// What is to be known about a service: its backends first.
+fn described(service: &Service) -> impl Iterator<Item = String> {
+    let Service { proxy_protocol, terms, .. } = service;
+    let dials = service.backends().into_iter().map(|backend| {
+        let is_used = |way: &Way| service.backend(*way) == Some(backend);
+        let ways = listed(terms.ways.iter().filter(is_used).map(Way::as_str));
+        format!("dials {backend} for {ways}")
+    });
+    let header = proxy_protocol.map(|version| format!("sends a PROXY protocol {version} header"));
+    let nets = terms.allow.iter().map(ToString::to_string);
+    let nets = listed(nets);
+    let allow = (!nets.is_empty()).then(|| format!("is only for clients from {nets}"));
+    let silent = terms.ways.contains(Way::Http) && !terms.forwarded;
+    let silent = silent.then(|| "adds no X-Forwarded-For and the like".to_owned());
+    let h2c = terms.h2c.then(|| "speaks HTTP/2 in clear text".to_owned());
+    let all: Vec<String> = dials.chain(header).chain(allow).chain(silent).chain(h2c).collect();
+    all.into_iter()
+}
+
+fn listed(words: impl Iterator<Item = impl AsRef<str>>) -> String {
+    let words: Vec<_> = words.collect();
+    words.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ")
 }

@@ -10,6 +10,7 @@
 mod checked;
 mod file;
 mod flags;
+mod service;
 mod values;
 
 pub(super) use checked::DEFAULT_ADMIN;

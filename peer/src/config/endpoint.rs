@@ -88,29 +88,6 @@ impl FromStr for TcpMapping {
     }
 }
 
-/// `NAME=HOST:PORT`: this name is served by that backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// The routing name, which may be a wildcard.
-    pub name: Name,
-    /// Where it is dialled.
-    pub backend: Endpoint,
-}
-
-impl FromStr for Service {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, backend) = text
-            .split_once('=')
-            .ok_or("expected NAME=HOST:PORT, such as app.example=127.0.0.1:8080")?;
-        Ok(Self {
-            name: Name::registered(name).map_err(|error| error.to_string())?,
-            backend: backend.parse().map_err(|error: BadEndpoint| error.to_string())?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,8 +106,5 @@ mod tests {
     fn mappings_say_what_they_expect() {
         assert!("0.0.0.0:1".parse::<TcpMapping>().unwrap_err().contains("ADDR=NAME"));
         assert!("x=db".parse::<TcpMapping>().unwrap_err().contains("\"x\""));
-        assert!("app=nowhere".parse::<Service>().unwrap_err().contains("HOST:PORT"));
-        let service: Service = "*.Example.org=10.0.0.1:80".parse().unwrap();
-        assert_eq!(service.name.as_str(), "*.example.org");
     }
 }

@@ -9,9 +9,11 @@ use super::capacity::Capacity;
 use super::endpoint::{Endpoint, TcpMapping};
 use super::error::ConfigError;
 use super::files::TlsConfig;
+use super::service::Service;
 use super::timing::Timing;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
+use crate::offer::{Offer, Ways};
 
 /// The configuration of one peer. [`cli`](crate::cli) reads it from flags, environment
 /// and file.
@@ -29,8 +31,10 @@ pub struct PeerConfig {
     pub tcp: Vec<TcpMapping>,
     /// The listening peers to register with.
     pub connect: Vec<Endpoint>,
-    /// The names served by this peer, each with its backend.
-    pub services: BTreeMap<Name, Endpoint>,
+    /// The names served by this peer.
+    pub services: BTreeMap<Name, Service>,
+    /// The ways in which public clients may reach any name here, whatever its services say.
+    pub ways: Ways,
     /// Where the admin pages are served.
     pub admin: Option<SocketAddr>,
     /// Sources that must send a PROXY protocol header; no other source may.
@@ -58,6 +62,7 @@ impl PeerConfig {
             tcp: Vec::new(),
             connect: Vec::new(),
             services: BTreeMap::new(),
+            ways: Ways::ALL,
             admin: None,
             trusted_proxies: Vec::new(),
             insecure_plaintext: false,
@@ -76,6 +81,15 @@ impl PeerConfig {
     /// Whether this peer registers with others.
     pub fn is_connecting(&self) -> bool {
         !self.connect.is_empty()
+    }
+
+    /// What this peer says about each name that it serves.
+    pub fn offers(&self) -> impl Iterator<Item = Offer> {
+        let offer = |(name, service): (&Name, &Service)| Offer {
+            name: name.clone(),
+            terms: service.terms.clone(),
+        };
+        self.services.iter().map(offer)
     }
 
     /// Whether listening peers learn from a certificate who this is and what it may

@@ -118,13 +118,13 @@ impl<N: Net> Pool<N> {
         let mut lines = LineBuffer::default();
         while let Some(line) = self.next_line(&mut stream, &mut lines, &mut ended).await {
             let forward = line.and_then(|line| Ok(Line::parse(&line)?));
-            let Ok(Line::Forward { id, name, source, dest }) = forward else {
+            let Ok(Line::Forward(id, requested)) = forward else {
                 return self.reserve().refused();
             };
             self.reserve().taken();
             self.replenish(&ended);
             let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
-            let serving = Serving { shared, upstream, id, name, source, dest };
+            let serving = Serving { shared, upstream, id, requested };
             let ahead = std::mem::take(&mut lines).into_rest();
             // Boxed: most of its life, this task waits.
             let served = Box::pin(self.serve(serving, stream, ahead)).await;

@@ -2,7 +2,6 @@
 //! there, and answers each FORWARD with a DATA connection.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +18,7 @@ use crate::config::Endpoint;
 use crate::limits::FORWARDS_PER_LINK;
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::{ClientFailure, Rejection};
+use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
 use crate::stream::net::Net;
@@ -26,7 +26,8 @@ use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
 use crate::wire::{
-    ErrorCode, FailReason, Line, LineBuffer, ReportedError, WireError, forbidden_names, in_lines,
+    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, forbidden_names,
+    in_lines,
 };
 
 /// Why a link ended.
@@ -59,10 +60,10 @@ pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
         let began = Instant::now();
         match dial_peer(&shared, &upstream).await {
             Ok(dialled) => {
-                let names = refused.others(&shared);
+                let offers = refused.others(&shared);
                 let has_refused = !refused.names.is_empty();
                 let mut link =
-                    Link::new(shared.clone(), upstream.clone(), dialled, &names, has_refused);
+                    Link::new(shared.clone(), upstream.clone(), dialled, offers, has_refused);
                 let ended = link.run().await;
                 shared.metrics.client_link(&upstream, false);
                 tracing::warn!(%upstream, reason = %ended, "link down");
@@ -96,10 +97,9 @@ struct Refused {
 }
 
 impl Refused {
-    /// Our names but for these.
-    fn others<N: Net>(&self, shared: &Shared<N>) -> Vec<Name> {
-        let ours = shared.config.services.keys();
-        ours.filter(|name| !self.names.contains(*name)).cloned().collect()
+    /// Our names but for these, in groups of a line each.
+    fn others<N: Net>(&self, shared: &Shared<N>) -> Vec<Vec<Offer>> {
+        in_lines(shared.config.offers().filter(|offer| !self.names.contains(&offer.name)))
     }
 
     /// Takes note of how a link ended. Whether the next one is to be opened at once, with
@@ -137,7 +137,7 @@ struct Link<N: Net> {
     hello: Line,
     control: Control<Transport<N::Stream>>,
     /// Our names, in groups of a line each.
-    names: Vec<Vec<Name>>,
+    offers: Vec<Vec<Offer>>,
     /// When the last whole line came.
     heard: Instant,
     /// FAIL lines of forwards that did not get to their DATA connection.
@@ -159,13 +159,13 @@ impl<N: Net> Link<N> {
         shared: Arc<Shared<N>>,
         upstream: Endpoint,
         dialled: DialledPeer<N>,
-        names: &[Name],
+        offers: Vec<Vec<Offer>>,
         has_refused: bool,
     ) -> Self {
         let peer = shared.config.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
         Self {
-            names: in_lines(names),
+            offers,
             hello: Line::Hello {
                 proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
                 peer,
@@ -260,10 +260,10 @@ impl<N: Net> Link<N> {
 
     /// REGISTER is the heartbeat; while draining, UNREGISTER is.
     fn beat(&mut self, draining: bool) {
-        for names in self.names.clone() {
+        for offers in self.offers.clone() {
             self.control.queue(&match draining {
-                false => Line::Register(names),
-                true => Line::Unregister(names),
+                false => Line::Register(offers),
+                true => Line::Unregister(offers.into_iter().map(|offer| offer.name).collect()),
             });
         }
     }
@@ -283,8 +283,8 @@ impl<N: Net> Link<N> {
                 }
                 Ok(())
             }
-            Line::Forward { id, name, source, dest } => {
-                self.forward(id, name, source, dest);
+            Line::Forward(id, requested) => {
+                self.forward(id, requested);
                 Ok(())
             }
             Line::Error(code, text) => Err(Ended::Refused(ReportedError { code, text })),
@@ -301,7 +301,7 @@ impl<N: Net> Link<N> {
     }
 
     /// Serves a FORWARD beside all others: none waits for another.
-    fn forward(&mut self, id: ProxyId, name: Name, source: SocketAddr, dest: Option<SocketAddr>) {
+    fn forward(&mut self, id: ProxyId, requested: Requested) {
         let from_link = self.idle.missed(id);
         if from_link == FromLink::Ignore {
             return;
@@ -313,7 +313,7 @@ impl<N: Net> Link<N> {
             return active.end(Err(ClientFailure::Overloaded));
         };
         let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
-        let serving = Serving { shared, upstream, id, name, source, dest };
+        let serving = Serving { shared, upstream, id, requested };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {

@@ -1,7 +1,6 @@
 //! One FORWARD on the connecting side: dials the backend, answers with DATA, and
 //! carries the request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,19 +9,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::upstream::{DialledPeer, dial_peer};
+use crate::backend::connect_backend;
 use crate::config::Endpoint;
 use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::outgoing::Registered;
-use crate::names::{Name, ProxyId};
+use crate::names::ProxyId;
 use crate::observe::metrics::{ClientFailure, Incident, Metrics};
 use crate::shared::Shared;
-use crate::stream::dial::dial;
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
 use crate::wire::frames::Frames;
-use crate::wire::{FailReason, Line};
+use crate::wire::{FailReason, Line, Requested};
 
 /// One FORWARD being served.
 pub(super) struct Serving<N: Net> {
@@ -32,12 +31,8 @@ pub(super) struct Serving<N: Net> {
     pub upstream: Endpoint,
     /// The request's id.
     pub id: ProxyId,
-    /// The name that it was routed to.
-    pub name: Name,
-    /// The public client.
-    pub source: SocketAddr,
-    /// The address that it connected to, where it is known.
-    pub dest: Option<SocketAddr>,
+    /// What was asked for.
+    pub requested: Requested,
 }
 
 /// Counts a FORWARD from its coming to its end, also with its task.
@@ -140,7 +135,7 @@ impl<N: Net> Serving<N> {
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
             None => ("this process is shutting down".to_owned(), false),
         };
-        tracing::debug!(id = %self.id, name = %self.name, %error, "forwarded request failed");
+        tracing::debug!(id = %self.id, name = %self.requested.name, %error, "forwarded request failed");
         Err(Broken { is_of_data })
     }
 
@@ -151,7 +146,7 @@ impl<N: Net> Serving<N> {
         let (backend, outgoing) = self.dial_backend().await?;
         let dialled = timeout_at(deadline, self.dial_data()).await;
         let data = dialled.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
-            let Self { id, name, .. } = self;
+            let (id, name) = (self.id, &self.requested.name);
             if self.shared.may_log(&self.upstream, Incident::DataDial) {
                 tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
             }
@@ -161,32 +156,9 @@ impl<N: Net> Serving<N> {
         Ok((side(data), side(Transport::Plain(backend)), outgoing))
     }
 
-    /// The backend, and what tells a request that comes back here from others.
     async fn dial_backend(&self) -> Result<(N::Stream, Option<Registered>), Failure> {
-        let Self { shared, id, name, source, dest, .. } = self;
-        if let Some(dest) = *dest
-            && shared.outgoing.is_loop(*source, dest, name)
-        {
-            if shared.may_log(name, Incident::Loop) {
-                tracing::warn!(%id, %name, "a request came back to this peer: its backend leads to the listening peer");
-            }
-            return Err(fail(FailReason::Loop));
-        }
-        let Some(endpoint) = shared.config.services.get(name) else {
-            if shared.may_log(&self.upstream, Incident::UnknownName) {
-                tracing::warn!(%id, ?name, "FORWARD for a name this peer does not serve");
-            }
-            return Err(fail(FailReason::UnknownName));
-        };
-        let within = shared.config.timing.backend_dial();
-        let stream = dial(&shared.resolver, endpoint, within).await.map_err(|error| {
-            if shared.may_log(name, Incident::BackendUnreachable) {
-                tracing::warn!(%id, %name, %source, %error, "cannot reach the backend; check its address, and that it is running");
-            }
-            fail(error.fail_reason())
-        })?;
-        let outgoing = shared.register_outgoing(&stream, name);
-        Ok((stream, outgoing))
+        let Self { shared, id, requested, upstream } = self;
+        connect_backend(shared, *id, requested, upstream).await.map_err(fail)
     }
 
     async fn dial_data(

@@ -6,11 +6,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::BytesMut;
+
 use super::answer::read_answer;
 use super::body::{Body, Part};
 use super::flaw::Flaw;
 use super::head_end::HeadEnd;
 use super::request::{Asks, RequestHead, read_request};
+use super::told::Told;
 use crate::names::Name;
 
 /// A stretch of requests for one name.
@@ -25,6 +28,10 @@ pub struct Conversation {
     unanswered: VecDeque<Unanswered>,
     /// No request or answer so far has asked for the connection to be closed.
     persists: bool,
+    /// Requests that have begun.
+    asked: u64,
+    /// What the backend is told of the client with each.
+    told: Option<Told>,
 }
 
 /// Where one direction is.
@@ -62,6 +69,8 @@ struct Unanswered {
 pub enum Admission {
     /// So many may be passed on, whether they have come yet or not.
     Pass(u64),
+    /// So many are a request head, which goes on as [`Conversation::reword`] writes it.
+    Reword(usize),
     /// Nothing can be said without more of them.
     More,
     /// They wait for an answer.
@@ -90,6 +99,29 @@ impl Conversation {
             answering: Stage::Head(HeadEnd::default()),
             unanswered: VecDeque::new(),
             persists: true,
+            asked: 0,
+            told: None,
+        }
+    }
+
+    /// From now on, the backend is told this with each request.
+    pub fn tell(&mut self, told: Told) {
+        self.told = Some(told);
+    }
+
+    /// The length of the request head that comes next and was looked at as a whole.
+    pub fn request_head(&self) -> Option<usize> {
+        match self.asking {
+            Stage::Message { head, .. } if head > 0 => Some(head),
+            _ => None,
+        }
+    }
+
+    /// Writes `head`, the request head that comes next, as the backend is to get it.
+    pub fn reword(&self, head: &[u8], out: &mut BytesMut) {
+        match &self.told {
+            Some(told) => told.reword(self.asked, head, out),
+            None => out.extend_from_slice(head),
         }
     }
 
@@ -107,6 +139,9 @@ impl Conversation {
                 Stage::Waiting(Asking::Other) => return Admission::Stop(Stop::Other),
                 Stage::Waiting(Asking::Flawed(flaw)) => {
                     return Admission::Stop(Stop::Flawed(*flaw));
+                }
+                Stage::Message { head, .. } if *head > 0 && self.told.is_some() => {
+                    return Admission::Reword(*head);
                 }
                 Stage::Message { head, body } => match next_of(*head, body, bytes) {
                     Ok(Part::Bytes(count)) => return Admission::Pass(count),
@@ -137,6 +172,7 @@ impl Conversation {
             self.asking = Stage::Waiting(Asking::Other);
             return;
         }
+        self.asked += 1;
         self.unanswered.push_back(Unanswered { asks, upgrade, closes });
         self.asking = Stage::Message { head: length, body };
     }

@@ -18,6 +18,7 @@ use crate::mesh::waiting::Forward;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::LogSource;
 use crate::observe::metrics::{Incident, Rejection};
+use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
 use crate::stream::net::Net;
@@ -249,10 +250,11 @@ impl<N: Net> Link<N> {
         Ok(())
     }
 
-    /// Whether all of `names` may be registered; names those that may not.
-    fn permit(&self, names: &[Name]) -> Result<(), WireError> {
+    /// Whether all of `offers` may be registered; names those that may not.
+    fn permit(&self, offers: &[Offer]) -> Result<(), WireError> {
         let may = |name: &Name| self.permitted.contains(name) || self.permission.permits(name);
-        let forbidden: Vec<&Name> = names.iter().filter(|name| !may(name)).collect();
+        let names = offers.iter().map(|offer| &offer.name);
+        let forbidden: Vec<&Name> = names.filter(|name| !may(name)).collect();
         if forbidden.is_empty() { Ok(()) } else { Err(WireError::forbidden(&forbidden)) }
     }
 
@@ -270,12 +272,12 @@ impl<N: Net> Link<N> {
         self.pace.spend(line.cost(), self.heard);
         let mesh = &self.open.shared.mesh;
         match line {
-            Line::Register(names) => {
-                self.permit(&names)?;
-                let taken = mesh.register(self.open.id, &names).map_err(|_| {
+            Line::Register(offers) => {
+                self.permit(&offers)?;
+                let taken = mesh.register(self.open.id, &offers).map_err(|_| {
                     WireError::new(ErrorCode::TooManyNames, "more names than one link may register")
                 })?;
-                self.permitted.extend(names);
+                self.permitted.extend(offers.into_iter().map(|offer| offer.name));
                 self.control.queue(&Line::Ok(taken));
                 self.sweep();
             }
@@ -291,7 +293,7 @@ impl<N: Net> Link<N> {
             Line::Error(code, text) => return Err(Ended::Reported(ReportedError { code, text })),
             Line::Hello { .. }
             | Line::Ok(_)
-            | Line::Forward { .. }
+            | Line::Forward(..)
             | Line::Data { .. }
             | Line::DataIdle { .. } => {
                 return Err(Ended::from(WireError::new(

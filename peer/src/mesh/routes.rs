@@ -4,6 +4,7 @@
 //! the same inputs give the same outputs in the same order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::limits::{NAMES, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
+use crate::offer::{Offer, Terms, Way, Ways};
 use crate::trust::identity::Owner;
 
 /// One link of this process's life; never used twice.
@@ -33,6 +35,10 @@ pub enum Lookup<S> {
     Unknown,
     /// Known, but nobody serves it now.
     NoProvider(S),
+    /// Nobody who serves it lets it be reached in this way.
+    NotThisWay,
+    /// Nobody who serves it lets this client reach it.
+    NotAllowed,
     /// Whoever serves it has as much to do as it may.
     Full,
     /// This provider takes the request, which counts as active with it until
@@ -49,6 +55,23 @@ pub struct Assigned<S> {
     pub stats: S,
     /// Who takes it.
     pub provider: Provider,
+    /// The peer id at the other end of its link.
+    pub peer: Option<PeerId>,
+    /// The backend is to learn who the client is from the head of each HTTP request.
+    pub forwarded: bool,
+}
+
+/// A request, as far as its provider is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The name asked for.
+    pub name: &'a Name,
+    /// How the client came.
+    pub way: Way,
+    /// The client.
+    pub client: IpAddr,
+    /// Who was asked already.
+    pub tried: Option<Provider>,
 }
 
 /// More names than one link may register, or than are kept in all.
@@ -68,6 +91,8 @@ pub struct Routes<S> {
     turn: u64,
     names_per_link: usize,
     names_in_all: usize,
+    /// The ways that are open here at all.
+    ways: Ways,
 }
 
 #[derive(Debug)]
@@ -84,6 +109,7 @@ struct Entry<S> {
 #[derive(Debug)]
 struct Serving {
     provider: Provider,
+    terms: Terms,
     last_turn: u64,
 }
 
@@ -106,14 +132,14 @@ pub struct Row<'a, S> {
 
 impl<S> Default for Routes<S> {
     fn default() -> Self {
-        Self::new(NAMES_PER_LINK, NAMES)
+        Self::new(NAMES_PER_LINK, NAMES, Ways::ALL)
     }
 }
 
 impl<S> Routes<S> {
     /// None yet. One link may register `names_per_link` names; `names_in_all` are known
-    /// at a time.
-    pub fn new(names_per_link: usize, names_in_all: usize) -> Self {
+    /// at a time; all of them may be reached in these `ways` at most.
+    pub fn new(names_per_link: usize, names_in_all: usize, ways: Ways) -> Self {
         Self {
             names: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -122,14 +148,15 @@ impl<S> Routes<S> {
             turn: 0,
             names_per_link,
             names_in_all,
+            ways,
         }
     }
 }
 
 impl<S: Clone + Default> Routes<S> {
-    /// Serves `name` from this peer, for good.
-    pub fn serve_locally(&mut self, name: Name) {
-        self.add_provider(name, Provider::Local);
+    /// Serves a name from this peer, for good.
+    pub fn serve_locally(&mut self, offer: Offer) {
+        self.add_provider(offer, Provider::Local);
     }
 
     /// The open link of `owner`.
@@ -151,21 +178,22 @@ impl<S: Clone + Default> Routes<S> {
         self.by_owner.insert(owner, link)
     }
 
-    /// Adds or refreshes names of a link; returns what is kept for each distinct
-    /// one. A link that is no longer open registers nothing.
+    /// Adds or refreshes names of a link, whose terms may change with that; returns what is
+    /// kept for each distinct one. A link that is no longer open registers nothing.
     ///
     /// # Errors
     /// [`TooManyNames`], and nothing of the list was registered.
-    pub fn register(&mut self, link: LinkId, names: &[Name]) -> Result<Vec<S>, TooManyNames> {
+    pub fn register(&mut self, link: LinkId, offers: &[Offer]) -> Result<Vec<S>, TooManyNames> {
         let Some(registrations) = self.links.get_mut(&link) else { return Ok(Vec::new()) };
-        let names: BTreeSet<Name> = names.iter().cloned().collect();
-        let new: Vec<Name> = names.difference(&registrations.names).cloned().collect();
+        let offers: BTreeMap<&Name, &Offer> = offers.iter().map(|one| (&one.name, one)).collect();
+        let is_new = |name: &&Name| !registrations.names.contains(*name);
+        let new: Vec<Name> = offers.keys().copied().filter(is_new).cloned().collect();
         let unknown = new.iter().filter(|name| !self.names.contains_key(*name)).count();
         if registrations.names.len() + new.len() > self.names_per_link {
             return Err(TooManyNames);
         }
         registrations.names.extend(new.iter().cloned());
-        if !self.make_room(unknown, &names) {
+        if !self.make_room(unknown, |name| offers.contains_key(name)) {
             let registrations = self.links.get_mut(&link).expect("it was there a moment ago");
             new.iter().for_each(|name| {
                 registrations.names.remove(name);
@@ -173,9 +201,18 @@ impl<S: Clone + Default> Routes<S> {
             return Err(TooManyNames);
         }
         for name in new {
-            self.add_provider(name, Provider::Link(link));
+            self.add_provider(Offer::clone(offers[&name]), Provider::Link(link));
         }
-        Ok(names.iter().filter_map(|name| self.stats(name)).collect())
+        let refresh = |offer: &Offer| {
+            let entry = self.names.get_mut(&offer.name)?;
+            let mut providers = entry.providers.iter_mut();
+            let serving = providers.find(|one| one.provider == Provider::Link(link));
+            if let Some(serving) = serving.filter(|one| one.terms != offer.terms) {
+                serving.terms = offer.terms.clone();
+            }
+            Some(entry.stats.clone())
+        };
+        Ok(offers.into_values().filter_map(refresh).collect())
     }
 
     /// Withdraws names of a link; returns what is kept for each that it had.
@@ -202,24 +239,31 @@ impl<S: Clone + Default> Routes<S> {
             .collect()
     }
 
-    /// Gives a request for `requested` to the provider with the fewest active
-    /// ones, the longest waiting among equals. An exact name wins over a
-    /// wildcard, even while nobody serves it. `tried` is passed over, and so is each
-    /// link that `has_room` denies: it is asked with the name, and with whether that
-    /// is the only one of the link.
+    /// Gives a request to the provider with the fewest active ones, the longest waiting
+    /// among equals, of those whose terms permit it. An exact name wins over a wildcard,
+    /// even while nobody serves it. Each link that `has_room` denies is passed over: it is
+    /// asked with the name, and with whether that is the only one of the link.
     pub fn assign(
         &mut self,
-        requested: &Name,
-        tried: Option<Provider>,
+        wanted: Wanted<'_>,
         has_room: impl Fn(LinkId, &Name, bool) -> bool,
     ) -> Lookup<S> {
-        let Some(name) = self.matching(requested) else { return Lookup::Unknown };
+        let Some(name) = self.matching(wanted.name) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
         let links = &self.links;
         let mut candidates: Vec<&mut Serving> =
-            entry.providers.iter_mut().filter(|one| Some(one.provider) != tried).collect();
+            entry.providers.iter_mut().filter(|one| Some(one.provider) != wanted.tried).collect();
         if candidates.is_empty() {
             return Lookup::NoProvider(entry.stats.clone());
+        }
+        let is_open = self.ways.contains(wanted.way);
+        candidates.retain(|one| is_open && one.terms.ways.contains(wanted.way));
+        if candidates.is_empty() {
+            return Lookup::NotThisWay;
+        }
+        candidates.retain(|one| one.terms.allows(wanted.client));
+        if candidates.is_empty() {
+            return Lookup::NotAllowed;
         }
         candidates.retain(|one| match one.provider {
             Provider::Local => true,
@@ -232,9 +276,17 @@ impl<S: Clone + Default> Routes<S> {
         let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
         chosen.last_turn = self.turn;
-        let provider = chosen.provider;
+        let (provider, forwarded) = (chosen.provider, chosen.terms.forwarded);
         *entry.active.entry(provider).or_default() += 1;
-        Lookup::Provided(Assigned { name, stats: entry.stats.clone(), provider })
+        let stats = entry.stats.clone();
+        let peer = self.peer_of(provider).cloned();
+        Lookup::Provided(Assigned { name, stats, provider, peer, forwarded })
+    }
+
+    /// Whether a provider of `requested` has a backend that speaks HTTP/2 in clear text.
+    pub fn offers_h2(&self, requested: &Name) -> bool {
+        let entry = self.matching(requested).and_then(|name| self.names.get(&name));
+        entry.is_some_and(|entry| entry.providers.iter().any(|one| one.terms.h2c))
     }
 
     /// A request that [`assign`](Self::assign) gave away has ended.
@@ -259,12 +311,12 @@ impl<S: Clone + Default> Routes<S> {
 
     /// Makes room for so many more names, at the cost of those that have been without a
     /// provider for longest and are not `kept`. Whether there is room then.
-    fn make_room(&mut self, wanted: usize, kept: &BTreeSet<Name>) -> bool {
+    fn make_room(&mut self, wanted: usize, kept: impl Fn(&Name) -> bool) -> bool {
         let lacking = (self.names.len() + wanted).saturating_sub(self.names_in_all);
         if lacking == 0 {
             return true;
         }
-        let unused = |name: &Name| !kept.contains(name) && self.is_unused(name);
+        let unused = |name: &Name| !kept(name) && self.is_unused(name);
         let oldest = self.unserved.iter().filter(|(_, name)| unused(name));
         let oldest: Vec<_> = oldest.take(lacking).cloned().collect();
         oldest.iter().for_each(|one| self.drop_name(one));
@@ -314,18 +366,15 @@ impl<S: Clone + Default> Routes<S> {
         }
     }
 
-    fn stats(&self, name: &Name) -> Option<S> {
-        self.names.get(name).map(|entry| entry.stats.clone())
-    }
-
-    fn add_provider(&mut self, name: Name, provider: Provider) {
+    fn add_provider(&mut self, offer: Offer, provider: Provider) {
+        let Offer { name, terms } = offer;
         let entry = self.names.entry(name.clone()).or_insert_with(|| Entry {
             stats: S::default(),
             providers: Vec::new(),
             active: BTreeMap::new(),
             unserved_since: None,
         });
-        entry.providers.push(Serving { provider, last_turn: 0 });
+        entry.providers.push(Serving { provider, terms, last_turn: 0 });
         if let Some(since) = entry.unserved_since.take() {
             self.unserved.remove(&(since, name));
         }
@@ -359,6 +408,26 @@ mod tests {
         Owner::new(text.parse().unwrap(), &Identity::Plaintext(Ipv4Addr::LOCALHOST.into()))
     }
 
+    fn offer(text: &str) -> Offer {
+        text.parse().unwrap()
+    }
+
+    /// By HTTP, from loopback, with room everywhere.
+    fn assign(routes: &mut Routes<()>, text: &str, tried: Option<Provider>) -> Lookup<()> {
+        reach(routes, text, Way::Http, "127.0.0.1", tried)
+    }
+
+    fn reach(
+        routes: &mut Routes<()>,
+        text: &str,
+        way: Way,
+        client: &str,
+        tried: Option<Provider>,
+    ) -> Lookup<()> {
+        let (name, client) = (name(text), client.parse().unwrap());
+        routes.assign(Wanted { name: &name, way, client, tried }, |_, _, _| true)
+    }
+
     fn chosen(lookup: Lookup<()>) -> Option<Provider> {
         match lookup {
             Lookup::Provided(assigned) => Some(assigned.provider),
@@ -370,7 +439,7 @@ mod tests {
         let mut routes = Routes::default();
         for (link, id) in [(LinkId(1), "a"), (LinkId(2), "b")] {
             routes.open_link(link, peer(id));
-            routes.register(link, &[name("app")]).unwrap();
+            routes.register(link, &[offer("app")]).unwrap();
         }
         routes
     }
@@ -379,34 +448,26 @@ mod tests {
     fn the_provider_with_fewest_active_requests_is_next() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(first));
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(second));
         routes.release(&name("app"), second);
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(second));
         routes.release(&name("app"), first);
         routes.release(&name("app"), second);
-        assert_eq!(
-            chosen(routes.assign(&name("app"), None, |_, _, _| true)),
-            Some(first),
-            "equals take turns"
-        );
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(first), "equals take turns");
     }
 
     #[test]
     fn a_name_withdrawn_and_registered_again_still_has_its_running_requests() {
         let mut routes = two_providers();
         let (first, second) = (Provider::Link(LinkId(1)), Provider::Link(LinkId(2)));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(first));
         routes.unregister(LinkId(1), &[name("app")], Instant::now());
-        routes.register(LinkId(1), &[name("app")]).unwrap();
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(second));
-        assert_eq!(chosen(routes.assign(&name("app"), None, |_, _, _| true)), Some(first));
+        routes.register(LinkId(1), &[offer("app")]).unwrap();
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(second));
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(first));
         routes.release(&name("app"), first);
-        assert_eq!(
-            chosen(routes.assign(&name("app"), None, |_, _, _| true)),
-            Some(second),
-            "one each"
-        );
+        assert_eq!(chosen(assign(&mut routes, "app", None)), Some(second), "one each");
     }
 
     #[test]
@@ -414,46 +475,64 @@ mod tests {
         let mut routes = two_providers();
         let first = Provider::Link(LinkId(1));
         let second = Provider::Link(LinkId(2));
-        assert_eq!(chosen(routes.assign(&name("app"), Some(first), |_, _, _| true)), Some(second));
+        assert_eq!(chosen(assign(&mut routes, "app", Some(first))), Some(second));
         routes.close_link(LinkId(2), Instant::now());
-        assert_eq!(
-            routes.assign(&name("app"), Some(first), |_, _, _| true),
-            Lookup::NoProvider(())
-        );
+        assert_eq!(assign(&mut routes, "app", Some(first)), Lookup::NoProvider(()));
     }
 
     #[test]
     fn a_provider_without_room_is_passed_over() {
         let mut routes = two_providers();
         let second = Provider::Link(LinkId(2));
+        let (app, client) = (name("app"), Ipv4Addr::LOCALHOST.into());
+        let wanted = Wanted { name: &app, way: Way::Http, client, tried: None };
         assert_eq!(
-            chosen(routes.assign(&name("app"), None, |one, _, _| Provider::Link(one) == second)),
+            chosen(routes.assign(wanted, |one, _, _| Provider::Link(one) == second)),
             Some(second)
         );
-        assert_eq!(routes.assign(&name("app"), None, |_, _, _| false), Lookup::Full);
+        assert_eq!(routes.assign(wanted, |_, _, _| false), Lookup::Full);
+    }
+
+    #[test]
+    fn a_name_is_reached_only_in_the_ways_and_by_the_clients_of_its_terms() {
+        let mut routes = Routes::<()>::new(10, 10, [Way::Http, Way::Tcp].into_iter().collect());
+        routes.open_link(LinkId(1), peer("a"));
+        routes.open_link(LinkId(2), peer("b"));
+        let first = ["app;ways=http+https;allow=10.0.0.0/8", "raw;ways=tcp"].map(offer);
+        routes.register(LinkId(1), &first).unwrap();
+        let mut reached = |text, way, client| match reach(&mut routes, text, way, client, None) {
+            Lookup::Provided(assigned) => assigned.peer.unwrap().to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(reached("app", Way::Http, "10.1.2.3"), "a");
+        assert_eq!(reached("app", Way::Http, "11.1.2.3"), "NotAllowed");
+        assert_eq!(reached("app", Way::Connect, "10.1.2.3"), "NotThisWay");
+        assert_eq!(reached("app", Way::Https, "10.1.2.3"), "NotThisWay", "this peer says less");
+        assert_eq!(reached("raw", Way::Http, "10.1.2.3"), "NotThisWay");
+        assert_eq!(reached("raw", Way::Tcp, "10.1.2.3"), "a");
+        // Another provider may be more open, and any refresh may change the terms.
+        routes.register(LinkId(2), &[offer("app")]).unwrap();
+        let served = reach(&mut routes, "app", Way::Http, "11.1.2.3", None);
+        assert_eq!(chosen(served), Some(Provider::Link(LinkId(2))));
+        routes.register(LinkId(2), &[offer("app;ways=connect;h2c=yes")]).unwrap();
+        assert_eq!(reach(&mut routes, "app", Way::Http, "11.1.2.3", None), Lookup::NotAllowed);
+        assert!(routes.offers_h2(&name("app")) && !routes.offers_h2(&name("raw")));
     }
 
     #[test]
     fn an_exact_name_wins_over_a_wildcard_even_unserved() {
         let mut routes = Routes::<()>::default();
         routes.open_link(LinkId(1), peer("a"));
-        routes.register(LinkId(1), &[name("*.example"), name("app.example")]).unwrap();
-        let matched = |routes: &mut Routes<()>, text| match routes.assign(
-            &name(text),
-            None,
-            |_, _, _| true,
-        ) {
+        routes.register(LinkId(1), &[offer("*.example"), offer("app.example")]).unwrap();
+        let matched = |routes: &mut Routes<()>, text| match assign(routes, text, None) {
             Lookup::Provided(assigned) => Some(assigned.name.to_string()),
             _ => None,
         };
         assert_eq!(matched(&mut routes, "app.example").as_deref(), Some("app.example"));
         assert_eq!(matched(&mut routes, "web.example").as_deref(), Some("*.example"));
-        assert_eq!(routes.assign(&name("a.b.example"), None, |_, _, _| true), Lookup::Unknown);
+        assert_eq!(assign(&mut routes, "a.b.example", None), Lookup::Unknown);
         routes.unregister(LinkId(1), &[name("app.example")], Instant::now());
-        assert_eq!(
-            routes.assign(&name("app.example"), None, |_, _, _| true),
-            Lookup::NoProvider(())
-        );
+        assert_eq!(assign(&mut routes, "app.example", None), Lookup::NoProvider(()));
     }
 
     #[test]
@@ -462,7 +541,7 @@ mod tests {
         assert_eq!(routes.open_link(LinkId(3), peer("a")), Some(LinkId(1)));
         assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 1);
         assert_eq!(routes.close_link(LinkId(1), Instant::now()).len(), 0, "only once");
-        routes.register(LinkId(3), &[name("app")]).unwrap();
+        routes.register(LinkId(3), &[offer("app")]).unwrap();
         assert_eq!(routes.open_link(LinkId(4), peer("a")), Some(LinkId(3)));
     }
 
@@ -502,21 +581,21 @@ mod tests {
         assert_eq!(routes.rows().count(), 1);
         let running = routes.open_link(LinkId(3), peer("a"));
         assert_eq!(running, None);
-        routes.register(LinkId(3), &[name("app")]).unwrap();
-        let provider = chosen(routes.assign(&name("app"), None, |_, _, _| true)).unwrap();
+        routes.register(LinkId(3), &[offer("app")]).unwrap();
+        let provider = chosen(assign(&mut routes, "app", None)).unwrap();
         routes.close_link(LinkId(3), start + minute);
         routes.forget(start + 2 * minute, minute);
         assert_eq!(routes.rows().count(), 1, "a request runs");
         routes.release(&name("app"), provider);
         routes.forget(start + 2 * minute, minute);
-        assert_eq!(routes.assign(&name("app"), None, |_, _, _| true), Lookup::Unknown);
+        assert_eq!(assign(&mut routes, "app", None), Lookup::Unknown);
     }
 
     #[test]
     fn rows_go_on_after_a_name_that_may_be_gone() {
         let mut routes = Routes::<()>::default();
         for text in ["a", "b", "d"] {
-            routes.serve_locally(name(text));
+            routes.serve_locally(offer(text));
         }
         let after = |last| routes.rows_after(last).map(|row| row.name.as_str()).collect::<Vec<_>>();
         assert_eq!(after(None), ["a", "b", "d"]);
@@ -529,7 +608,7 @@ mod tests {
     fn a_list_over_the_limit_registers_nothing() {
         let mut routes = Routes::<()>::default();
         routes.open_link(LinkId(1), peer("a"));
-        let names: Vec<Name> = (0..=NAMES_PER_LINK).map(|n| name(&format!("n{n}"))).collect();
+        let names: Vec<Offer> = (0..=NAMES_PER_LINK).map(|n| offer(&format!("n{n}"))).collect();
         assert_eq!(routes.register(LinkId(1), &names), Err(TooManyNames));
         assert_eq!(routes.rows().count(), 0);
         assert_eq!(routes.register(LinkId(1), &names[1..]).unwrap().len(), NAMES_PER_LINK);
@@ -540,10 +619,10 @@ mod tests {
     fn when_there_are_too_many_names_the_oldest_unserved_ones_make_room() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut routes = Routes::<()>::new(10, 3);
+        let mut routes = Routes::<()>::new(10, 3, Ways::ALL);
         let pass = |routes: &mut Routes<()>, link: u64, text: &str, at: Duration| {
             routes.open_link(LinkId(link), peer(text));
-            let taken = routes.register(LinkId(link), &[name(text)]);
+            let taken = routes.register(LinkId(link), &[offer(text)]);
             if at > Duration::ZERO {
                 routes.close_link(LinkId(link), start + at);
             }
@@ -558,7 +637,7 @@ mod tests {
         };
         assert_eq!(known(&routes), "second served third");
         routes.open_link(LinkId(5), peer("greedy"));
-        let names = ["n1", "n2", "n3"].map(name);
+        let names = ["n1", "n2", "n3"].map(offer);
         assert_eq!(routes.register(LinkId(5), &names), Err(TooManyNames), "one is served");
         assert_eq!(routes.register(LinkId(5), &names[..2]).map(|taken| taken.len()), Ok(2));
         assert_eq!(known(&routes), "n1 n2 served");
@@ -607,7 +686,7 @@ mod tests {
                     }
                     Op::Open(..) => {}
                     Op::Register(link, n) => {
-                        let taken = routes.register(LinkId(link), &[label(n), label(n)]).unwrap();
+                        let taken = routes.register(LinkId(link), &[label(n).into(), label(n).into()]).unwrap();
                         prop_assert_eq!(taken.len(), usize::from(open.contains_key(&link)));
                         if open.contains_key(&link) {
                             live.insert((link, n));
@@ -625,7 +704,7 @@ mod tests {
                         live.retain(|(one, _)| *one != link);
                     }
                     Op::Assign(n) => {
-                        let served = chosen(routes.assign(&label(n), None, |_, _, _| true));
+                        let served = chosen(assign(&mut routes, label(n).as_str(), None));
                         match served {
                             Some(Provider::Link(link)) => prop_assert!(live.contains(&(link.0, n))),
                             _ => prop_assert!(!live.iter().any(|(_, one)| *one == n)),

@@ -10,13 +10,14 @@ use tokio::time::{Duration, Instant};
 
 use super::links::{Closed, Dismissal, Idle, Links, Opened};
 use super::pending::{Entry, NotClaimed, Pending};
-use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames};
+use super::routes::{Assigned, LinkId, Lookup, Routes, TooManyNames, Wanted};
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
 use crate::config::Capacity;
 use crate::limits::NAMES;
 use crate::lock::Lock;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
+use crate::offer::{Offer, Ways};
 use crate::stream::relay::Side;
 use crate::trust::{Owner, Principal};
 use crate::wire::FailReason;
@@ -54,10 +55,11 @@ impl<S> Mesh<S> {
     pub fn new(
         metrics: Arc<Metrics>,
         capacity: Capacity,
-        local: impl Iterator<Item = Name>,
+        ways: Ways,
+        local: impl Iterator<Item = Offer>,
     ) -> Self {
-        let mut routes = Routes::new(capacity.names_per_peer, NAMES);
-        local.for_each(|name| routes.serve_locally(name));
+        let mut routes = Routes::new(capacity.names_per_peer, NAMES, ways);
+        local.for_each(|offer| routes.serve_locally(offer));
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, links: Links::default(), pending };
         Self { tables: Lock::new("the tables of the mesh", tables), metrics }
@@ -93,8 +95,8 @@ impl<S> Mesh<S> {
     ///
     /// # Errors
     /// [`TooManyNames`], and nothing was registered.
-    pub fn register(&self, link: LinkId, names: &[Name]) -> Result<usize, TooManyNames> {
-        let taken = self.lock().routes.register(link, names)?;
+    pub fn register(&self, link: LinkId, offers: &[Offer]) -> Result<usize, TooManyNames> {
+        let taken = self.lock().routes.register(link, offers)?;
         taken.iter().for_each(|stats| stats.registered());
         Ok(taken.len())
     }
@@ -106,10 +108,15 @@ impl<S> Mesh<S> {
         had.len()
     }
 
-    /// Gives a request to a provider other than `tried`; see [`Routes::assign`].
-    pub fn assign(&self, requested: &Name, tried: Option<Provider>) -> Lookup<Arc<NameStats>> {
+    /// Gives a request to a provider; see [`Routes::assign`].
+    pub fn assign(&self, wanted: Wanted<'_>) -> Lookup<Arc<NameStats>> {
         let Tables { routes, pending, .. } = &mut *self.lock();
-        routes.assign(requested, tried, |link, name, alone| pending.has_room(link, name, alone))
+        routes.assign(wanted, |link, name, alone| pending.has_room(link, name, alone))
+    }
+
+    /// Whether a provider of `requested` has a backend that speaks HTTP/2 in clear text.
+    pub fn offers_h2(&self, requested: &Name) -> bool {
+        self.lock().routes.offers_h2(requested)
     }
 
     /// An assigned request has ended.

@@ -1,21 +1,50 @@
 //! What a public client asks for.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::names::Name;
+use crate::mesh::routes::{Provider, Wanted};
+use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Protocol;
+use crate::offer::Way;
+use crate::wire::{Requested, TlsVersion};
 
 /// A public client's request, as far as it is known when it is routed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The name that it asks for.
     pub name: &'a Name,
-    /// How it came.
+    /// How it reaches that.
+    pub way: Way,
+    /// How it is counted.
     pub protocol: Protocol,
     /// The client.
     pub source: SocketAddr,
     /// The address that it connected to, where it is known.
     pub dest: Option<SocketAddr>,
-    /// Its bytes that were read already.
-    pub head: &'a [u8],
+    /// The version of its TLS, where that ended here.
+    pub tls: Option<TlsVersion>,
+    /// Its bytes that were read already, as the backend is to get them: under this id, and
+    /// told who the client is or not.
+    pub head: &'a (dyn Fn(ProxyId, bool) -> Cow<'a, [u8]> + Sync),
+}
+
+impl Asked<'_> {
+    /// What a provider is chosen by.
+    pub(super) fn wanted(&self, tried: Option<Provider>) -> Wanted<'_> {
+        let client: IpAddr = self.source.ip();
+        Wanted { name: self.name, way: self.way, client, tried }
+    }
+
+    /// What that provider is told, which has registered it as `name`.
+    pub(super) fn requested(&self, name: &Name) -> Requested {
+        Requested {
+            name: name.clone(),
+            way: self.way,
+            source: self.source,
+            dest: self.dest,
+            authority: (self.name != name && self.way != Way::Tcp).then(|| self.name.clone()),
+            tls: self.tls,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A connection from its first bytes to what it turned out to be.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use super::carry::carry;
 use super::edge::Edge;
 use super::forward::{Forwarded, forward};
 use super::refusal::{After, Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
-use crate::classify::proxy_protocol::{self, Progress};
+use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::listening::PeerConnection;
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::names::Name;
 use crate::observe::metrics::{Protocol, Rejection};
+use crate::offer;
 use crate::shared::Shared;
 use crate::stream::control::read_more;
 use crate::stream::lingering::close_after;
@@ -44,6 +46,8 @@ pub(super) struct Connection<N: Net> {
     pub(super) stream: N::Stream,
     /// The public client: the other end, or whom a trusted proxy speaks for.
     pub(super) source: SocketAddr,
+    /// The address that this client connected to, where it is known.
+    pub(super) dest: Option<SocketAddr>,
     /// Everything read so far that is not consumed.
     pub(super) head: BytesMut,
     /// When the first bytes must have shown where the connection wants to go.
@@ -83,7 +87,7 @@ impl<N: Net> Connection<N> {
         let prepared = Box::pin(async {
             match self.meet(port, trusted).await? {
                 (connection, _, way @ Way::Http { .. }) => {
-                    connection.into_edge(way).await.map(Prepared::Edge)
+                    connection.into_edge(way, trusted).await.map(Prepared::Edge)
                 }
                 (connection, name, way) => {
                     connection.connect(name, way).await.map(Prepared::Connected)
@@ -102,11 +106,13 @@ impl<N: Net> Connection<N> {
     }
 
     /// A client that speaks HTTP, or none if there is no room for it.
-    async fn into_edge(self, way: Way) -> Option<Edge<N>> {
-        let Self { shared, stream, source, head, ticket, .. } = self;
+    async fn into_edge(self, way: Way, trusted: bool) -> Option<Edge<N>> {
+        let Self { shared, stream, source, dest, head, ticket, .. } = self;
         let busy = shared.tasks.busy();
         match ticket.into_public() {
-            Ok(ticket) => Some(Edge { shared, stream, source, read: head, ticket, busy }),
+            Ok(ticket) => {
+                Some(Edge { shared, stream, source, dest, trusted, read: head, ticket, busy })
+            }
             Err(_) => {
                 shared.metrics.rejected(Rejection::ConnectionLimit);
                 refuse_public(&shared, stream, Cause::Full, way).await;
@@ -141,9 +147,11 @@ impl<N: Net> Connection<N> {
     async fn read_proxy_header(&mut self) -> bool {
         loop {
             match proxy_protocol::parse(&self.head) {
-                Progress::Header { source, consumed } => {
+                Progress::Header { ends, consumed } => {
                     self.head.advance(consumed);
-                    self.source = source.unwrap_or(self.source);
+                    if let Some(Ends { source, dest }) = ends {
+                        (self.source, self.dest) = (source, Some(dest));
+                    }
                     return true;
                 }
                 Progress::Invalid => {
@@ -205,13 +213,13 @@ impl<N: Net> Connection<N> {
 
     /// A peer. A link is no request, and draining waits for none.
     fn into_peer(self) -> PeerConnection<N> {
-        let Self { shared, stream, source, head, deadline, ticket } = self;
+        let Self { shared, stream, source, head, deadline, ticket, .. } = self;
         PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
     /// Connects a request to its backend, or tells its client why it cannot be.
     async fn connect(self, name: Name, way: Way) -> Option<Connected<N>> {
-        let Self { shared, mut stream, source, head, ticket, .. } = self;
+        let Self { shared, mut stream, source, dest, head, ticket, .. } = self;
         // From here on it is a request, or a refusal that is to be read: a connection
         // that says nothing holds up nobody's end.
         let busy = shared.tasks.busy();
@@ -220,19 +228,21 @@ impl<N: Net> Connection<N> {
             refuse_public(&shared, stream, Cause::Full, way).await;
             return None;
         };
-        let protocol = match way {
-            Way::Http { .. } | Way::Connect => Protocol::Http,
-            Way::Tls => Protocol::Https,
-            Way::Tcp => Protocol::Tcp,
+        let (protocol, by) = match way {
+            Way::Http { .. } => (Protocol::Http, offer::Way::Http),
+            Way::Connect => (Protocol::Http, offer::Way::Connect),
+            Way::Tls => (Protocol::Https, offer::Way::Https),
+            Way::Tcp => (Protocol::Tcp, offer::Way::Tcp),
         };
         if shared.tasks.phase() >= Phase::Finishing {
             shared.metrics.rejected(Rejection::Draining);
             refuse_public(&shared, stream, Cause::Draining, way).await;
             return None;
         }
-        let dest = shared.net.local_addr(&stream).ok();
-        let asked = Asked { name: &name, protocol, source, dest, head: &head };
         let forwarded = {
+            let head = |_, _| Cow::Borrowed(&head[..]);
+            let asked =
+                Asked { name: &name, way: by, protocol, source, dest, tls: None, head: &head };
             let reset = pin!(shared.net.reset(&mut stream));
             forward(&shared, asked, reset).await
         };

@@ -4,7 +4,9 @@
 //! and one DATA connection. Another name waits for the answers before it, and begins the
 //! next stretch. What cannot be served is answered in place.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -17,11 +19,13 @@ use super::carry::carry;
 use super::forward::{Assigned, Forwarded, forward};
 use super::refusal::{After, Cause, Way, http_answer, refuse_public};
 use crate::classify::Refusal;
-use crate::http::{Admission, Asks, Conversation, Flaw, HeadEnd, RequestHead, read_request};
+use crate::http::{Admission, Asks, Conversation, Flaw, HeadEnd, RequestHead, Told, read_request};
 use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, STRETCH_END, WRITE_TIMEOUT};
 use crate::mesh::admission::Ticket;
 use crate::mesh::outgoing::Registered;
+use crate::names::ProxyId;
 use crate::observe::metrics::{Protocol, ProxyError, Rejection};
+use crate::offer;
 use crate::shared::Shared;
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
@@ -34,6 +38,10 @@ pub(super) struct Edge<N: Net> {
     pub(super) shared: Arc<Shared<N>>,
     pub(super) stream: N::Stream,
     pub(super) source: SocketAddr,
+    /// The address that it connected to, where it is known.
+    pub(super) dest: Option<SocketAddr>,
+    /// A trusted proxy speaks for it.
+    pub(super) trusted: bool,
     /// What was read and belongs to no stretch yet.
     pub(super) read: BytesMut,
     /// Kept until the connection ends.
@@ -89,20 +97,27 @@ impl<N: Net> Edge<N> {
                 return None;
             }
             let mut conversation = Box::new(Conversation::new(head.name.clone()));
-            let admitted = if is_tunnel {
+            let (admitted, heads) = if is_tunnel {
                 self.read.advance(length);
-                self.read.len()
+                (self.read.len(), Vec::new())
             } else {
                 admit(&mut conversation, &self.read)
             };
-            let dest = self.shared.net.local_addr(&self.stream).ok();
+            let told = self.told();
             let forwarded = {
+                let bytes = &self.read[..admitted];
+                let first = |id, forwarded| match forwarded {
+                    true => Cow::Owned(reworded(&told(id), bytes, &heads).into()),
+                    false => Cow::Borrowed(bytes),
+                };
                 let asked = Asked {
                     name: &head.name,
+                    way: if is_tunnel { offer::Way::Connect } else { offer::Way::Http },
                     protocol: Protocol::Http,
                     source: self.source,
-                    dest,
-                    head: &self.read[..admitted],
+                    dest: self.dest,
+                    tls: None,
+                    head: &first,
                 };
                 let reset = pin!(self.shared.net.reset(&mut self.stream));
                 forward(&self.shared, asked, reset).await
@@ -110,6 +125,13 @@ impl<N: Net> Edge<N> {
             match forwarded {
                 Ok(forwarded) => {
                     let mut admitted = self.read.split_to(admitted);
+                    if forwarded.assigned.is_told_of_clients() && !is_tunnel {
+                        let told = told(forwarded.id);
+                        conversation.tell(told);
+                        if !forwarded.head_sent {
+                            admitted = reworded(&told, &admitted, &heads);
+                        }
+                    }
                     if forwarded.head_sent {
                         admitted.clear();
                     }
@@ -176,6 +198,12 @@ impl<N: Net> Edge<N> {
         }
     }
 
+    /// What backends are told of this client, with the stretch of an id.
+    fn told(&self) -> impl Fn(ProxyId) -> Told + use<N> {
+        let (client, trusted) = (self.source.ip(), self.trusted);
+        move |id| Told { client, secure: false, trusted, id }
+    }
+
     fn flawed(&self, flaw: Flaw) -> Cause {
         let (rejection, cause) = match Refusal::from(flaw) {
             Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge),
@@ -202,17 +230,32 @@ impl<N: Net> Edge<N> {
     }
 }
 
-/// How many of the first bytes belong to the stretch.
-fn admit(conversation: &mut Conversation, bytes: &[u8]) -> usize {
+/// How many of the first bytes belong to the stretch, and where the heads among them are.
+fn admit(conversation: &mut Conversation, bytes: &[u8]) -> (usize, Vec<Range<usize>>) {
     let mut admitted = 0;
+    let mut heads = Vec::new();
     while admitted < bytes.len() {
         let rest = &bytes[admitted..];
         let Admission::Pass(count) = conversation.admit_request(rest) else { break };
+        heads.extend(conversation.request_head().map(|length| admitted..admitted + length));
         let count = count.min(rest.len() as u64);
         conversation.passed_request(count);
         admitted += count as usize;
     }
-    admitted
+    (admitted, heads)
+}
+
+/// The first bytes of a stretch, with its backend told of the client in each head.
+fn reworded(told: &Told, bytes: &[u8], heads: &[Range<usize>]) -> BytesMut {
+    let mut out = BytesMut::new();
+    let mut at = 0;
+    for (nth, head) in (1..).zip(heads) {
+        out.extend_from_slice(&bytes[at..head.start]);
+        told.reword(nth, &bytes[head.clone()], &mut out);
+        at = head.end;
+    }
+    out.extend_from_slice(&bytes[at..]);
+    out
 }
 
 /// A stream and what was read of it.
@@ -232,7 +275,7 @@ impl<N: Net> Stretch<N> {
     /// Carries it to its end; the client, if it goes on.
     async fn carry(self) -> Option<Edge<N>> {
         let Self { edge, forwarded, kind } = self;
-        let Edge { shared, stream, source, read, ticket, busy } = edge;
+        let Edge { shared, stream, source, dest, trusted, read, ticket, busy } = edge;
         let (mut conversation, ahead) = match kind {
             Kind::Conversation(conversation, ahead) => (conversation, ahead),
             Kind::Tunnel => {
@@ -275,7 +318,16 @@ impl<N: Net> Stretch<N> {
             Some(Ok(Over::Flawed(flaw))) if is_idle => {
                 request.succeeded();
                 shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                let edge = Edge { shared, stream, source, read: BytesMut::new(), ticket, busy };
+                let edge = Edge {
+                    shared,
+                    stream,
+                    source,
+                    dest,
+                    trusted,
+                    read: BytesMut::new(),
+                    ticket,
+                    busy,
+                };
                 let cause = edge.flawed(flaw);
                 edge.refuse(cause).await;
                 return None;
@@ -285,7 +337,16 @@ impl<N: Net> Stretch<N> {
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
                 let can_answer = !conversation.is_answering() && conversation.owes_answer();
-                let edge = Edge { shared, stream, source, read: BytesMut::new(), ticket, busy };
+                let edge = Edge {
+                    shared,
+                    stream,
+                    source,
+                    dest,
+                    trusted,
+                    read: BytesMut::new(),
+                    ticket,
+                    busy,
+                };
                 let cause = edge.flawed(flaw);
                 match can_answer {
                     true => edge.refuse(cause).await,
@@ -337,7 +398,7 @@ impl<N: Net> Stretch<N> {
             close_after(stream, b"").await;
             return None;
         }
-        Some(Edge { shared, stream, source, read, ticket, busy })
+        Some(Edge { shared, stream, source, dest, trusted, read, ticket, busy })
     }
 }
 

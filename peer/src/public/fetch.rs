@@ -5,6 +5,7 @@
 //! One that turns out to have ended costs a second FORWARD of the same id, down the
 //! link, which the connecting peer does not serve twice.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::{Pin, pin};
 
@@ -35,8 +36,10 @@ use crate::wire::{Line, LineBuffer};
 pub(super) struct Fetched<N: Net> {
     /// The connection.
     pub data: Side<Transport<N::Stream>>,
-    /// Whether the request's first bytes went with the FORWARD.
-    pub head_sent: bool,
+    /// The request's id.
+    pub id: ProxyId,
+    /// How many of the request's first bytes went with the FORWARD: all, or none.
+    pub head_sent: usize,
     /// What it showed, where that is not what its link showed.
     pub shows: Option<Box<Permission>>,
     /// That a backend of our own is dialled, while it is.
@@ -45,8 +48,8 @@ pub(super) struct Fetched<N: Net> {
 
 impl<N: Net> Fetched<N> {
     /// A DATA connection.
-    fn data(data: Side<Transport<N::Stream>>, head_sent: bool) -> Self {
-        Self { data, head_sent, shows: None, outgoing: None }
+    fn data(id: ProxyId, data: Side<Transport<N::Stream>>, head_sent: usize) -> Self {
+        Self { id, data, head_sent, shows: None, outgoing: None }
     }
 }
 
@@ -89,13 +92,12 @@ pub(super) async fn fetch_data<N: Net>(
     reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<N>, NotFetched> {
     let id = shared.proxy_id();
-    let Asked { source, dest, .. } = asked;
-    let line = Line::Forward { id, name: assignment.name.clone(), source, dest };
+    let line = Line::Forward(id, asked.requested(&assignment.name));
     let deadline = Instant::now() + shared.config.timing.data_timeout;
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
     match take_alive(shared, link, &assignment.name) {
-        Some(idle) => fetch.down_idle(assignment, idle, asked.head, reset).await,
+        Some(idle) => fetch.down_idle(assignment, idle, asked, reset).await,
         None => fetch.down_link(assignment, reset).await,
     }
 }
@@ -110,13 +112,13 @@ impl<N: Net> Fetch<'_, N> {
         assignment: &Assignment,
         reset: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Fetched<N>, NotFetched> {
-        let mesh = &self.shared.mesh;
+        let (mesh, id) = (&self.shared.mesh, self.id);
         let mut answer = mesh.forward(self.link, assignment, self.forward(), self.deadline)?;
         let given_up = tokio::select! {
             biased;
             answer = &mut answer => {
                 let data = answer.unwrap_or(Err(ForwardError::LinkLost))?;
-                return Ok(Fetched::data(data, false));
+                return Ok(Fetched::data(id, data, 0));
             }
             () = reset => mesh.abandon(self.id),
             () = sleep_until(self.deadline) => mesh.expire(self.id),
@@ -126,35 +128,39 @@ impl<N: Net> Fetch<'_, N> {
             // Taken in the very last moment; the answer is on its way.
             None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
         };
-        Ok(Fetched::data(data?, false))
+        Ok(Fetched::data(id, data?, 0))
     }
 
     async fn down_idle(
         self,
         assignment: &Assignment,
         idle: Idle<Transport<N::Stream>>,
-        head: &[u8],
+        asked: Asked<'_>,
         mut reset: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Fetched<N>, NotFetched> {
         let Self { shared, link, id, deadline, .. } = self;
         let Idle { stream, since, shows } = idle;
         let is_fresh = since.elapsed() <= IDLE_DATA_FRESH;
-        let head = if is_fresh && head.len() <= FRAME_BYTES { head } else { b"" };
+        let head = match is_fresh {
+            true => (asked.head)(id, assignment.forwarded),
+            false => Cow::Borrowed(&b""[..]),
+        };
+        let head: &[u8] = if head.len() <= FRAME_BYTES { &head } else { b"" };
         let mut answer = shared.mesh.await_data(link, assignment, id, deadline)?;
         let mut asking = pin!(self.ask(stream, head));
         // Without bytes behind it, a FORWARD may be sent twice as soon as it seems
         // lost: on the way of an idle connection, a middlebox may have forgotten it.
         let patience = Instant::now() + shared.config.timing.data_timeout / 2;
-        let (mut asked, mut again) = (false, false);
+        let (mut has_asked, mut again) = (false, false);
         let dialled = loop {
             let result = tokio::select! {
                 biased;
                 answer = &mut answer => break answer.unwrap_or(Err(ForwardError::LinkLost)),
-                result = &mut asking, if !asked => {
-                    asked = true;
+                result = &mut asking, if !has_asked => {
+                    has_asked = true;
                     result
                 }
-                () = sleep_until(patience), if !asked && !again && head.is_empty() => {
+                () = sleep_until(patience), if !has_asked && !again && head.is_empty() => {
                     IdleResult::Late
                 }
                 () = &mut reset => match shared.mesh.abandon(id) {
@@ -176,8 +182,8 @@ impl<N: Net> Fetch<'_, N> {
         };
         match dialled {
             Ok(data) => {
-                let head_sent = asked && !again && !head.is_empty();
-                Ok(Fetched { shows, ..Fetched::data(data, head_sent) })
+                let head_sent = if has_asked && !again { head.len() } else { 0 };
+                Ok(Fetched { shows, ..Fetched::data(id, data, head_sent) })
             }
             Err(error) => {
                 let refused = matches!(error, ForwardError::Failed(_)) && !again;

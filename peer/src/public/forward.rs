@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::fetch::{Fetched, NotFetched, fetch_data};
+use crate::backend::connect_backend;
 use crate::mesh::links::Idle;
 use crate::mesh::outgoing::Registered;
 use crate::mesh::request::Request;
 use crate::mesh::routes::{Lookup, Provider};
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
-use crate::names::Name;
+use crate::names::ProxyId;
 use crate::observe::metrics::{Incident, ProxyError, Rejection};
 use crate::shared::Shared;
-use crate::stream::dial::dial;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, Side};
 use crate::stream::transport::Transport;
 use crate::trust::Permission;
-use crate::wire::FailReason;
+use crate::wire::{FailReason, Requested};
 
 /// A routed request and the stream to its backend.
 pub struct Forwarded<N: Net> {
@@ -31,7 +31,9 @@ pub struct Forwarded<N: Net> {
     pub request: Request,
     /// The DATA connection, or the connection to a backend of our own.
     pub backend: Side<Transport<N::Stream>>,
-    /// Whether the request's first bytes are on their way already, and counted.
+    /// The id under which its provider knows it.
+    pub id: ProxyId,
+    /// The request's first bytes are on their way already, and counted.
     pub head_sent: bool,
     /// Keeps the request active with its provider until dropped.
     pub assigned: Assigned<N>,
@@ -48,6 +50,12 @@ pub enum NotForwarded {
     /// The name is known, but nobody serves it now.
     #[error("no peer serves this name now")]
     NoProvider,
+    /// The name is not to be reached in this way.
+    #[error("this name cannot be reached in this way")]
+    NotThisWay,
+    /// The name is not for this client.
+    #[error("this client may not reach this name")]
+    NotAllowed,
     /// As many requests wait for DATA connections as may; this one was not
     /// routed.
     #[error("too many requests are waiting for DATA connections")]
@@ -68,6 +76,11 @@ pub struct Assigned<N: Net> {
 impl<N: Net> Assigned<N> {
     fn new(shared: &Arc<Shared<N>>, assignment: Assignment) -> Self {
         Self { shared: shared.clone(), assignment, shows: None }
+    }
+
+    /// Whether the backend is to learn from each HTTP request who the client is.
+    pub(super) fn is_told_of_clients(&self) -> bool {
+        self.assignment.forwarded
     }
 
     /// Keeps the DATA connection of a request that has ended for the next one, if it
@@ -99,7 +112,12 @@ pub async fn forward<N: Net>(
     asked: Asked<'_>,
     mut reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Forwarded<N>, NotForwarded> {
-    let first = match shared.mesh.assign(asked.name, None) {
+    let refused = |rejection, why| {
+        shared.metrics.rejected(rejection);
+        tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
+        Err(why)
+    };
+    let first = match shared.mesh.assign(asked.wanted(None)) {
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
@@ -109,26 +127,25 @@ pub async fn forward<N: Net>(
             shared.metrics.other().no_client();
             return Err(NotForwarded::UnknownName);
         }
-        Lookup::Full => {
-            shared.metrics.rejected(Rejection::PendingLimit);
-            return Err(NotForwarded::Full);
-        }
+        Lookup::NotThisWay => return refused(Rejection::WayNotOffered, NotForwarded::NotThisWay),
+        Lookup::NotAllowed => return refused(Rejection::NotAllowed, NotForwarded::NotAllowed),
+        Lookup::Full => return refused(Rejection::PendingLimit, NotForwarded::Full),
     };
     let stats = first.assignment.stats.clone();
     let request = Request::begin(shared.metrics.clone(), stats, asked.protocol);
     let failed = match connect(&first, asked, reset.as_mut()).await {
-        Ok(fetched) => return Ok(Forwarded::new(request, fetched, first, asked)),
+        Ok(fetched) => return Ok(Forwarded::new(request, fetched, first)),
         Err(failed) => failed,
     };
     let mut error = failed.error;
     if failed.untouched
         && error != ForwardError::ClientReset
         && let Lookup::Provided(assignment) =
-            shared.mesh.assign(asked.name, Some(first.assignment.provider))
+            shared.mesh.assign(asked.wanted(Some(first.assignment.provider)))
     {
         let second = Assigned::new(shared, assignment);
         match connect(&second, asked, reset).await {
-            Ok(fetched) => return Ok(Forwarded::new(request, fetched, second, asked)),
+            Ok(fetched) => return Ok(Forwarded::new(request, fetched, second)),
             Err(failed) => error = failed.error,
         }
     }
@@ -137,18 +154,13 @@ pub async fn forward<N: Net>(
 }
 
 impl<N: Net> Forwarded<N> {
-    fn new(
-        request: Request,
-        fetched: Fetched<N>,
-        mut assigned: Assigned<N>,
-        asked: Asked<'_>,
-    ) -> Self {
-        let Fetched { data, head_sent, shows, outgoing } = fetched;
+    fn new(request: Request, fetched: Fetched<N>, mut assigned: Assigned<N>) -> Self {
+        let Fetched { id, data, head_sent, shows, outgoing } = fetched;
         assigned.shows = shows;
-        if head_sent {
-            request.sent(asked.head.len());
+        if head_sent > 0 {
+            request.sent(head_sent);
         }
-        Self { request, backend: data, head_sent, assigned, outgoing }
+        Self { request, backend: data, id, head_sent: head_sent > 0, assigned, outgoing }
     }
 }
 
@@ -161,7 +173,7 @@ async fn connect<N: Net>(
     let connected = match assignment.provider {
         Provider::Local => tokio::select! {
             biased;
-            dialled = dial_own_backend(shared, &assignment.name, asked) => dialled,
+            dialled = dial_own_backend(shared, asked.requested(&assignment.name)) => dialled,
             () = reset => Err(ForwardError::ClientReset.into()),
         },
         Provider::Link(link) => fetch_data(shared, assignment, link, asked, reset).await,
@@ -177,29 +189,13 @@ async fn connect<N: Net>(
 
 async fn dial_own_backend<N: Net>(
     shared: &Shared<N>,
-    name: &Name,
-    asked: Asked<'_>,
+    requested: Requested,
 ) -> Result<Fetched<N>, NotFetched> {
-    if let Some(dest) = asked.dest
-        && shared.outgoing.is_loop(asked.source, dest, name)
-    {
-        if shared.may_log(name, Incident::Loop) {
-            tracing::warn!(%name, "a request came back to its own peer: its backend leads here");
-        }
-        return Err(ForwardError::Failed(FailReason::Loop).into());
-    }
-    let backend = shared.config.services.get(name);
-    let backend = backend.ok_or(ForwardError::Failed(FailReason::UnknownName))?;
-    let within = shared.config.timing.backend_dial();
-    let stream = dial(&shared.resolver, backend, within).await.map_err(|error| {
-        if shared.may_log(name, Incident::BackendUnreachable) {
-            tracing::warn!(%name, %error, "cannot reach the backend; check its address, and that it is running");
-        }
-        ForwardError::Failed(error.fail_reason())
-    })?;
-    let outgoing = shared.register_outgoing(&stream, name);
+    let id = shared.proxy_id();
+    let connected = connect_backend(shared, id, &requested, &requested.name).await;
+    let (stream, outgoing) = connected.map_err(ForwardError::Failed)?;
     let data = Side::raw(Transport::Plain(stream), Bytes::new());
-    Ok(Fetched { data, head_sent: false, shows: None, outgoing })
+    Ok(Fetched { id, data, head_sent: 0, shows: None, outgoing })
 }
 
 impl From<ForwardError> for ProxyError {

@@ -33,6 +33,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listen
                 };
                 let connection = Connection {
                     ticket,
+                    dest: shared.net.local_addr(&stream).ok(),
                     stream,
                     source,
                     head: BytesMut::new(),

@@ -54,7 +54,12 @@ pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> 
             ("431 Request Header Fields Too Large", "the request head is too large")
         }
         Cause::HeadTimeout => ("408 Request Timeout", "the request head did not arrive in time"),
-        Cause::NotForwarded(NotForwarded::UnknownName) => ("404 Not Found", "no such name here"),
+        Cause::NotForwarded(NotForwarded::UnknownName | NotForwarded::NotThisWay) => {
+            ("404 Not Found", "no such name here")
+        }
+        Cause::NotForwarded(NotForwarded::NotAllowed) => {
+            ("403 Forbidden", "this client may not reach this name")
+        }
         Cause::NotForwarded(NotForwarded::NoProvider) => {
             ("503 Service Unavailable", "no peer serves this name now")
         }
@@ -105,7 +110,10 @@ pub(super) fn tls_alert(cause: Cause) -> Vec<u8> {
         Cause::BadClientHello => Alert::DecodeError,
         Cause::BadSni => Alert::IllegalParameter,
         Cause::NoSni => Alert::MissingExtension,
-        Cause::NotForwarded(NotForwarded::UnknownName) => Alert::UnrecognizedName,
+        Cause::NotForwarded(NotForwarded::UnknownName | NotForwarded::NotThisWay) => {
+            Alert::UnrecognizedName
+        }
+        Cause::NotForwarded(NotForwarded::NotAllowed) => Alert::AccessDenied,
         _ => Alert::InternalError,
     };
     fatal_alert(alert).to_vec()

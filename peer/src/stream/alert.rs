@@ -5,6 +5,8 @@
 pub enum Alert {
     /// A field of the hello holds what it may not.
     IllegalParameter = 47,
+    /// This client may not.
+    AccessDenied = 49,
     /// The hello is malformed.
     DecodeError = 50,
     /// Nothing that the client did wrong.

@@ -1,13 +1,14 @@
 //! One line of the protocol and what it means.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 
 use super::codes::{ErrorCode, FailReason};
+use super::error::{BAD_LINE, WireError};
 use super::proof::TokenProof;
+use super::requested::Requested;
 use crate::limits::LINE_BYTES;
 use crate::names::{Name, PeerId, ProxyId};
+use crate::offer::{BadOffer, Offer};
 
 /// The only version spoken.
 pub const VERSION: &str = "1";
@@ -23,25 +24,17 @@ pub enum Line {
         /// Proves that it knows a token.
         proof: Option<TokenProof>,
     },
-    /// `REGISTER:<name>[,<name>…]`: adds or refreshes names; the heartbeat.
-    Register(Vec<Name>),
+    /// `REGISTER:<offer>[,<offer>…]`: adds or refreshes names; the heartbeat.
+    Register(Vec<Offer>),
     /// `UNREGISTER:<name>[,<name>…]`: withdraws names; running requests go on.
     Unregister(Vec<Name>),
     /// `OK:<count>`: answers HELLO with 0, the others with the names taken.
     Ok(usize),
     /// `ERROR:<code>:<text>`: the line was refused and the connection closes.
     Error(ErrorCode, String),
-    /// `FORWARD:<proxy_id>:<name>:<source>[><dest>]`: open a DATA connection.
-    Forward {
-        /// The request's id, to be named in DATA or FAIL.
-        id: ProxyId,
-        /// The registered name, a wildcard where one was registered.
-        name: Name,
-        /// The public client's address.
-        source: SocketAddr,
-        /// The address that the client connected to, where it is known.
-        dest: Option<SocketAddr>,
-    },
+    /// `FORWARD:<proxy_id>:<requested>`: open a DATA connection, or send DATA here, for this
+    /// request. The id is to be named in DATA or FAIL.
+    Forward(ProxyId, Requested),
     /// `FAIL:<proxy_id>:<reason>`: no DATA connection will come.
     Fail(ProxyId, FailReason),
     /// `DATA:<proxy_id>[:<peer_id>:<proof>]`: from the byte after LF on, the
@@ -62,38 +55,6 @@ pub enum Line {
     },
 }
 
-/// Not a line of the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {text}")]
-pub struct WireError {
-    /// What the ERROR answer says.
-    pub code: ErrorCode,
-    /// For humans; holds nothing that the stranger sent.
-    pub text: Cow<'static, str>,
-}
-
-impl WireError {
-    /// A line was refused.
-    pub const fn new(code: ErrorCode, text: &'static str) -> Self {
-        Self { code, text: Cow::Borrowed(text) }
-    }
-
-    /// Some names may not be registered: the text is their list, as far as it fits a line.
-    pub fn forbidden(names: &[&Name]) -> Self {
-        let room = LINE_BYTES - "ERROR:name_forbidden:".len();
-        let mut text = String::new();
-        for name in names {
-            let comma = if text.is_empty() { "" } else { "," };
-            if text.len() + comma.len() + name.as_str().len() > room {
-                break;
-            }
-            text.push_str(comma);
-            text.push_str(name.as_str());
-        }
-        Self { code: ErrorCode::NameForbidden, text: text.into() }
-    }
-}
-
 /// The names in the text of `ERROR:name_forbidden`, as far as they are names.
 pub fn forbidden_names(text: &str) -> Vec<Name> {
     text.split(',').filter_map(|name| Name::registered(name).ok()).collect()
@@ -111,11 +72,14 @@ impl Line {
         let fields = &fields[1..];
         match verb {
             b"HELLO" => parse_hello(text(fields)?),
-            b"REGISTER" => Ok(Self::Register(parse_names(fields)?)),
+            b"REGISTER" => parse_offers(fields).map(Self::Register),
             b"UNREGISTER" => Ok(Self::Unregister(parse_names(fields)?)),
             b"OK" => Ok(Self::Ok(parse_count(text(fields)?)?)),
             b"ERROR" => parse_error(text(fields)?),
-            b"FORWARD" => parse_forward(text(fields)?),
+            b"FORWARD" => {
+                let (id, requested) = text(fields)?.split_once(':').ok_or(BAD_LINE)?;
+                Ok(Self::Forward(parse_id(id)?, Requested::parse(requested)?))
+            }
             b"FAIL" => {
                 let (id, reason) = text(fields)?.split_once(':').ok_or(BAD_LINE)?;
                 let reason = FailReason::from_word(reason)
@@ -130,7 +94,8 @@ impl Line {
     /// What it costs to take this line, in units of one name looked up.
     pub fn cost(&self) -> usize {
         match self {
-            Self::Register(names) | Self::Unregister(names) => 1 + names.len(),
+            Self::Register(offers) => 1 + offers.len(),
+            Self::Unregister(names) => 1 + names.len(),
             _ => 1,
         }
     }
@@ -147,8 +112,6 @@ impl Line {
         )
     }
 }
-
-const BAD_LINE: WireError = WireError::new(ErrorCode::BadLine, "malformed line");
 
 /// A field of printable ASCII.
 fn text(field: &[u8]) -> Result<&str, WireError> {
@@ -200,12 +163,27 @@ fn parse_proof(text: &str) -> Result<TokenProof, WireError> {
     text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed proof"))
 }
 
+const BAD_NAME: WireError = WireError::new(ErrorCode::BadName, "a name is malformed");
+
 fn parse_names(list: &[u8]) -> Result<Vec<Name>, WireError> {
-    const BAD_NAME: WireError = WireError::new(ErrorCode::BadName, "a name is malformed");
     list.split(|&byte| byte == b',')
         .map(|name| {
             let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
             Name::registered(name).map_err(|_| BAD_NAME)
+        })
+        .collect()
+}
+
+fn parse_offers(list: &[u8]) -> Result<Vec<Offer>, WireError> {
+    list.split(|&byte| byte == b',')
+        .map(|offer| {
+            let offer = std::str::from_utf8(offer).map_err(|_| BAD_NAME)?;
+            offer.parse().map_err(|error| match error {
+                BadOffer::Name => BAD_NAME,
+                BadOffer::Terms => {
+                    WireError::new(ErrorCode::BadLine, "the terms of a name are malformed")
+                }
+            })
         })
         .collect()
 }
@@ -226,32 +204,6 @@ fn parse_error(fields: &str) -> Result<Line, WireError> {
     Ok(Line::Error(code, text.to_owned()))
 }
 
-fn parse_forward(fields: &str) -> Result<Line, WireError> {
-    let (id, rest) = fields.split_once(':').ok_or(BAD_LINE)?;
-    // An IPv6 literal is the one name that holds colons.
-    let name_end = match rest.strip_prefix('[') {
-        Some(inner) => inner.find(']').ok_or(BAD_LINE)? + 2,
-        None => rest.find(':').ok_or(BAD_LINE)?,
-    };
-    let (name, source) = rest.split_at(name_end);
-    let source = source.strip_prefix(':').ok_or(BAD_LINE)?;
-    let (source, dest) = match source.split_once('>') {
-        Some((source, dest)) => (source, Some(dest)),
-        None => (source, None),
-    };
-    Ok(Line::Forward {
-        id: parse_id(id)?,
-        name: Name::registered(name)
-            .map_err(|_| WireError::new(ErrorCode::BadName, "a name is malformed"))?,
-        source: parse_addr(source)?,
-        dest: dest.map(parse_addr).transpose()?,
-    })
-}
-
-fn parse_addr(text: &str) -> Result<SocketAddr, WireError> {
-    text.parse().map_err(|_| WireError::new(ErrorCode::BadLine, "malformed address"))
-}
-
 impl fmt::Display for Line {
     /// The line as on the wire, without its LF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,16 +212,11 @@ impl fmt::Display for Line {
             Self::Hello { peer, proof: Some(proof) } => {
                 write!(f, "HELLO:{VERSION}:{peer}:{proof}")
             }
-            Self::Register(names) => write_names(f, "REGISTER", names),
-            Self::Unregister(names) => write_names(f, "UNREGISTER", names),
+            Self::Register(offers) => write_list(f, "REGISTER", offers),
+            Self::Unregister(names) => write_list(f, "UNREGISTER", names),
             Self::Ok(count) => write!(f, "OK:{count}"),
             Self::Error(code, text) => write!(f, "ERROR:{code}:{text}"),
-            Self::Forward { id, name, source, dest: None } => {
-                write!(f, "FORWARD:{id}:{name}:{source}")
-            }
-            Self::Forward { id, name, source, dest: Some(dest) } => {
-                write!(f, "FORWARD:{id}:{name}:{source}>{dest}")
-            }
+            Self::Forward(id, requested) => write!(f, "FORWARD:{id}:{requested}"),
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
             Self::Data { id, token: None } => write!(f, "DATA:{id}"),
             Self::Data { id, token: Some((peer, proof)) } => write!(f, "DATA:{id}:{peer}:{proof}"),
@@ -279,25 +226,25 @@ impl fmt::Display for Line {
     }
 }
 
-fn write_names(f: &mut fmt::Formatter<'_>, verb: &str, names: &[Name]) -> fmt::Result {
+fn write_list(f: &mut fmt::Formatter<'_>, verb: &str, list: &[impl fmt::Display]) -> fmt::Result {
     f.write_str(verb)?;
-    for (index, name) in names.iter().enumerate() {
-        write!(f, "{}{name}", if index == 0 { ':' } else { ',' })?;
+    for (index, one) in list.iter().enumerate() {
+        write!(f, "{}{one}", if index == 0 { ':' } else { ',' })?;
     }
     Ok(())
 }
 
-/// Names in order, in as few groups as possible, each of which fits a line.
-pub fn in_lines(names: &[Name]) -> Vec<Vec<Name>> {
-    let room = LINE_BYTES - "UNREGISTER:".len();
-    let mut groups: Vec<Vec<Name>> = Vec::new();
+/// Offers in order, in as few groups as possible, each of which fits a line.
+pub fn in_lines(offers: impl IntoIterator<Item = Offer>) -> Vec<Vec<Offer>> {
+    let room = LINE_BYTES - "REGISTER:".len();
+    let mut groups: Vec<Vec<Offer>> = Vec::new();
     let mut used = 0;
-    for name in names {
-        let length = name.as_str().len() + 1;
+    for offer in offers {
+        let length = offer.to_string().len() + 1;
         match groups.last_mut() {
-            Some(group) if used + length <= room => group.push(name.clone()),
+            Some(group) if used + length <= room => group.push(offer),
             _ => {
-                groups.push(vec![name.clone()]);
+                groups.push(vec![offer]);
                 used = 0;
             }
         }
@@ -310,7 +257,11 @@ pub fn in_lines(names: &[Name]) -> Vec<Vec<Name>> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::requested::TlsVersion;
     use super::*;
+    use crate::offer::{Terms, Way};
+    use ipnet::IpNet;
+    use std::net::SocketAddr;
 
     fn code(line: &[u8]) -> Option<ErrorCode> {
         Line::parse(line).err().map(|error| error.code)
@@ -337,25 +288,59 @@ mod tests {
 
     #[test]
     fn a_forward_may_name_an_ipv6_literal() {
-        let line = "FORWARD:00000000000000000000000000000001:[::1]:[2001:db8::1]:80";
+        let line = "FORWARD:00000000000000000000000000000001:[::1]:tcp:[2001:db8::1]:80";
         assert_eq!(Line::parse(line.as_bytes()).unwrap().to_string(), line);
+        for text in ["app:1.2.3.4:5", "app:udp:1.2.3.4:5", "app:tcp:1.2.3.4:5;tls=1.1"] {
+            let line = format!("FORWARD:00000000000000000000000000000001:{text}");
+            assert_eq!(code(line.as_bytes()), Some(ErrorCode::BadLine), "{text}");
+        }
     }
 
     #[test]
     fn names_are_spread_over_lines_that_fit() {
-        let names: Vec<Name> =
-            (0..2000).map(|n| Name::registered(&format!("name-{n}.example")).unwrap()).collect();
-        let groups = in_lines(&names);
+        let named = |n| format!("name-{n}.example;ways=connect").parse().unwrap();
+        let offers: Vec<Offer> = (0..2000).map(named).collect();
+        let groups = in_lines(offers.clone());
         assert!(groups.len() > 1);
-        assert_eq!(groups.concat(), names);
+        assert_eq!(groups.concat(), offers);
         for group in groups {
-            assert!(Line::Unregister(group).to_string().len() <= LINE_BYTES);
+            assert!(Line::Register(group).to_string().len() <= LINE_BYTES);
         }
     }
 
     fn names() -> impl Strategy<Value = Vec<Name>> {
         let name = r"(\*\.)?[a-z0-9-][a-z0-9_-]{0,8}(\.[a-z0-9][a-z0-9_-]{0,8}){0,3}";
         prop::collection::vec(name.prop_map(|text| Name::registered(&text).unwrap()), 1..5)
+    }
+
+    fn offers() -> impl Strategy<Value = Vec<Offer>> {
+        let nets = prop::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..4);
+        let terms = (1..16_u8, nets, any::<bool>(), any::<bool>());
+        let terms = terms.prop_map(|(ways, nets, forwarded, h2c)| Terms {
+            ways: Way::ALL.iter().copied().filter(|way| ways >> *way as u8 & 1 == 1).collect(),
+            allow: nets.into_iter().map(|(ip, bits)| IpNet::new(ip, bits).unwrap()).collect(),
+            forwarded,
+            h2c,
+        });
+        (names(), terms).prop_map(|(names, terms)| {
+            names.into_iter().map(|name| Offer { name, terms: terms.clone() }).collect()
+        })
+    }
+
+    fn requested() -> impl Strategy<Value = Requested> {
+        let way = prop::sample::select(Way::ALL);
+        let tls = prop::option::of(prop::sample::select(TlsVersion::ALL));
+        let authority = prop::option::of(names().prop_map(|names| names[0].clone()));
+        (names(), way, addrs(), prop::option::of(addrs()), authority, tls).prop_map(
+            |(names, way, source, dest, authority, tls)| Requested {
+                name: names[0].clone(),
+                way,
+                source,
+                dest,
+                authority,
+                tls,
+            },
+        )
     }
 
     fn peers() -> impl Strategy<Value = PeerId> {
@@ -381,15 +366,11 @@ mod tests {
         prop_oneof![
             (peers(), prop::option::of(proofs()))
                 .prop_map(|(peer, proof)| Line::Hello { peer, proof }),
-            names().prop_map(Line::Register),
+            offers().prop_map(Line::Register),
             names().prop_map(Line::Unregister),
             any::<usize>().prop_map(Line::Ok),
             (code, "[ -~]{0,20}").prop_map(|(code, text)| Line::Error(code, text)),
-            (ids(), names(), addrs(), prop::option::of(addrs())).prop_map(
-                |(id, names, source, dest)| {
-                    Line::Forward { id, name: names[0].clone(), source, dest }
-                },
-            ),
+            (ids(), requested()).prop_map(|(id, requested)| Line::Forward(id, requested)),
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),
             (ids(), prop::option::of((peers(), proofs())))
                 .prop_map(|(id, token)| Line::Data { id, token }),

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::codes::ErrorCode;
-use super::line::WireError;
+use super::error::WireError;
 use crate::limits::LINE_BYTES;
 
 /// Cuts a byte stream into lines. Bytes after a line are kept until requested, so that

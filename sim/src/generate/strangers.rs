@@ -83,7 +83,7 @@ pub(super) fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
         "DATA:",
         "HELLO:2:stranger\n",
         "HELLO:1:stranger\nREGISTER:_bad\n",
-        "HELLO:1:stranger\nFORWARD:00000000000000000000000000000000:a:1.2.3.4:5\n",
+        "HELLO:1:stranger\nFORWARD:00000000000000000000000000000000:a:http:1.2.3.4:5\n",
         "HELLO:1:stranger\nFAIL:{forward:last}:backend_refused\n",
         "HELLO:1:stranger\nREGISTER:raw.example,a.example\n",
         "HELLO:1:stranger\nREGISTER:a.example\n",

@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing};
 use ops_proxy::names::Name;
+use ops_proxy::offer::Way;
 use serde::{Deserialize, Serialize};
 
+use super::offer::OfferSpec;
 use super::tls::TlsSpec;
 use super::units::Time;
 
@@ -26,6 +28,12 @@ pub struct PeerSpec {
     /// The names served, each with its backend as `host:port`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, String>,
+    /// What it says about some of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub offers: BTreeMap<String, OfferSpec>,
+    /// The ways in which clients may reach any name here; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Vec<String>>,
     /// What it calls itself; its host's name if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -94,8 +102,20 @@ impl PeerSpec {
         for endpoint in &self.connect {
             config.connect.push(read("connect", endpoint)?);
         }
+        if let Some(name) = self.offers.keys().find(|name| !self.services.contains_key(*name)) {
+            let problem = "is not among the services".to_owned();
+            return Err(("offers", name.clone(), problem));
+        }
+        let usual = OfferSpec::default();
         for (name, backend) in &self.services {
-            config.services.insert(read("services", name)?, read("services", backend)?);
+            let offer = self.offers.get(name).unwrap_or(&usual);
+            let service = offer.apply(read("services", backend)?);
+            let service = service.map_err(|(text, problem)| ("offers", text, problem))?;
+            config.services.insert(read("services", name)?, service);
+        }
+        if let Some(ways) = &self.ways {
+            let ways = ways.iter().map(|way| read("ways", way)).collect::<Result<Vec<Way>, _>>()?;
+            config.ways = ways.into_iter().collect();
         }
         for network in &self.trusted_proxies {
             config.trusted_proxies.push(read("trusted_proxies", network)?);
@@ -130,6 +150,8 @@ impl PeerSpec {
     pub fn references(&self) -> impl Iterator<Item = (&'static str, Endpoint)> {
         let connect = self.connect.iter().map(|text| ("connect", text));
         let services = self.services.values().map(|text| ("services", text));
-        connect.chain(services).filter_map(|(key, text)| Some((key, text.parse().ok()?)))
+        let own = self.offers.values().flat_map(|offer| offer.own.values());
+        let own = own.map(|text| ("offers", text));
+        connect.chain(services).chain(own).filter_map(|(key, text)| Some((key, text.parse().ok()?)))
     }
 }

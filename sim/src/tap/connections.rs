@@ -36,7 +36,7 @@ impl Tap {
         let heard = self.connections.entry(conn).or_insert_with(Heard::nothing);
         let lines = heard.wrote(end, bytes);
         for line in &lines {
-            if let Ok(Line::Forward { id, .. }) = Line::parse(line.as_bytes()) {
+            if let Ok(Line::Forward(id, _)) = Line::parse(line.as_bytes()) {
                 self.forwards.push(id.to_string());
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use ops_proxy::names::ProxyId;
-use ops_proxy::wire::Line;
+use ops_proxy::wire::{Line, Requested};
 
 use crate::connection::{End, Pair};
 
@@ -81,7 +81,7 @@ impl Forwards {
         }
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
-                (Ok(Line::Forward { id, name, source, .. }), End::Acceptor) => {
+                (Ok(Line::Forward(id, Requested { name, source, .. })), End::Acceptor) => {
                     let key = (pair.acceptor.ip(), name.to_string());
                     let asked = pair.dialler.ip();
                     let new = || Forward {
@@ -207,7 +207,7 @@ mod tests {
     /// Host 1 has asked host 2, on connection 1.
     fn one_asked() -> Forwards {
         let mut forwards = Forwards::default();
-        let line = format!("FORWARD:{ID}:app:10.0.0.9:1");
+        let line = format!("FORWARD:{ID}:app:http:10.0.0.9:1");
         forwards.wrote(1, pair(2), End::Acceptor, line.len() + 1, &[line]);
         forwards
     }
@@ -260,7 +260,7 @@ mod tests {
             let mut forwards = one_asked();
             forwards.ended(1, 7);
             if sent_again {
-                let line = format!("FORWARD:{ID}:app:10.0.0.9:1");
+                let line = format!("FORWARD:{ID}:app:http:10.0.0.9:1");
                 forwards.wrote(7, pair(2), End::Acceptor, line.len() + 1, &[line]);
             }
             let ok = ["OK:1".to_owned(), "OK:1".to_owned()];
@@ -276,7 +276,7 @@ mod tests {
     fn asking_one_peer_twice_for_one_client_is_noticed() {
         let mut forwards = one_asked();
         assert_eq!(forwards.twice(), None);
-        let again = format!("FORWARD:{}:app:10.0.0.9:1", ID.replace('0', "f"));
+        let again = format!("FORWARD:{}:app:http:10.0.0.9:1", ID.replace('0', "f"));
         forwards.wrote(1, pair(2), End::Acceptor, again.len() + 1, std::slice::from_ref(&again));
         assert_eq!(forwards.twice(), Some(again.as_str()));
     }

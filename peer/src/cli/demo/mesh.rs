@@ -14,8 +14,9 @@ use super::super::failure::Failure;
 use super::super::settings::DEFAULT_ADMIN;
 use super::loopback::ANY_PORT;
 use super::{backends, moved};
-use crate::config::{Endpoint, PeerConfig};
+use crate::config::{Endpoint, PeerConfig, Service};
 use crate::names::Name;
+use crate::offer::Ways;
 use crate::peer::{Peer, PeerHandle, StartError};
 use crate::stream::net::tokio::TokioNet;
 
@@ -137,8 +138,11 @@ async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
 pub(super) fn site(id: &str, hub: SocketAddr, services: [(&str, SocketAddr); 2]) -> PeerConfig {
     let mut config = peer(id);
     config.connect.push(Endpoint::from(hub));
-    let services = services.map(|(text, backend)| (name(text), Endpoint::from(backend)));
-    config.services.extend(services);
+    for (text, backend) in services {
+        let mut service = Service::from(Endpoint::from(backend));
+        service.terms.ways = Ways::ALL;
+        config.services.insert(name(text), service);
+    }
     config
 }
 

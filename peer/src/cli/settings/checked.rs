@@ -1,17 +1,18 @@
 //! From what was set to a checked configuration, with a default for all else.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::flags::Settings;
+use super::service::services;
 use super::values::{Admin, Source};
-use crate::config::{Capacity, ConfigError, PeerConfig, Service, Timing, TlsConfig, TokenSource};
+use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
     CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
 };
 use crate::names::PeerId;
+use crate::offer::Ways;
 use crate::trust::Token;
 
 /// Where the admin pages are served unless told otherwise.
@@ -42,12 +43,7 @@ impl Settings {
     pub fn into_config(self, surroundings: Surroundings) -> Result<PeerConfig, ConfigError> {
         let timing = self.timing();
         let token = token(self.token_file, surroundings.token.as_deref())?;
-        let mut services = BTreeMap::new();
-        for Service { name, backend } in self.service {
-            if services.insert(name.clone(), backend).is_some() {
-                return Err(ConfigError::new("service", format!("{name} is listed twice")));
-            }
-        }
+        let services = services(self.service)?;
         let host = Some(surroundings.host.clone());
         let unless_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let unknown = || "unknown".to_owned();
@@ -61,6 +57,10 @@ impl Settings {
             tcp: self.tcp,
             connect: self.connect,
             services,
+            ways: match self.ways.is_empty() {
+                true => Ways::ALL,
+                false => self.ways.into_iter().collect(),
+            },
             admin: self.admin.map_or(Some(DEFAULT_ADMIN), |Admin(addr)| addr),
             trusted_proxies: self.trusted_proxies.into_iter().map(|Source(net)| net).collect(),
             insecure_plaintext: self.insecure_plaintext.unwrap_or(false),

@@ -7,9 +7,11 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
+use super::service::{ServiceEntry, entries};
 use super::values::{Admin, LogFormat, Source, from_text, from_texts};
-use crate::config::{Endpoint, Service, TcpMapping};
+use crate::config::{Endpoint, TcpMapping};
 use crate::names::PeerId;
+use crate::offer::Way;
 
 /// Every setting; each may be unset.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
@@ -30,10 +32,15 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub connect: Vec<Endpoint>,
 
-    /// A name this peer serves, and the backend it dials for that name (a list)
+    /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect) a backend of its own; CONNECT is refused unless named so. In the file, a [[service]] table can say more (a list)
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
+    #[serde(deserialize_with = "entries")]
+    pub service: Vec<ServiceEntry>,
+
+    /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`. Services may allow fewer, never more (a list) [default: all]
+    #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
-    pub service: Vec<Service>,
+    pub ways: Vec<Way>,
 
     /// IP:PORT for metrics, probes and the status page, or `none` [default: 127.0.0.1:9090]
     #[arg(long, env = "OPS_PROXY_ADMIN", value_name = "ADDR")]
@@ -159,6 +166,7 @@ impl Settings {
             tcp: list(self.tcp, file.tcp),
             connect: list(self.connect, file.connect),
             service: list(self.service, file.service),
+            ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),
             peer_id: self.peer_id.or(file.peer_id),
             trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),

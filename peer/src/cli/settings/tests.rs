@@ -3,9 +3,11 @@ use clap::{Arg, Args, Command, FromArgMatches};
 use std::time::Duration;
 
 use super::file::keys;
+use super::service::services;
 use super::*;
-use crate::config::{ConfigError, PeerConfig, Timing, TokenSource};
+use crate::config::{ConfigError, PeerConfig, ProxyVersion, Service, Timing, TokenSource};
 use crate::limits::NAMES_PER_LINK;
+use crate::offer::{Offer, Way, Ways};
 
 /// What the command line makes of these flags; the environment is not read.
 fn flags(line: &str) -> Settings {
@@ -61,7 +63,11 @@ fn a_list_is_taken_whole_from_the_first_that_has_it() {
     let file = || file(r#"service = ["c=h:3"]"#);
     let said = flags("--service a=h:1 --service b=h:2");
     let names = |settings: Settings| {
-        settings.service.iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
+        services(settings.service)
+            .unwrap()
+            .into_keys()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(said.or(file())), ["a", "b"]);
     assert_eq!(names(Settings::default().or(file())), ["c"]);
@@ -79,7 +85,7 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 
 /// Every setting, in both forms.
 const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 \
-    --service *.c=h:5 --admin none --peer-id p --trusted-proxies 10.0.0.0/8,::1 \
+    --service *.c=h:5 --service *.c/https=h:6 --ways http,https --admin none --peer-id p --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --token-file token --accept-tokens tokens.toml --max-connections 7 \
@@ -89,7 +95,8 @@ const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
     connect = ["h:4"]
-    service = ["*.c=h:5"]
+    service = ["*.c=h:5", "*.c/https=h:6"]
+    ways = ["http", "https"]
     admin = "none"
     peer_id = "p"
     trusted_proxies = ["10.0.0.0/8", "::1"]
@@ -194,6 +201,77 @@ fn every_fault_names_its_key() {
 }
 
 #[test]
+fn a_service_in_a_table_says_what_one_in_short_form_says_and_more() {
+    let read = |text: &str| {
+        let list = Settings::from_toml(text)?.service;
+        services(list).map(|services| services.into_values().next().unwrap())
+    };
+    let port = |service: &Service, way| service.backend(way).map(|backend| backend.port);
+    let short = read(r#"service = ["app=h:1", "app/https=h:2", "app/connect=h:3"]"#).unwrap();
+    assert_eq!(Way::ALL.iter().map(|way| port(&short, *way).unwrap()).sum::<u16>(), 1 + 2 + 1 + 3);
+    let only = read(r#"service = ["app/connect=h:3"]"#).unwrap();
+    assert_eq!(only.terms.ways, Ways::NONE.with(Way::Connect), "nothing else has a backend");
+    let table = read(
+        r#"
+        [[service]]
+        name = "app"
+        backend = "h:1"
+        https = "h:2"
+        connect = "h:3"
+        "#,
+    );
+    assert_eq!(table.unwrap(), short);
+    let table = read(
+        r#"
+        [[service]]
+        name = "app"
+        backend = "h:1"
+        ways = ["http"]
+        proxy_protocol = "v2"
+        forwarded = false
+        h2c = true
+        allow = ["10.0.0.0/8", "::1"]
+        "#,
+    )
+    .unwrap();
+    assert_eq!((port(&table, Way::Http), port(&table, Way::Tcp)), (Some(1), None));
+    assert_eq!(table.proxy_protocol, Some(ProxyVersion::V2));
+    let offer = Offer { name: "app".parse().unwrap(), terms: table.terms };
+    assert_eq!(offer.to_string(), "app;ways=http;allow=10.0.0.0/8+::1/128;forwarded=no;h2c=yes");
+    for (text, part) in [
+        (r#"service = ["a/udp=h:1"]"#, "\"udp\" is not a way"),
+        (r#"service = ["a=h:1", "a=h:2"]"#, "a is listed twice"),
+        (r#"service = ["a/tcp=h:1", "a/tcp=h:2"]"#, "a/tcp is listed twice"),
+        (r#"service = ["a=h:1", { name = "A.", backend = "h:2" }]"#, "a is listed twice"),
+        (r#"service = [{ backend = "h:2" }]"#, "needs a name"),
+        (r#"service = [{ name = "a" }]"#, "a has no backend: set backend"),
+        (
+            r#"service = [{ name = "a", backend = "h:1", ways = ["smtp"] }]"#,
+            "\"smtp\" is not a way",
+        ),
+        (r#"service = [{ name = "a", backend = "h:1", ways = [] }]"#, "a has no backend"),
+        (
+            r#"service = [{ name = "a", https = "h:1", ways = ["http"] }]"#,
+            "https is not in its ways",
+        ),
+        (
+            r#"service = [{ name = "a", https = "h:1", ways = ["http", "https"] }]"#,
+            "no backend for http",
+        ),
+        (
+            r#"service = [{ name = "a", backend = "h:1", proxy_protocol = "v3" }]"#,
+            "\"v1\" or \"v2\"",
+        ),
+        (r#"service = [{ name = "a", backend = "h:1", allow = ["x"] }]"#, "CIDR"),
+        (r#"service = [{ name = "a", backend = "h:1", alow = [] }]"#, "alow"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.key, "service", "{text}");
+        assert!(error.problem.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
 fn no_more_services_than_fit_a_link_are_taken() {
     let services = |count| {
         let names = (0..count).map(|n| format!("n{n}=h:1").parse().unwrap());
@@ -294,7 +372,7 @@ fn a_fault_in_the_file_names_its_key_and_line() {
         ("\n\nlisten = \"nowhere\"", "listen", "(line 3)"),
         ("listen = 1", "listen", "string"),
         ("heartbeat = \"1s\"\n[listen]\na = 1", "listen", "string (line 2)"),
-        ("[[service]]\na = 1", "service", "(line 1)"),
+        ("\n[[service]]\nalow = []", "service", "unknown field `alow`"),
         ("tcp = \"127.0.0.1:1=a\"", "tcp", "sequence"),
         ("tcp = [\n\"127.0.0.1:1=a\",\n\"x=a\"]", "tcp", "\"x\" is not an IP:PORT"),
         ("service = [\"a\"]", "service", "NAME=HOST:PORT"),

@@ -172,6 +172,10 @@ words! {
         HeadLimit = "head_limit",
         /// A link of the identity that held the most.
         LinkLimit = "link_limit",
+        /// A request for a name that cannot be reached in the way that it came.
+        WayNotOffered = "way_not_offered",
+        /// A request of a client that the name is not for.
+        NotAllowed = "not_allowed",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
         /// A request that arrived while this peer was finishing its last ones.

@@ -22,6 +22,9 @@ pub(super) trait Gate {
     /// So many of them have gone on.
     fn passed(&mut self, count: u64);
 
+    /// Writes a head as it is to go on.
+    fn reword(&self, head: &[u8], out: &mut BytesMut);
+
     /// The reader has ended.
     fn ended(&mut self) -> End;
 }
@@ -48,6 +51,10 @@ impl Gate for Requests<'_> {
         self.0.passed_request(count);
     }
 
+    fn reword(&self, head: &[u8], out: &mut BytesMut) {
+        self.0.reword(head, out);
+    }
+
     fn ended(&mut self) -> End {
         End::Close
     }
@@ -63,6 +70,10 @@ impl Gate for Answers<'_> {
 
     fn passed(&mut self, count: u64) {
         self.0.passed_answer(count);
+    }
+
+    fn reword(&self, head: &[u8], out: &mut BytesMut) {
+        out.extend_from_slice(head);
     }
 
     fn ended(&mut self) -> End {
@@ -149,11 +160,11 @@ impl<C> Gated<C> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        if self.admitted.has_remaining() {
-            ready!(write_rest(cx, writer, &mut self.admitted, &count))?;
-            self.admitted = Bytes::new();
-        }
         loop {
+            if self.admitted.has_remaining() {
+                ready!(write_rest(cx, writer, &mut self.admitted, &count))?;
+                self.admitted = Bytes::new();
+            }
             match &mut self.state {
                 State::Moving => ready!(self.advance(cx, reader, writer, gate, &count))?,
                 State::Carrying(carrier, left) if carrier.is_empty() => {
@@ -209,13 +220,14 @@ impl<C> Gated<C> {
     {
         if !self.held.is_empty() {
             let mut held = std::mem::take(&mut self.held);
-            let (passed, then) = pass(cx, &held, false, writer, gate, count)?;
+            let (passed, then) = self.pass(cx, &held, false, writer, gate, count)?;
             held.advance(passed);
             if !held.is_empty() {
                 self.held = held;
             }
             match then {
                 Rest::None | Rest::More => {}
+                Rest::Reworded => return Poll::Ready(Ok(())),
                 Rest::Wait => return flush(cx, writer),
                 Rest::Pending => return Poll::Pending,
                 Rest::Stop(stop) => {
@@ -280,7 +292,7 @@ impl<C> Gated<C> {
             // The rest of a head: it is looked at as a whole.
             self.held.extend_from_slice(bytes);
         } else {
-            let (passed, then) = pass(cx, bytes, self.ended, writer, gate, count)?;
+            let (passed, then) = self.pass(cx, bytes, self.ended, writer, gate, count)?;
             self.held.extend_from_slice(&bytes[passed..]);
             if let Rest::Stop(stop) = then {
                 self.state = State::Stopped(Stopped::At(stop));
@@ -290,6 +302,70 @@ impl<C> Gated<C> {
             After::Failure(error) => Poll::Ready(Err(Broken::Reader(error))),
             After::More | After::End => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Writes as many of `bytes` as may go on and are taken; if they are the `last`, the
+    /// end goes with them where that needs no close. A head that is reworded is admitted,
+    /// with what follows it, and written next.
+    fn pass<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        last: bool,
+        writer: &mut Side<W>,
+        gate: &mut impl Gate,
+        count: &impl Fn(usize),
+    ) -> Result<(usize, Rest), Broken> {
+        let mut passed = 0;
+        let mut reworded = BytesMut::new();
+        let rest = loop {
+            let rest = &bytes[passed..];
+            if rest.is_empty() {
+                break Rest::None;
+            }
+            let admitted = match gate.admit(rest) {
+                Admission::Pass(count) => {
+                    usize::try_from(count).unwrap_or(usize::MAX).min(rest.len())
+                }
+                Admission::Reword(length) => {
+                    gate.reword(&rest[..length], &mut reworded);
+                    gate.passed(length as u64);
+                    passed += length;
+                    continue;
+                }
+                Admission::More => break Rest::More,
+                Admission::Wait => break Rest::Wait,
+                Admission::Stop(stop) => break Rest::Stop(stop),
+            };
+            if !reworded.is_empty() {
+                // One write for both.
+                reworded.extend_from_slice(&rest[..admitted]);
+                gate.passed(admitted as u64);
+                passed += admitted;
+                continue;
+            }
+            let written = if last && admitted == rest.len() {
+                writer.poll_write_last(cx, rest).map_err(Broken::Writer)
+            } else {
+                write_some(cx, writer, &rest[..admitted])
+            };
+            match written {
+                Poll::Pending => break Rest::Pending,
+                Poll::Ready(Ok(0)) => return Err(nothing_written()),
+                Poll::Ready(written) => {
+                    let written = written?;
+                    count(written);
+                    gate.passed(written as u64);
+                    passed += written;
+                }
+            }
+        };
+        if reworded.is_empty() {
+            return Ok((passed, rest));
+        }
+        // What stops the rest is asked again behind it.
+        self.admitted = reworded.freeze();
+        Ok((passed, Rest::Reworded))
     }
 }
 
@@ -301,47 +377,11 @@ enum Rest {
     More,
     /// They wait for the other direction.
     Wait,
+    /// What was reworded goes before them.
+    Reworded,
     /// The writer does not take them now.
     Pending,
     Stop(Stop),
-}
-
-/// Writes as many of `bytes` as may go on and are taken; if they are the `last`, the end
-/// goes with them where that needs no close.
-fn pass<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-    last: bool,
-    writer: &mut Side<W>,
-    gate: &mut impl Gate,
-    count: &impl Fn(usize),
-) -> Result<(usize, Rest), Broken> {
-    let mut passed = 0;
-    while passed < bytes.len() {
-        let rest = &bytes[passed..];
-        let admitted = match gate.admit(rest) {
-            Admission::Pass(count) => usize::try_from(count).unwrap_or(usize::MAX).min(rest.len()),
-            Admission::More => return Ok((passed, Rest::More)),
-            Admission::Wait => return Ok((passed, Rest::Wait)),
-            Admission::Stop(stop) => return Ok((passed, Rest::Stop(stop))),
-        };
-        let written = if last && admitted == rest.len() {
-            writer.poll_write_last(cx, rest).map_err(Broken::Writer)
-        } else {
-            write_some(cx, writer, &rest[..admitted])
-        };
-        match written {
-            Poll::Pending => return Ok((passed, Rest::Pending)),
-            Poll::Ready(Ok(0)) => return Err(nothing_written()),
-            Poll::Ready(written) => {
-                let written = written?;
-                count(written);
-                gate.passed(written as u64);
-                passed += written;
-            }
-        }
-    }
-    Ok((passed, Rest::None))
 }
 
 fn nothing_written() -> Broken {

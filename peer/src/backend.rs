@@ -1,0 +1,7 @@
+//! The backends of this peer's own services: dialled for a request, which may come from
+//! this peer's public side or from a listening peer. No address from the wire is dialled.
+
+mod connect;
+mod proxy_header;
+
+pub use connect::connect_backend;

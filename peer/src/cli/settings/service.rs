@@ -1,0 +1,228 @@
+//! Services as an operator writes them: `NAME[/WAY]=HOST:PORT`, or a `[[service]]` table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+
+use super::values::{Source, from_text, from_texts};
+use crate::config::{ConfigError, Endpoint, ProxyVersion, Service};
+use crate::limits::ALLOWED_SOURCES;
+use crate::names::Name;
+use crate::offer::{BadWay, Terms, Way, Ways};
+
+/// One entry of the list of services.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServiceEntry {
+    /// `NAME=HOST:PORT`, or `NAME/WAY=HOST:PORT`.
+    Short(Name, Option<Way>, Endpoint),
+    /// A table.
+    Table(Box<ServiceTable>),
+}
+
+/// A `[[service]]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceTable {
+    #[serde(deserialize_with = "from_text")]
+    name: Option<RoutingName>,
+    #[serde(deserialize_with = "from_text")]
+    backend: Option<Endpoint>,
+    ways: Option<Vec<String>>,
+    #[serde(deserialize_with = "from_text")]
+    http: Option<Endpoint>,
+    #[serde(deserialize_with = "from_text")]
+    https: Option<Endpoint>,
+    #[serde(deserialize_with = "from_text")]
+    tcp: Option<Endpoint>,
+    #[serde(deserialize_with = "from_text")]
+    connect: Option<Endpoint>,
+    #[serde(deserialize_with = "from_text")]
+    proxy_protocol: Option<Version>,
+    forwarded: Option<bool>,
+    h2c: Option<bool>,
+    #[serde(deserialize_with = "from_texts")]
+    allow: Vec<Source>,
+}
+
+/// A name, which may be a wildcard.
+#[derive(Debug, Clone, PartialEq)]
+struct RoutingName(Name);
+
+impl FromStr for RoutingName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Name::registered(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Version(ProxyVersion);
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let version = ProxyVersion::from_word(text);
+        version.map(Self).ok_or_else(|| "expected \"v1\" or \"v2\"".to_owned())
+    }
+}
+
+impl FromStr for ServiceEntry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected NAME=HOST:PORT, such as app.example=127.0.0.1:8080, \
+                                or NAME/WAY=HOST:PORT";
+        let (name, backend) = text.split_once('=').ok_or(EXPECTED)?;
+        let (name, way) = match name.split_once('/') {
+            Some((name, way)) => {
+                (name, Some(way.parse().map_err(|error: BadWay| error.to_string())?))
+            }
+            None => (name, None),
+        };
+        let RoutingName(name) = name.parse()?;
+        let backend = backend.parse().map_err(|error| format!("{error}"));
+        Ok(Self::Short(name, way, backend?))
+    }
+}
+
+/// A list whose elements are texts or tables.
+pub(super) fn entries<'de, D>(deserializer: D) -> Result<Vec<ServiceEntry>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<ServiceEntry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of NAME=HOST:PORT, or [[service]] tables")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_seq(Entries)
+}
+
+impl<'de> Deserialize<'de> for ServiceEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entry;
+        impl<'de> Visitor<'de> for Entry {
+            type Value = ServiceEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("NAME=HOST:PORT, or a table")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ServiceEntry, E> {
+                text.parse().map_err(|error| E::custom(format_args!("{text:?}: {error}")))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ServiceEntry, A::Error> {
+                let table = ServiceTable::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(ServiceEntry::Table(Box::new(table)))
+            }
+        }
+        deserializer.deserialize_any(Entry)
+    }
+}
+
+/// All services of a list, by name.
+///
+/// # Errors
+/// What is wrong with the first that cannot be meant.
+pub(super) fn services(list: Vec<ServiceEntry>) -> Result<BTreeMap<Name, Service>, ConfigError> {
+    let refuse = |problem: String| ConfigError::new("service", problem);
+    let mut services: BTreeMap<Name, Service> = BTreeMap::new();
+    // Short forms of one name make one service; a table stands alone.
+    let mut short: BTreeMap<Name, (Option<Endpoint>, BTreeMap<Way, Endpoint>)> = BTreeMap::new();
+    for entry in list {
+        match entry {
+            ServiceEntry::Short(name, way, backend) => {
+                let (common, own) = short.entry(name.clone()).or_default();
+                let before = match way {
+                    Some(way) => own.insert(way, backend),
+                    None => common.replace(backend),
+                };
+                if before.is_some() {
+                    let way = way.map_or_else(String::new, |way| format!("/{way}"));
+                    return Err(refuse(format!("{name}{way} is listed twice")));
+                }
+            }
+            ServiceEntry::Table(table) => {
+                let (name, service) = table.service().map_err(refuse)?;
+                if services.insert(name.clone(), service).is_some() {
+                    return Err(refuse(format!("{name} is listed twice")));
+                }
+            }
+        }
+    }
+    for (name, (backend, own)) in short {
+        let usual = if backend.is_some() { Ways::USUAL } else { Ways::NONE };
+        let ways = own.keys().copied().fold(usual, Ways::with);
+        let terms = Terms { ways, ..Terms::default() };
+        let service = Service { backend, own, proxy_protocol: None, terms };
+        if services.insert(name.clone(), service).is_some() {
+            return Err(refuse(format!("{name} is listed twice")));
+        }
+    }
+    Ok(services)
+}
+
+impl ServiceTable {
+    fn service(self) -> Result<(Name, Service), String> {
+        let Some(RoutingName(name)) = self.name else {
+            return Err("a [[service]] table needs a name".to_owned());
+        };
+        let own = [
+            (Way::Http, self.http),
+            (Way::Https, self.https),
+            (Way::Tcp, self.tcp),
+            (Way::Connect, self.connect),
+        ];
+        let own: BTreeMap<Way, Endpoint> =
+            own.into_iter().filter_map(|(way, backend)| Some((way, backend?))).collect();
+        let ways = match self.ways {
+            Some(ways) => ways.iter().map(|way| way.parse()).collect::<Result<Ways, BadWay>>(),
+            None => {
+                let usual = if self.backend.is_some() { Ways::USUAL } else { Ways::NONE };
+                Ok(own.keys().copied().fold(usual, Ways::with))
+            }
+        };
+        let ways = ways.map_err(|error| format!("{name}: {error}"))?;
+        if ways.is_empty() {
+            return Err(format!("{name} has no backend: set backend, or one for a way"));
+        }
+        if let Some(way) = own.keys().find(|way| !ways.contains(**way)) {
+            return Err(format!("{name} has a backend for {way}, but {way} is not in its ways"));
+        }
+        let lacks = |way: &Way| self.backend.is_none() && !own.contains_key(way);
+        if let Some(way) = ways.iter().find(lacks) {
+            return Err(format!("{name} has no backend for {way}: set backend, or {way}"));
+        }
+        let allow: Box<[IpNet]> = self.allow.into_iter().map(|Source(net)| net).collect();
+        if allow.len() > ALLOWED_SOURCES {
+            return Err(format!("{name} allows more than {ALLOWED_SOURCES} networks"));
+        }
+        let usual = Terms::default();
+        let terms = Terms {
+            ways,
+            allow,
+            forwarded: self.forwarded.unwrap_or(usual.forwarded),
+            h2c: self.h2c.unwrap_or(usual.h2c),
+        };
+        let proxy_protocol = self.proxy_protocol.map(|Version(version)| version);
+        Ok((name, Service { backend: self.backend, own, proxy_protocol, terms }))
+    }
+}

@@ -1,0 +1,54 @@
+//! What a peer of a scenario says about a name that it serves.
+
+use std::collections::BTreeMap;
+
+use ops_proxy::config::Service;
+use ops_proxy::offer::Ways;
+use serde::{Deserialize, Serialize};
+
+/// The terms of a service. Without them it is open in every way, CONNECT too, and heads
+/// go through as they are, which is not so with the real peer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OfferSpec {
+    /// The ways in which it may be reached; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Vec<String>>,
+    /// Backends of their own for some ways.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<String, String>,
+    /// Networks of the clients that may reach it; all if absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// HTTP requests say who the client is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
+    /// The backend speaks HTTP/2 in clear text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub h2c: bool,
+}
+
+impl OfferSpec {
+    /// The service whose common backend is `service`'s, on these terms.
+    ///
+    /// # Errors
+    /// The value at fault, and what is wrong with it.
+    pub fn apply(&self, mut service: Service) -> Result<Service, (String, String)> {
+        fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
+            text: &str,
+        ) -> Result<T, (String, String)> {
+            text.parse().map_err(|error: T::Err| (text.to_owned(), error.to_string()))
+        }
+        for (way, backend) in &self.own {
+            service.own.insert(read(way)?, read(backend)?);
+        }
+        service.terms.ways = match &self.ways {
+            Some(ways) => ways.iter().map(|way| read(way)).collect::<Result<Ways, _>>()?,
+            None => Ways::ALL,
+        };
+        service.terms.allow = self.allow.iter().map(|net| read(net)).collect::<Result<_, _>>()?;
+        service.terms.forwarded = self.forwarded;
+        service.terms.h2c = self.h2c;
+        Ok(service)
+    }
+}
