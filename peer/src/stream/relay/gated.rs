@@ -321,6 +321,10 @@ fn pass<W: AsyncWrite + Unpin>(
         let rest = &bytes[passed..];
         let admitted = match gate.admit(rest) {
             Admission::Pass(count) => usize::try_from(count).unwrap_or(usize::MAX).min(rest.len()),
+            Admission::Skip(count) => {
+                passed += count;
+                continue;
+            }
             Admission::More => return Ok((passed, Rest::More)),
             Admission::Wait => return Ok((passed, Rest::Wait)),
             Admission::Stop(stop) => return Ok((passed, Rest::Stop(stop))),
