@@ -39,7 +39,7 @@ pub(crate) fn assert_verdict(data: &[u8]) -> Option<Verdict> {
     assert!(whole.is_some() || data.len() < MOST_BYTES, "not certain with all that is held");
     match &whole {
         Some(Verdict::Tls { name }) => assert_normal(name),
-        Some(Verdict::Http { name, .. }) => assert_normal(name),
+        Some(Verdict::Http { name, .. } | Verdict::Http2 { name, .. }) => assert_normal(name),
         Some(Verdict::Connect { name, consumed }) => {
             assert_normal(name);
             assert!(*consumed <= HEAD_BYTES && data[..*consumed].ends_with(b"\n"));

@@ -7,6 +7,7 @@
 
 mod classify;
 mod config;
+mod h2;
 mod hello;
 mod http;
 mod input;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 pub use classify::classify;
 pub use config::config;
+pub use h2::h2;
 pub use hello::hello;
 pub use http::http;
 pub use scenario::scenario;
@@ -39,6 +41,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("classify", classify),
     ("config", config),
+    ("h2", h2),
     ("hello", hello),
     ("http", http),
     ("scenario", scenario),

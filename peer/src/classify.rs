@@ -12,6 +12,7 @@
 //! | an SSLv2 CLIENT-HELLO | refused as a bad hello |
 //! | `HELLO:`, `DATA:` | a peer in clear text |
 //! | a method token and a space | `http`: routed by Host, or a CONNECT |
+//! | `PRI * HTTP/2.0` | `http`: HTTP/2, routed by the `:authority` of its first request |
 //! | anything else | refused as soon as it shows |
 //!
 //! A PROXY protocol header comes before all of these and is not known here: ask
@@ -19,6 +20,7 @@
 
 mod classifier;
 mod http;
+mod http2;
 mod opening;
 pub mod proxy_protocol;
 mod tls;

@@ -1,4 +1,4 @@
-//! HTTP/1.x messages (RFC 9112), as far as it takes to send each request where its Host
+//! HTTP/1.x messages (RFC 9112), and the frames of HTTP/2 (`h2`), as far as it takes to send each request where its Host
 //! says: heads, how long bodies are, and which answer belongs to which request.
 //!
 //! Pure and incremental: what was read of a direction goes in; how much of it may be passed
@@ -17,20 +17,24 @@
 //! - Content-Length comes once, in digits, and never with Transfer-Encoding, of which a
 //!   request may have nothing but `chunked`.
 
+mod admission;
 mod answer;
 mod body;
 mod conversation;
 mod fields;
 mod flaw;
+mod h2;
 mod head_end;
 mod request;
 mod target;
 mod told;
 
+pub use admission::{Admission, Stop};
 pub use answer::{AnswerHead, read_answer};
 pub use body::{Body, Part};
-pub use conversation::{Admission, Conversation, Stop};
-pub use flaw::Flaw;
+pub use conversation::Conversation;
+pub use flaw::{Flaw, H2Flaw};
+pub use h2::{GOAWAY_NO_ERROR, PREFACE, Watch, answer, goaway, greeting};
 pub use head_end::HeadEnd;
 pub use request::{Asks, RequestHead, read_request};
 pub use told::Told;

@@ -40,6 +40,14 @@ pub const CHUNK_LINE_BYTES: usize = 1024;
 /// Longest HTTP method, in bytes: the registered ones are 16 bytes at most.
 pub const HTTP_METHOD_BYTES: usize = 32;
 
+/// Most that the client's table of header fields may take in HTTP/2, by the measure of
+/// RFC 7541 §4.1: what servers allow is 4 KiB by default, and 64 KiB in the largest.
+pub const H2_TABLE_BYTES: usize = 64 * 1024;
+
+/// A client of HTTP/2 that has sent its SETTINGS and nothing else for so long waits for the
+/// server's. One that does not wait sends its request within the same packet.
+pub const H2_GREETING: Duration = Duration::from_millis(50);
+
 /// A public connection must show its destination, and a peer must send its first
 /// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);

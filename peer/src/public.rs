@@ -10,6 +10,7 @@ mod connection;
 mod edge;
 mod fetch;
 mod forward;
+mod http2;
 mod listener;
 mod refusal;
 

@@ -20,6 +20,7 @@ mod dial_back;
 mod dns;
 mod edge;
 mod fronts;
+mod h2;
 mod http;
 mod idle_data;
 mod invariants;

@@ -185,13 +185,16 @@ async fn an_unsound_head_is_400() {
 }
 
 #[tokio::test]
-async fn http_2_in_clear_text_is_refused_cleanly() {
+async fn http_2_with_unsound_frames_is_refused_cleanly() {
     let public = listening("").await;
     let mut stream = connect(public.listen()).await;
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-    client::to_end(&mut stream).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nGET /").await.unwrap();
+    let answer = client::to_end(&mut stream).await.unwrap();
+    // SETTINGS, then GOAWAY with PROTOCOL_ERROR.
+    assert_eq!(answer[..9], [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    assert_eq!(answer[9..], [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     let metrics = public.quiet().await;
-    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "h2c_unsupported")]), 1.0);
+    assert_eq!(metrics.value("ops_proxy_rejected_total", &[("reason", "bad_h2")]), 1.0);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::opening::Opening;
 use super::verdict::Verdict;
-use super::{http, tls};
+use super::{http, http2, tls};
 
 /// Classifies one connection. Remembers how far it has read, so that a head in
 /// one-byte writes costs no more than any other.
@@ -16,6 +16,7 @@ enum Stage {
     #[default]
     Opening,
     Http(http::Head),
+    Http2(Box<http2::Frames>),
     Tls(tls::Hello),
 }
 
@@ -29,6 +30,7 @@ impl Classifier {
             self.stage = match opening(bytes)? {
                 Opening::Tls => Stage::Tls(tls::Hello::default()),
                 Opening::Http(start) => Stage::Http(http::Head::starting_at(start)),
+                Opening::Http2 => Stage::Http2(Box::default()),
                 Opening::Peer => return Some(Verdict::Peer),
                 Opening::Refused(refusal) => return Some(Verdict::Refused(refusal)),
             };
@@ -36,8 +38,15 @@ impl Classifier {
         match &mut self.stage {
             Stage::Opening => None,
             Stage::Http(head) => head.advance(bytes),
+            Stage::Http2(frames) => frames.advance(bytes),
             Stage::Tls(hello) => hello.advance(bytes),
         }
+    }
+
+    /// Whether what was read so far is from a client of HTTP/2 that may be waiting for the
+    /// server's SETTINGS (RFC 9113 §3.4).
+    pub fn may_await_settings(&self) -> bool {
+        matches!(&self.stage, Stage::Http2(frames) if frames.may_await_settings())
     }
 }
 
@@ -64,6 +73,13 @@ mod tests {
     use super::*;
     use crate::classify::{MOST_BYTES, PEER_ALPN};
     use crate::limits::HEAD_BYTES;
+
+    /// The preface of HTTP/2, and SETTINGS.
+    const H2_OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// The same, and a request.
+    const H2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+        \0\0\x08\x01\x04\0\0\0\x01\x82\x84\x86\x41\x03app";
 
     /// What [`classify`] says of `bytes` given to one classifier piece by piece.
     fn piece_by_piece(bytes: &[u8], ends: impl Iterator<Item = usize>) -> Option<Verdict> {
@@ -183,6 +199,7 @@ mod tests {
         fn every_split_of_any_bytes_gives_the_same_verdict(
             start in prop::sample::select(vec![
                 &b""[..], b"\x16", b"\x16\x03\x01", b"\x80\x2e\x01", b"HELLO", b"GET ", b"PRI * ",
+                H2_OPENING, H2_REQUEST,
                 b"\r\n",
             ]),
             rest in prop::collection::vec(any::<u8>(), 0..200),

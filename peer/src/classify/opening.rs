@@ -9,6 +9,8 @@ pub(super) enum Opening {
     Tls,
     /// An HTTP request whose method starts here.
     Http(usize),
+    /// The preface of HTTP/2.
+    Http2,
     /// A peer's first line.
     Peer,
     /// Something that is refused.

@@ -1,5 +1,6 @@
 //! What the first bytes of a connection ask for, or why they are refused.
 
+use crate::http::H2Flaw;
 use crate::limits::{HEAD_BYTES, HELLO_RECORD_OVERHEAD};
 use crate::names::Name;
 
@@ -30,6 +31,14 @@ pub enum Verdict {
         /// The method is HEAD: an answer has no body.
         is_head: bool,
     },
+    /// A connection of HTTP/2 in clear text (RFC 9113 §3.3), routed by the `:authority` of
+    /// its first request: all bytes go to the backend.
+    Http2 {
+        /// The name asked for.
+        name: Name,
+        /// The stream of the first request.
+        stream: u32,
+    },
     /// `CONNECT name:port`. The port is validated and otherwise ignored: the
     /// connecting peer dials its own backend for the name.
     Connect {
@@ -53,8 +62,8 @@ pub enum Refusal {
     HeadTooLarge,
     /// An HTTP head whose lines can be read in more than one way, or whose body can: 400.
     BadFraming,
-    /// The preface of HTTP/2 in clear text (RFC 9113 §3.4).
-    H2c,
+    /// HTTP/2 in clear text whose frames or first request are not sound: GOAWAY.
+    Http2(H2Flaw),
     /// TLS without a well-formed ClientHello within the limits; also SSLv2.
     BadClientHello,
     /// A ClientHello without server_name.

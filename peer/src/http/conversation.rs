@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use super::admission::{Admission, Stop};
 use super::answer::read_answer;
 use super::body::{Body, Part};
 use super::flaw::Flaw;
+use super::h2::Watch;
 use super::head_end::HeadEnd;
 use super::request::{Asks, RequestHead, read_request};
 use super::told::Told;
@@ -32,6 +34,8 @@ pub struct Conversation {
     asked: u64,
     /// What the backend is told of the client with each.
     told: Option<Told>,
+    /// Watches the requests of HTTP/2. Both directions are blind to HTTP/1 then.
+    http2: Option<Box<Watch>>,
 }
 
 /// Where one direction is.
@@ -45,7 +49,7 @@ enum Stage<H> {
     Message { head: usize, body: Body },
     /// Within a message that has no one meaning; its head has been passed on.
     Broken(Flaw),
-    /// HTTP has ended: 101.
+    /// Not HTTP/1, or not any more: 101.
     Blind,
 }
 
@@ -64,32 +68,6 @@ struct Unanswered {
     closes: bool,
 }
 
-/// What may be done with the first bytes of a direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// So many may be passed on, whether they have come yet or not.
-    Pass(u64),
-    /// So many are a request head, which goes on as [`Conversation::reword`] writes it.
-    Reword(usize),
-    /// Nothing can be said without more of them.
-    More,
-    /// They wait for an answer.
-    Wait,
-    /// They do not belong to this stretch.
-    Stop(Stop),
-}
-
-/// Why bytes do not belong to a stretch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// They begin a request that is to be routed on its own.
-    Other,
-    /// They are to be refused.
-    Flawed(Flaw),
-    /// No request has asked for them.
-    Unasked,
-}
-
 impl Conversation {
     /// A stretch of `name`, before its first byte.
     pub fn new(name: Name) -> Self {
@@ -101,6 +79,19 @@ impl Conversation {
             persists: true,
             asked: 0,
             told: None,
+            http2: None,
+        }
+    }
+
+    /// A connection of HTTP/2 for `name`, before its first byte; `was_greeted` as for
+    /// [`Watch::of`].
+    pub fn http2(name: Name, was_greeted: bool) -> Self {
+        Self {
+            asking: Stage::Blind,
+            answering: Stage::Blind,
+            persists: false,
+            http2: Some(Box::new(Watch::of(name.clone(), was_greeted))),
+            ..Self::new(name)
         }
     }
 
@@ -132,6 +123,9 @@ impl Conversation {
 
     /// What may be done with `bytes`, the next ones of the client.
     pub fn admit_request(&mut self, bytes: &[u8]) -> Admission {
+        if let Some(watch) = &mut self.http2 {
+            return watch.admit(bytes);
+        }
         loop {
             match &mut self.asking {
                 Stage::Blind => return Admission::Pass(u64::MAX),
@@ -179,7 +173,10 @@ impl Conversation {
 
     /// So many bytes of the client have been passed on.
     pub fn passed_request(&mut self, count: u64) {
-        passed(&mut self.asking, count);
+        match &mut self.http2 {
+            Some(watch) => watch.passed(count),
+            None => passed(&mut self.asking, count),
+        }
     }
 
     /// What may be done with `bytes`, the next ones of the backend.

@@ -6,15 +6,19 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::carry::carry;
 use super::edge::Edge;
 use super::forward::{Forwarded, forward};
-use super::refusal::{After, Cause, Way, h2_goaway, http_answer, refuse_public, tls_alert};
+use super::http2::First;
+use super::refusal::{After, Cause, Way, http_answer, refuse_public, tls_alert};
 use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
+use crate::http::{GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
+use crate::limits::H2_GREETING;
 use crate::listening::PeerConnection;
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::names::Name;
@@ -53,6 +57,8 @@ pub(super) struct Connection<N: Net> {
     /// When the first bytes must have shown where the connection wants to go.
     pub(super) deadline: Instant,
     pub(super) ticket: Ticket,
+    /// A client of HTTP/2 that waited for SETTINGS was sent some.
+    pub(super) was_greeted: bool,
 }
 
 /// A request that is connected to its backend.
@@ -68,6 +74,7 @@ struct Connected<N: Net> {
 /// A connection whose way is known.
 enum Prepared<N: Net> {
     Edge(Edge<N>),
+    Http2(Edge<N>, First),
     Connected(Connected<N>),
 }
 
@@ -89,6 +96,11 @@ impl<N: Net> Connection<N> {
                 (connection, _, way @ Way::Http { .. }) => {
                     connection.into_edge(way, trusted).await.map(Prepared::Edge)
                 }
+                (connection, name, way @ Way::Http2 { stream }) => {
+                    let was_greeted = connection.was_greeted;
+                    let edge = connection.into_edge(way, trusted).await?;
+                    Some(Prepared::Http2(edge, First { name, stream, was_greeted }))
+                }
                 (connection, name, way) => {
                     connection.connect(name, way).await.map(Prepared::Connected)
                 }
@@ -98,6 +110,7 @@ impl<N: Net> Connection<N> {
             None => {}
             // Boxed, so that tunnels do not hold the room for it.
             Some(Prepared::Edge(edge)) => Box::pin(edge.serve()).await,
+            Some(Prepared::Http2(edge, first)) => Box::pin(edge.serve_http2(first)).await,
             Some(Prepared::Connected(connected)) => {
                 let Connected { client, forwarded, way, ticket: _ticket, busy: _busy } = connected;
                 carry(&shared, client, forwarded, way).await;
@@ -189,7 +202,11 @@ impl<N: Net> Connection<N> {
                 }
                 None => {}
             }
-            if let Err(unclear) = self.read().await {
+            let reading = match classifier.may_await_settings() && !self.was_greeted {
+                true => self.read_or_greet().await,
+                false => self.read().await,
+            };
+            if let Err(unclear) = reading {
                 self.unclear(&unclear);
                 if matches!(unclear, Unclear::Late) && self.head.first().is_some_and(u8::is_ascii) {
                     Box::pin(self.time_out()).await;
@@ -199,6 +216,7 @@ impl<N: Net> Connection<N> {
         };
         match verdict {
             Verdict::Http { name, is_head } => return Some((self, name, Way::Http { is_head })),
+            Verdict::Http2 { name, stream } => return Some((self, name, Way::Http2 { stream })),
             Verdict::Connect { name, consumed } => {
                 self.head.advance(consumed);
                 return Some((self, name, Way::Connect));
@@ -229,7 +247,7 @@ impl<N: Net> Connection<N> {
             return None;
         };
         let (protocol, by) = match way {
-            Way::Http { .. } => (Protocol::Http, offer::Way::Http),
+            Way::Http { .. } | Way::Http2 { .. } => (Protocol::Http, offer::Way::Http),
             Way::Connect => (Protocol::Http, offer::Way::Connect),
             Way::Tls => (Protocol::Https, offer::Way::Https),
             Way::Tcp => (Protocol::Tcp, offer::Way::Tcp),
@@ -266,7 +284,7 @@ impl<N: Net> Connection<N> {
             Refusal::BadHead => (Rejection::BadHead, http(Cause::BadHead)),
             Refusal::BadFraming => (Rejection::BadFraming, http(Cause::BadFraming)),
             Refusal::HeadTooLarge => (Rejection::HeadTooLarge, http(Cause::HeadTooLarge)),
-            Refusal::H2c => (Rejection::H2cUnsupported, h2_goaway()),
+            Refusal::Http2(flaw) => (Rejection::BadH2, goaway(flaw.code())),
             Refusal::BadClientHello => {
                 (Rejection::BadClientHello, tls_alert(Cause::BadClientHello))
             }
@@ -281,13 +299,35 @@ impl<N: Net> Connection<N> {
     /// Tells an HTTP client that its head came too late.
     async fn time_out(self) {
         const HANDSHAKE: u8 = 0x16;
-        if self.head.first() != Some(&HANDSHAKE) {
+        if self.head.starts_with(PREFACE) {
+            close_after(self.stream, &goaway(GOAWAY_NO_ERROR)).await;
+        } else if self.head.first() != Some(&HANDSHAKE) {
             close_after(self.stream, &http_answer(Cause::HeadTimeout, false, After::Close)).await;
         }
     }
 
     async fn read(&mut self) -> Result<(), Unclear> {
-        let reading = timeout_at(self.deadline, read_more(&mut self.stream, &mut self.head));
+        self.read_until(self.deadline).await
+    }
+
+    /// Reads, and sends SETTINGS to a client that says nothing more without them.
+    async fn read_or_greet(&mut self) -> Result<(), Unclear> {
+        let patience = Instant::now() + H2_GREETING;
+        match self.read_until(patience.min(self.deadline)).await {
+            Err(Unclear::Late) if patience < self.deadline => {}
+            other => return other,
+        }
+        self.was_greeted = true;
+        let greeting = greeting();
+        match timeout_at(self.deadline, self.stream.write_all(&greeting)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Unclear::Gone),
+            Err(_) => Err(Unclear::Late),
+        }
+    }
+
+    async fn read_until(&mut self, deadline: Instant) -> Result<(), Unclear> {
+        let reading = timeout_at(deadline, read_more(&mut self.stream, &mut self.head));
         match self.ticket.unless_displaced(reading).await {
             Ok(Ok(Ok(0) | Err(_))) => Err(Unclear::Gone),
             Ok(Ok(Ok(_))) => Ok(()),

@@ -33,7 +33,7 @@ use crate::stream::relay::{Ahead, Over, RelayError, Side};
 use crate::stream::transport::{Transport, hold_conversation};
 use crate::tasks::{Busy, Phase};
 
-/// A client that speaks HTTP/1.
+/// A client that speaks HTTP.
 pub(super) struct Edge<N: Net> {
     pub(super) shared: Arc<Shared<N>>,
     pub(super) stream: N::Stream,
@@ -50,13 +50,13 @@ pub(super) struct Edge<N: Net> {
 }
 
 /// A request that is connected to its backend, with those that follow it for the same name.
-struct Stretch<N: Net> {
-    edge: Edge<N>,
-    forwarded: Forwarded<N>,
-    kind: Kind,
+pub(super) struct Stretch<N: Net> {
+    pub(super) edge: Edge<N>,
+    pub(super) forwarded: Forwarded<N>,
+    pub(super) kind: Kind,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Conversation(Box<Conversation>, Ahead),
     Tunnel,
 }
@@ -208,6 +208,7 @@ impl<N: Net> Edge<N> {
         let (rejection, cause) = match Refusal::from(flaw) {
             Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge),
             Refusal::BadFraming => (Rejection::BadFraming, Cause::BadFraming),
+            Refusal::Http2(_) => (Rejection::BadH2, Cause::BadFraming),
             _ => (Rejection::BadHead, Cause::BadHead),
         };
         self.shared.metrics.rejected(rejection);
@@ -273,7 +274,7 @@ impl<S: AsyncRead + Unpin> Reading<'_, S> {
 
 impl<N: Net> Stretch<N> {
     /// Carries it to its end; the client, if it goes on.
-    async fn carry(self) -> Option<Edge<N>> {
+    pub(super) async fn carry(self) -> Option<Edge<N>> {
         let Self { edge, forwarded, kind } = self;
         let Edge { shared, stream, source, dest, trusted, read, ticket, busy } = edge;
         let (mut conversation, ahead) = match kind {

@@ -38,6 +38,7 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listen
                     source,
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
+                    was_greeted: false,
                     shared: shared.clone(),
                 };
                 shared.tasks.spawn(connection.serve(port.clone(), trusted));

@@ -1,6 +1,7 @@
 //! What is answered to a public client that cannot be served, in its protocol.
 
 use super::forward::NotForwarded;
+use crate::http;
 use crate::limits::RETRY_AFTER;
 use crate::mesh::waiting::ForwardError;
 use crate::shared::Shared;
@@ -47,9 +48,9 @@ pub(super) enum After {
     Stay,
 }
 
-/// The whole answer to an HTTP/1 client, with the body left out for HEAD.
-pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> {
-    let (status, text) = match cause {
+/// The status of an answer, with its phrase, and what it says.
+fn status(cause: Cause) -> (&'static str, &'static str) {
+    match cause {
         Cause::HeadTooLarge => {
             ("431 Request Header Fields Too Large", "the request head is too large")
         }
@@ -80,7 +81,12 @@ pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> 
         Cause::NoAnswer => ("502 Bad Gateway", "the backend of this name ended without an answer"),
         Cause::BadAnswer => ("502 Bad Gateway", "the backend of this name sent a malformed answer"),
         _ => ("400 Bad Request", "the request head is malformed"),
-    };
+    }
+}
+
+/// The whole answer to an HTTP/1 client, with the body left out for HEAD.
+pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> {
+    let (status, text) = status(cause);
     let retry = match cause {
         Cause::NotForwarded(NotForwarded::NoProvider | NotForwarded::Full)
         | Cause::Draining
@@ -119,14 +125,6 @@ pub(super) fn tls_alert(cause: Cause) -> Vec<u8> {
     fatal_alert(alert).to_vec()
 }
 
-/// To a client that began HTTP/2 without asking: an empty SETTINGS frame, which
-/// must come first, and GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 §3.4, §7).
-pub(super) fn h2_goaway() -> Vec<u8> {
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xd];
-    [&SETTINGS[..], &GOAWAY].concat()
-}
-
 /// How a client came, and so how it is answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
@@ -134,6 +132,11 @@ pub(super) enum Way {
     Http {
         /// An answer has no body.
         is_head: bool,
+    },
+    /// An HTTP/2 request, routed by its `:authority`.
+    Http2 {
+        /// The stream that it is on.
+        stream: u32,
     },
     /// An HTTP CONNECT.
     Connect,
@@ -146,18 +149,22 @@ pub(super) enum Way {
 /// Tells a client why it is not served, in the way that it came.
 pub(super) async fn refuse_public<N: Net>(
     shared: &Shared<N>,
-    stream: N::Stream,
+    connection: N::Stream,
     cause: Cause,
     way: Way,
 ) {
     match way {
         Way::Http { is_head } => {
-            close_after(stream, &http_answer(cause, is_head, After::Close)).await
+            close_after(connection, &http_answer(cause, is_head, After::Close)).await
         }
-        Way::Connect => close_after(stream, &http_answer(cause, false, After::Close)).await,
-        Way::Tls => close_after(stream, &tls_alert(cause)).await,
+        Way::Http2 { stream } => {
+            let (status, _) = status(cause);
+            close_after(connection, &http::answer(stream, &status[..3])).await
+        }
+        Way::Connect => close_after(connection, &http_answer(cause, false, After::Close)).await,
+        Way::Tls => close_after(connection, &tls_alert(cause)).await,
         // Raw TCP has no words for it.
-        Way::Tcp => shared.net.abort(stream),
+        Way::Tcp => shared.net.abort(connection),
     }
 }
 

@@ -43,6 +43,7 @@ impl From<Flaw> for Refusal {
             Flaw::Head => Self::BadHead,
             Flaw::TooLarge => Self::HeadTooLarge,
             Flaw::Framing => Self::BadFraming,
+            Flaw::Http2(flaw) => Self::Http2(flaw),
         }
     }
 }

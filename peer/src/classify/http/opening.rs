@@ -2,11 +2,11 @@
 
 use super::super::opening::Opening;
 use super::super::verdict::Refusal;
+use crate::http::PREFACE;
 use crate::limits::HTTP_METHOD_BYTES;
 
-/// The start of the HTTP/2 preface (RFC 9113 §3.4), as far as it takes to exclude any
-/// HTTP/1.x request.
-const H2C_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+/// As much of the preface of HTTP/2 as excludes any HTTP/1.x request.
+const PREFACE_LINE: &[u8] = PREFACE.split_at(14).0;
 
 /// What a connection begins with, if not TLS.
 pub(in crate::classify) fn opening(bytes: &[u8]) -> Option<Opening> {
@@ -24,8 +24,8 @@ pub(in crate::classify) fn opening(bytes: &[u8]) -> Option<Opening> {
     match (&window[..length], window[length]) {
         (b"HELLO" | b"DATA", b':') if start == 0 => Some(Opening::Peer),
         (b"", _) => UNKNOWN,
-        (b"PRI", b' ') if window.starts_with(H2C_PREFACE) => Some(Opening::Refused(Refusal::H2c)),
-        (b"PRI", b' ') if H2C_PREFACE.starts_with(window) => None,
+        (b"PRI", b' ') if start == 0 && window.starts_with(PREFACE_LINE) => Some(Opening::Http2),
+        (b"PRI", b' ') if PREFACE_LINE.starts_with(window) => None,
         (_, b' ') => Some(Opening::Http(start)),
         _ => UNKNOWN,
     }

@@ -1,4 +1,5 @@
 use crate::classify::{MOST_BYTES, Refusal, Verdict, classify};
+use crate::http::{H2Flaw, PREFACE};
 use crate::limits::{HEAD_BYTES, HTTP_FIELDS, HTTP_METHOD_BYTES};
 use crate::names::Name;
 
@@ -122,10 +123,10 @@ fn one_empty_line_before_the_request_is_passed_over() {
 
 #[test]
 fn the_http2_preface_is_known_by_its_version() {
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    assert_eq!(classify(preface), refused(Refusal::H2c));
-    assert_eq!(classify(&preface[..14]), refused(Refusal::H2c));
-    assert_eq!(classify(&preface[..13]), None);
+    let broken = b"PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n";
+    assert_eq!(classify(broken), refused(Refusal::Http2(H2Flaw::Protocol)));
+    assert_eq!(classify(&broken[..18]), None);
+    assert_eq!(classify(b"\r\nPRI * HTTP/2.0\r\n\r\n"), refused(Refusal::BadHead));
     assert_eq!(classify(b"PRI * HTTP/1.1\r\nHost: app\r\n\r\n"), http("app"));
 }
 
@@ -363,4 +364,26 @@ fn what_follows_the_head_is_of_no_account() {
     for rest in [&b"abc"[..], b"\r\n\r\n", b"\0\xff", b"GET / HTTP/1.1\r\nHost: b\r\n\r\n"] {
         assert_eq!(classify(&[head, rest].concat()), http("app"));
     }
+}
+
+#[test]
+fn http2_is_routed_by_its_first_request() {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut bytes = [PREFACE, &settings].concat();
+    bytes.extend(b"\0\0\x0a\x01\x05\0\0\0\x03\x82\x84\x86\x41\x05App:1");
+    assert_eq!(classify(&bytes[..bytes.len() - 1]), None);
+    let verdict = Some(Verdict::Http2 { name: name("app"), stream: 3 });
+    assert_eq!(classify(&bytes), verdict);
+    // What follows is not its business.
+    bytes.extend([0xff; 9]);
+    assert_eq!(classify(&bytes), verdict);
+}
+
+#[test]
+fn http2_without_a_request_within_the_limit_is_refused() {
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend([0, 0x40, 0, 4, 0, 0, 0, 0, 0]);
+    bytes.resize(HEAD_BYTES, 0);
+    assert_eq!(classify(&bytes[..HEAD_BYTES - 1]), None);
+    assert_eq!(classify(&bytes), refused(Refusal::Http2(H2Flaw::TooLarge)));
 }

@@ -128,8 +128,9 @@ words! {
         HeadTimeout = "head_timeout",
         /// The connection ended within its head.
         HeadIncomplete = "head_incomplete",
-        /// HTTP/2 in clear text.
-        H2cUnsupported = "h2c_unsupported",
+        /// HTTP/2 in clear text with unsound frames, or a request for nobody or for another
+        /// name than those before it.
+        BadH2 = "bad_h2",
         /// A connection that began like a ClientHello and is not one.
         BadClientHello = "bad_client_hello",
         /// A ClientHello without a server name.

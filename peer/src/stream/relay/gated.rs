@@ -333,6 +333,10 @@ impl<C> Gated<C> {
                     passed += length;
                     continue;
                 }
+                Admission::Skip(count) => {
+                    passed += count;
+                    continue;
+                }
                 Admission::More => break Rest::More,
                 Admission::Wait => break Rest::Wait,
                 Admission::Stop(stop) => break Rest::Stop(stop),

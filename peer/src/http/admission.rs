@@ -1,0 +1,33 @@
+//! What may be done with the next bytes of a direction.
+
+use super::flaw::Flaw;
+
+/// What may be done with the first bytes of a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// So many may be passed on, whether they have come yet or not.
+    Pass(u64),
+    /// So many, which have come, are not for the other end, and are to be left out: they are
+    /// said to be so only once.
+    Skip(usize),
+    /// So many are a request head, which goes on as
+    /// [`Conversation::reword`](super::Conversation::reword) writes it.
+    Reword(usize),
+    /// Nothing can be said without more of them.
+    More,
+    /// They wait for an answer.
+    Wait,
+    /// They do not belong to this stretch.
+    Stop(Stop),
+}
+
+/// Why bytes do not belong to a stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// They begin a request that is to be routed on its own.
+    Other,
+    /// They are to be refused.
+    Flawed(Flaw),
+    /// No request has asked for them.
+    Unasked,
+}

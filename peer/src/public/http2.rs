@@ -1,0 +1,101 @@
+//! HTTP/2 in clear text: a connection is one stretch, for the name of its first request.
+
+use std::borrow::Cow;
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+
+use super::asked::Asked;
+use super::edge::{Edge, Kind, Stretch};
+use super::forward::forward;
+use super::refusal::{Cause, Way, refuse_public};
+use crate::http::{Admission, Conversation};
+use crate::names::Name;
+use crate::observe::metrics::{Protocol, Rejection};
+use crate::offer;
+use crate::stream::net::Net;
+use crate::stream::relay::Ahead;
+use crate::tasks::Phase;
+
+/// The first request of a connection of HTTP/2.
+#[derive(Debug, Clone)]
+pub(super) struct First {
+    /// Whom it is for.
+    pub(super) name: Name,
+    /// The stream that it is on.
+    pub(super) stream: u32,
+    /// Whether the client was sent SETTINGS of our own.
+    pub(super) was_greeted: bool,
+}
+
+impl<N: Net> Edge<N> {
+    /// Serves a client of HTTP/2 until its connection ends.
+    pub(super) async fn serve_http2(self, first: First) {
+        if let Some(stretch) = Box::pin(self.connect_http2(first)).await {
+            let next = stretch.carry().await;
+            debug_assert!(next.is_none(), "HTTP/2 goes on to no other stretch");
+        }
+    }
+
+    async fn connect_http2(mut self, first: First) -> Option<Stretch<N>> {
+        let First { name, stream, was_greeted } = first;
+        let way = Way::Http2 { stream };
+        if self.shared.tasks.phase() >= Phase::Finishing {
+            self.shared.metrics.rejected(Rejection::Draining);
+            refuse_public(&self.shared, self.stream, Cause::Draining, way).await;
+            return None;
+        }
+        let mut conversation = Box::new(Conversation::http2(name.clone(), was_greeted));
+        let admitted = admit(&mut conversation, &mut self.read);
+        let forwarded = {
+            let bytes = &self.read[..admitted];
+            // Heads of HTTP/2 are compressed, and go through as they are.
+            let first = |_, _| Cow::Borrowed(bytes);
+            let asked = Asked {
+                name: &name,
+                way: offer::Way::Http,
+                protocol: Protocol::Http,
+                source: self.source,
+                dest: self.dest,
+                tls: None,
+                head: &first,
+            };
+            let reset = pin!(self.shared.net.reset(&mut self.stream));
+            forward(&self.shared, asked, reset).await
+        };
+        match forwarded {
+            Ok(forwarded) => {
+                let admitted = self.read.split_to(admitted).freeze();
+                let admitted = if forwarded.head_sent { Bytes::new() } else { admitted };
+                let ahead = Ahead { admitted, held: std::mem::take(&mut self.read) };
+                let kind = Kind::Conversation(conversation, ahead);
+                Some(Stretch { edge: self, forwarded, kind })
+            }
+            Err(why) => {
+                refuse_public(&self.shared, self.stream, Cause::NotForwarded(why), way).await;
+                None
+            }
+        }
+    }
+}
+
+/// How many of the first bytes may be passed on. What is not for the backend is taken out.
+fn admit(conversation: &mut Conversation, read: &mut BytesMut) -> usize {
+    let mut admitted = 0;
+    while admitted < read.len() {
+        match conversation.admit_request(&read[admitted..]) {
+            Admission::Pass(count) => {
+                let count = count.min((read.len() - admitted) as u64);
+                conversation.passed_request(count);
+                admitted += count as usize;
+            }
+            Admission::Skip(count) => {
+                let behind = read.split_off(admitted + count);
+                read.truncate(admitted);
+                read.extend_from_slice(&behind);
+            }
+            Admission::Reword(_) | Admission::More | Admission::Wait | Admission::Stop(_) => break,
+        }
+    }
+    admitted
+}
