@@ -25,6 +25,8 @@ pub struct Conversation {
     unanswered: VecDeque<Unanswered>,
     /// No request or answer so far has asked for the connection to be closed.
     persists: bool,
+    /// The last answer is complete, and more was asked for.
+    is_over: bool,
 }
 
 /// Where one direction is.
@@ -90,6 +92,7 @@ impl Conversation {
             answering: Stage::Head(HeadEnd::default()),
             unanswered: VecDeque::new(),
             persists: true,
+            is_over: false,
         }
     }
 
@@ -203,8 +206,18 @@ impl Conversation {
         if let Stage::Message { head: 0, body } = &self.answering
             && body.is_over()
         {
-            self.answering = Stage::Head(HeadEnd::default());
-            self.unanswered.pop_front();
+            self.answered();
+        }
+    }
+
+    /// An answer is complete. Behind one that closes the connection there is no other
+    /// (RFC 9112 §9.6).
+    fn answered(&mut self) {
+        self.answering = Stage::Head(HeadEnd::default());
+        self.unanswered.pop_front();
+        if !self.persists && !self.unanswered.is_empty() {
+            self.unanswered.clear();
+            self.is_over = true;
         }
     }
 
@@ -212,10 +225,8 @@ impl Conversation {
     pub fn answers_ended(&mut self) -> bool {
         match &self.answering {
             Stage::Message { head: 0, body } if body.is_until_close() => {
-                self.unanswered.pop_front();
-                self.answering = Stage::Head(HeadEnd::default());
-                self.persists = false;
-                !self.unanswered.is_empty()
+                self.answered();
+                false
             }
             Stage::Blind => false,
             Stage::Head(_) => !self.unanswered.is_empty(),
@@ -233,6 +244,11 @@ impl Conversation {
                 Stage::Message { head, body } => *head == 0 && body.is_over(),
                 Stage::Broken(_) | Stage::Blind => false,
             }
+    }
+
+    /// Whether the last answer is complete, and requests behind it are never answered.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Whether a request waits for its answer.
