@@ -71,6 +71,9 @@ impl Reached {
     /// Takes in how requests ended.
     pub fn outcomes(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
+            for answer in &outcome.answers {
+                self.add("exchange", &answer.status.to_string());
+            }
             match &outcome.end {
                 Ending::Status(status) => self.add("client http", &status.to_string()),
                 Ending::Whole => self.add("client", "stream whole"),
