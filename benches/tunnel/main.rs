@@ -1,4 +1,5 @@
-//! The whole tunnel, as processes, under load, beside two chained HAProxies.
+//! The whole tunnel, as processes, under load, beside two chained HAProxies: in TCP mode,
+//! and in HTTP mode, which reads every request as the tunnel does.
 //!
 //! Every round measures every rig once, in turns, so that a machine that changes
 //! its pace changes it for all; what counts are the ratios of the medians. Needs
@@ -56,7 +57,7 @@ async fn main() {
     let nginx = Nginx::start(arguments.bulk_mib);
     let ours = std::env::current_exe().unwrap().with_file_name("ops-proxy");
     assert!(ours.exists(), "no release build of ops-proxy beside this program");
-    let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx)];
+    let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx), Rig::haproxy_http(&nginx)];
     rigs.push(Rig::plaintext("plaintext", &ours, &nginx).await);
     if let Some(before) = &arguments.before {
         rigs.push(Rig::plaintext("plaintext before", before, &nginx).await);

@@ -10,7 +10,7 @@ const LEFT: f64 = 190.0;
 const UNIT: f64 = 170.0;
 /// Bars longer than this ratio are cut; their number tells.
 const LONGEST: f64 = 2.6;
-const COLOURS: [&str; 4] = ["#9aa5b1", "#c0563b", "#2f6f9f", "#5b9b6b"];
+const COLOURS: [&str; 5] = ["#9aa5b1", "#c0563b", "#d9a441", "#2f6f9f", "#5b9b6b"];
 
 /// One group of bars for each figure, a line where the yardstick is.
 pub(crate) fn ratios(table: &Table) -> String {

@@ -39,12 +39,22 @@ impl Rig {
 
     /// Two HAProxies in TCP mode, which splice in the kernel.
     pub(crate) fn haproxy(nginx: &Nginx) -> Self {
+        Self::two_haproxies("haproxy", "mode tcp\n  option splice-auto", nginx)
+    }
+
+    /// Two HAProxies that read every request, and keep their connections for the next.
+    pub(crate) fn haproxy_http(nginx: &Nginx) -> Self {
+        let options = "mode http\n  http-reuse safe\n  option splice-auto";
+        Self::two_haproxies("haproxy http", options, nginx)
+    }
+
+    fn two_haproxies(name: &'static str, options: &str, nginx: &Nginx) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (inner, outer) = (free_addr(), free_addr());
-        let second = haproxy(directory.path(), "inner", inner, nginx.addr);
-        let first = haproxy(directory.path(), "outer", outer, inner);
+        let second = haproxy(directory.path(), "inner", options, inner, nginx.addr);
+        let first = haproxy(directory.path(), "outer", options, outer, inner);
         let held = vec![Held::Server(first), Held::Server(second), Held::Directory(directory)];
-        Self { name: "haproxy", addr: outer, _held: held }
+        Self { name, addr: outer, _held: held }
     }
 
     /// Ops Proxy, in clear text between its peers.
@@ -130,10 +140,16 @@ impl Nginx {
     }
 }
 
-fn haproxy(directory: &Path, name: &str, listen: SocketAddr, to: SocketAddr) -> Server {
+fn haproxy(
+    directory: &Path,
+    name: &str,
+    options: &str,
+    listen: SocketAddr,
+    to: SocketAddr,
+) -> Server {
     let config = format!(
         "global\n  maxconn 4000\n\
-         defaults\n  mode tcp\n  option splice-auto\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         defaults\n  {options}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          listen tunnel\n  bind {listen}\n  server next {to}\n"
     );
     let path = directory.join(format!("{name}.cfg"));

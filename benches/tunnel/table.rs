@@ -92,7 +92,7 @@ impl Table {
 /// Markdown: the ratio to the yardstick, and the median itself behind it.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| ratio to two chained HAProxies | {} |", self.rigs.join(" | "))?;
+        writeln!(f, "| ratio to two chained HAProxies in TCP mode | {} |", self.rigs.join(" | "))?;
         writeln!(f, "|---{}|", "|---:".repeat(self.rigs.len()))?;
         for figure in self.figures() {
             write!(f, "| {} |", figure.label())?;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may know peers or clients, but for what a client is known to send.
 
+mod answer;
 mod asked;
 mod connection;
 mod host;

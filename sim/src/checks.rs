@@ -2,6 +2,7 @@
 //!
 //! Nothing here may change the mesh: it is looked at, and compared with models of it.
 
+mod calm;
 mod counts;
 mod invariants;
 mod model;
@@ -11,6 +12,7 @@ mod quiet;
 mod seen;
 mod trust;
 
+pub use calm::check_calm;
 pub use invariants::Invariants;
 pub use model::names_to_come;
 pub use outcomes::{check_bytes, check_outcome};

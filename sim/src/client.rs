@@ -2,6 +2,7 @@
 //!
 //! Nothing here may know peers or the mesh: a client is told what to do.
 
+mod conversation;
 mod exchange;
 mod hello;
 mod host;
@@ -10,8 +11,9 @@ mod outcome;
 mod pace;
 mod progress;
 mod raw;
+mod script;
 
 pub use host::{Client, LONGEST_REQUEST};
 pub use orders::{Order, Orders};
-pub use outcome::{Ending, Outcome, Outcomes};
+pub use outcome::{Answered, Ending, Outcome, Outcomes};
 pub use raw::{Heard, RawOrder, Say};

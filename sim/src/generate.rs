@@ -8,6 +8,7 @@
 //! Nothing here may know how a scenario is played.
 
 mod draw;
+mod exchanges;
 mod faults;
 mod mesh;
 mod scenario;

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod explore;
 pub mod generate;
 pub mod mesh;
+pub mod message;
 pub mod metrics;
 pub mod network;
 pub mod payload;

@@ -36,6 +36,8 @@ pub struct Conversation {
     told: Option<Told>,
     /// Watches the requests of HTTP/2. Both directions are blind to HTTP/1 then.
     http2: Option<Box<Watch>>,
+    /// The last answer is complete, and more was asked for.
+    is_over: bool,
 }
 
 /// Where one direction is.
@@ -80,6 +82,7 @@ impl Conversation {
             asked: 0,
             told: None,
             http2: None,
+            is_over: false,
         }
     }
 
@@ -236,8 +239,18 @@ impl Conversation {
         if let Stage::Message { head: 0, body } = &self.answering
             && body.is_over()
         {
-            self.answering = Stage::Head(HeadEnd::default());
-            self.unanswered.pop_front();
+            self.answered();
+        }
+    }
+
+    /// An answer is complete. Behind one that closes the connection there is no other
+    /// (RFC 9112 §9.6).
+    fn answered(&mut self) {
+        self.answering = Stage::Head(HeadEnd::default());
+        self.unanswered.pop_front();
+        if !self.persists && !self.unanswered.is_empty() {
+            self.unanswered.clear();
+            self.is_over = true;
         }
     }
 
@@ -245,10 +258,8 @@ impl Conversation {
     pub fn answers_ended(&mut self) -> bool {
         match &self.answering {
             Stage::Message { head: 0, body } if body.is_until_close() => {
-                self.unanswered.pop_front();
-                self.answering = Stage::Head(HeadEnd::default());
-                self.persists = false;
-                !self.unanswered.is_empty()
+                self.answered();
+                false
             }
             Stage::Blind => false,
             Stage::Head(_) => !self.unanswered.is_empty(),
@@ -266,6 +277,11 @@ impl Conversation {
                 Stage::Message { head, body } => *head == 0 && body.is_over(),
                 Stage::Broken(_) | Stage::Blind => false,
             }
+    }
+
+    /// Whether the last answer is complete, and requests behind it are never answered.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Whether a request waits for its answer.

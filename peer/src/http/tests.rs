@@ -243,6 +243,24 @@ fn an_answer_that_lasts_until_close_ends_with_the_connection() {
 }
 
 #[test]
+fn nothing_is_owed_behind_the_last_answer() {
+    for last in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody",
+        "HTTP/1.1 200 OK\r\n\r\nbody",
+    ] {
+        let mut conversation = Conversation::new(name("app"));
+        for _ in 0..2 {
+            conversation.admit_request(get("app").as_bytes());
+            conversation.passed_request(get("app").len() as u64);
+        }
+        let Admission::Pass(_) = conversation.admit_answer(last.as_bytes()) else { panic!() };
+        conversation.passed_answer(last.len() as u64);
+        assert!(!conversation.answers_ended(), "it is whole");
+        assert!(conversation.is_over() && !conversation.owes_answer());
+    }
+}
+
+#[test]
 fn what_nobody_asked_for_does_not_go_on() {
     let heard = hear(get("app").as_bytes(), OK.repeat(2).as_bytes(), &[]);
     assert_eq!(heard.answered, OK.as_bytes());

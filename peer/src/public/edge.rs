@@ -307,7 +307,12 @@ impl<N: Net> Stretch<N> {
             }
             Some(Ok(Over::Next(read))) => {
                 request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                if is_idle {
+                    shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                } else {
+                    // It has a part of a request that is no longer answered.
+                    shared.abort(backend.stream);
+                }
                 read
             }
             Some(Ok(Over::Unasked(read))) => {

@@ -2,44 +2,68 @@
 
 use std::io;
 
+use crate::message::{self, Head};
+use crate::scenario::steps::Answer;
+
 /// What an HTTP client wants.
 pub(super) struct Asked {
     /// Only the head of the answer.
     pub(super) is_head: bool,
     /// Bytes that the answer shall have.
     pub(super) download: u64,
-    /// Bytes that come with the request.
+    /// Bytes that come with the request, if that is known.
     pub(super) upload: u64,
+    /// They come in chunks instead.
+    pub(super) chunked: bool,
+    /// The client waits with them for a word.
+    pub(super) expects: bool,
+    /// No other request follows.
+    pub(super) closes: bool,
     /// The pattern that both are of.
     pub(super) seed: u64,
     /// It was said which.
     pub(super) has_seed: bool,
     /// The protocol that it wants to go on with.
     pub(super) upgrade: Option<String>,
+    /// How the answer shall be framed, and how many of status 103 come before it; the
+    /// answer then says what was read.
+    pub(super) wish: Option<(Answer, u32)>,
+    method: String,
+    target: String,
+    host: String,
 }
 
 impl Asked {
     /// Reads the head of a request.
-    pub(super) fn parse(head: &[u8]) -> io::Result<Self> {
-        let mut fields = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut fields);
-        let whole = request.parse(head).is_ok_and(|status| status.is_complete());
-        if !whole {
+    pub(super) fn parse(head: &Head) -> io::Result<Self> {
+        let mut words = head.line.split(' ').map(str::to_owned);
+        let (Some(method), Some(target)) = (words.next(), words.next()) else {
             return Err(io::ErrorKind::InvalidData.into());
-        }
-        let path = request.path.unwrap_or("/").rsplit('/').next().unwrap_or("");
-        let (download, seed) = path.split_once("?seed=").unwrap_or((path, ""));
-        let length = request.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
-        let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
-        let upgrade = request.headers.iter().find(|f| f.name.eq_ignore_ascii_case("upgrade"));
-        let upgrade = upgrade.map(|field| String::from_utf8_lossy(field.value).into_owned());
+        };
+        let mut path = target.rsplit('/');
+        let last = path.next().unwrap_or("");
+        let (download, seed) = last.split_once("?seed=").unwrap_or((last, ""));
+        let interim = path.next().and_then(|count| count.parse().ok());
+        let answer = path.next().and_then(|answer| answer.parse().ok());
         Ok(Self {
-            upgrade,
-            is_head: request.method == Some("HEAD"),
+            is_head: method == "HEAD",
             download: download.parse().unwrap_or(0),
-            upload: length.unwrap_or(0),
+            upload: head.length().unwrap_or(0),
+            chunked: head.is_chunked(),
+            expects: head.field("expect").is_some(),
+            closes: head.closes(),
             seed: seed.parse().unwrap_or(0),
             has_seed: !seed.is_empty(),
+            upgrade: head.field("upgrade").map(str::to_owned),
+            wish: answer.zip(interim),
+            host: head.field("host").unwrap_or_default().to_owned(),
+            method,
+            target,
         })
+    }
+
+    /// The request and its body, in one line.
+    pub(super) fn read(&self, body: &[u8], trailers: &str) -> String {
+        message::read(&self.method, &self.target, &self.host, body, trailers)
     }
 }

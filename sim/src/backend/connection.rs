@@ -1,18 +1,19 @@
 //! What a backend says and hears on one connection.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ops_proxy::stream::net::Net;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::answer::answer;
 use super::asked::Asked;
+use crate::message::{BACKEND, Chunks, HIDDEN, Head};
 use crate::network::{Fabric, SimNet, SimStream};
 use crate::payload::{ENDLESS, GREETING, Pattern};
+use crate::scenario::steps::Answer;
 use crate::scenario::{BackendKind, BackendSpec};
-
-/// Longest request head that a backend takes.
-const HEAD_BYTES: usize = 32 * 1024;
 
 /// Bytes written at once where no rate is set.
 const CHUNK: usize = 8192;
@@ -22,6 +23,8 @@ const PROMISED: u64 = 1 << 20;
 
 /// One connection to a backend.
 pub(super) struct Connection {
+    /// The host's name.
+    name: Rc<str>,
     spec: BackendSpec,
     stream: SimStream,
     /// Read, but not consumed.
@@ -31,8 +34,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// One that was just accepted.
-    pub(super) fn new(spec: BackendSpec, stream: SimStream, fabric: Fabric) -> Self {
-        Self { spec, stream, ahead: Vec::new(), fabric }
+    pub(super) fn new(name: Rc<str>, spec: BackendSpec, stream: SimStream, fabric: Fabric) -> Self {
+        Self { name, spec, stream, ahead: Vec::new(), fabric }
     }
 
     /// Behaves as it was told, to the end.
@@ -89,15 +92,32 @@ impl Connection {
     async fn more(&mut self) -> io::Result<usize> {
         let mut buffer = [0; CHUNK];
         let bytes = self.stream.read(&mut buffer).await?;
+        let seen = self.ahead.len().saturating_sub(HIDDEN.len());
         self.ahead.extend_from_slice(&buffer[..bytes]);
+        if find(&self.ahead[seen..], HIDDEN.as_bytes()).is_some() {
+            let name = &self.name;
+            self.fabric.state().wrong(format!("{name} got bytes from behind the last request"));
+        }
         Ok(bytes)
     }
 
     /// Answers requests until the client ends, or asks for another protocol, which echoes.
     async fn http(&mut self) -> io::Result<()> {
         while let Some(request) = self.request().await? {
-            self.body(&request).await?;
+            if request.expects {
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            }
+            let read = self.body(&request).await?;
             self.pause().await;
+            if let Some((wish, _)) = request.wish {
+                self.write(&answer(&self.name, &request, &read)).await?;
+                match wish {
+                    Answer::Upgrade => return self.echo(u64::MAX).await,
+                    Answer::UntilClose => break,
+                    _ if request.closes => break,
+                    _ => continue,
+                }
+            }
             if let Some(protocol) = &request.upgrade {
                 let head = format!(
                     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
@@ -117,13 +137,9 @@ impl Connection {
     /// The head of the next request; none at a clean end.
     async fn request(&mut self) -> io::Result<Option<Asked>> {
         loop {
-            if let Some(end) = find(&self.ahead, b"\r\n\r\n") {
-                let rest = self.ahead.split_off(end + 4);
-                let head = std::mem::replace(&mut self.ahead, rest);
+            if let Some(head) = Head::read(&self.ahead)? {
+                self.ahead.drain(..head.bytes);
                 return Asked::parse(&head).map(Some);
-            }
-            if self.ahead.len() > HEAD_BYTES {
-                return Err(io::ErrorKind::InvalidData.into());
             }
             if self.more().await? == 0 {
                 return Ok(None);
@@ -131,21 +147,38 @@ impl Connection {
         }
     }
 
-    /// Takes the upload and compares it with what its client must have sent.
-    async fn body(&mut self, request: &Asked) -> io::Result<()> {
-        let mut got = 0;
-        while got < request.upload {
-            if self.ahead.is_empty() && self.more().await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+    /// Takes the upload and compares it with what its client must have sent. The request
+    /// as it was read.
+    async fn body(&mut self, request: &Asked) -> io::Result<String> {
+        let mut got = Vec::new();
+        if request.chunked {
+            let mut chunks = Chunks::default();
+            while !chunks.is_over() {
+                self.wait_for_more().await?;
+                let taken = chunks.take(&self.ahead)?;
+                self.ahead.drain(..taken);
             }
-            let most = usize::try_from(request.upload - got).unwrap_or(usize::MAX);
-            let part: Vec<u8> = self.ahead.drain(..most.min(self.ahead.len())).collect();
-            if request.has_seed && !Pattern(request.seed).matches(got, &part) {
-                self.fabric.state().wrong(format!("a backend got foreign bytes at {got}"));
-            }
-            got += part.len() as u64;
+            return Ok(request.read(&chunks.body, &chunks.trailers));
         }
-        Ok(())
+        while (got.len() as u64) < request.upload {
+            self.wait_for_more().await?;
+            let most = usize::try_from(request.upload).unwrap_or(usize::MAX) - got.len();
+            let part: Vec<u8> = self.ahead.drain(..most.min(self.ahead.len())).collect();
+            if request.has_seed && !Pattern(request.seed).matches(got.len() as u64, &part) {
+                let (name, at) = (&self.name, got.len());
+                self.fabric.state().wrong(format!("{name} got foreign bytes at {at}"));
+            }
+            got.extend(part);
+        }
+        Ok(request.read(&got, ""))
+    }
+
+    /// Something of the request is there.
+    async fn wait_for_more(&mut self) -> io::Result<()> {
+        match self.ahead.is_empty() && self.more().await? == 0 {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(()),
+        }
     }
 
     /// Sends back at most `limit` bytes, then says no more.
@@ -199,8 +232,15 @@ impl Connection {
         }
         let Some(request) = self.request().await? else { return Ok(()) };
         if after > 0 {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {PROMISED}\r\n\r\n");
+            let shown = match request.wish {
+                Some(_) => format!("{BACKEND}: {}\r\n", self.name),
+                None => String::new(),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\n{shown}Content-Length: {PROMISED}\r\n\r\n");
             self.write(head.as_bytes()).await?;
+            if request.is_head {
+                return Ok(());
+            }
             self.write_pattern(Pattern(request.seed | 1), after).await?;
         }
         Ok(())

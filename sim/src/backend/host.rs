@@ -14,6 +14,8 @@ use crate::scenario::BackendKind;
 /// The software of one backend host.
 #[derive(Clone)]
 pub struct Backend {
+    /// The host's name.
+    pub name: Rc<str>,
     /// How it behaves.
     pub temper: Rc<Temper>,
     /// Its network.
@@ -50,7 +52,7 @@ impl Backend {
                 accepted = listener.accept() => {
                     let (stream, _) = accepted?;
                     let connection =
-                        Connection::new(self.temper.now(), stream, self.fabric.clone());
+                        Connection::new(self.name.clone(), self.temper.now(), stream, self.fabric.clone());
                     tokio::task::spawn_local(connection.serve(self.net.clone()));
                 }
             }

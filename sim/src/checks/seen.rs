@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use ops_proxy::observe::metrics::{Counts, Snapshot};
 
+use super::calm::{is_calm, most_stretches, stretches_served};
 use crate::client::Outcome;
 use crate::mesh::Mesh;
+use crate::scenario::Scenario;
 use crate::scenario::steps::{Raw, Via};
 
 /// No answer of a peer itself has a longer body.
@@ -15,7 +17,8 @@ const REFUSAL_BYTES: u64 = 1024;
 #[derive(Debug, Default, Clone, Copy)]
 struct SeenAt {
     /// Requests that may have been routed: one for each head that was sent on a
-    /// connection, for any may begin a stretch of its own.
+    /// connection, for any may begin a stretch of its own. Where nothing is broken, only
+    /// those for another name do.
     heads: u64,
     /// Requests that got all that they asked for, and asked for something.
     whole: u64,
@@ -31,6 +34,8 @@ impl Seen {
     /// Adds up all requests so far.
     pub(super) fn by_clients(mesh: &Mesh) -> Self {
         let mut seen: BTreeMap<String, SeenAt> = BTreeMap::new();
+        let scenario = mesh.scenario();
+        let calm = is_calm(scenario).then_some(&**scenario);
         mesh.outcomes().with(|all| {
             for one in all {
                 let host = one.request.to.split(':').next().unwrap_or_default();
@@ -38,7 +43,7 @@ impl Seen {
                     seen.insert(host.to_owned(), SeenAt::default());
                 }
                 if let Some(at) = seen.get_mut(host) {
-                    at.add(one);
+                    at.add(one, calm);
                 }
             }
         });
@@ -83,8 +88,20 @@ fn heads(raw: &Raw) -> usize {
 }
 
 impl SeenAt {
-    fn add(&mut self, outcome: &Outcome) {
-        self.heads += u64::from(outcome.request.keep_alive);
+    /// Adds one connection; `calm` is the scenario of a run in which nothing is broken.
+    fn add(&mut self, outcome: &Outcome, calm: Option<&Scenario>) {
+        let request = &outcome.request;
+        if !request.exchanges.is_empty() {
+            self.heads += match calm {
+                Some(scenario) => most_stretches(scenario, request),
+                None => request.exchanges.len() as u64,
+            };
+            self.whole += stretches_served(outcome);
+            self.received += outcome.received;
+            self.sent += outcome.sent + outcome.heads_sent;
+            return;
+        }
+        self.heads += u64::from(if calm.is_some() { 1 } else { request.keep_alive });
         // Who asks for nothing is content whatever happens.
         self.whole += u64::from(outcome.is_whole() && outcome.received > 0);
         // What is small may be the answer of a peer that refuses.

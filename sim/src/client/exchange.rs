@@ -5,12 +5,15 @@ use std::io;
 use ops_proxy::stream::net::Net;
 use tokio::io::{ReadHalf, WriteHalf};
 
+use super::conversation::converse;
 use super::hello::client_hello;
+use super::orders::Order;
 use super::outcome::Ending;
-use super::pace::{Reader, Writer};
+use super::pace::{Cuts, Reader, Writer};
 use super::progress::Progress;
 use crate::network::{SimNet, SimStream};
 use crate::payload::{ENDLESS, GREETING, Pattern};
+use crate::scenario::Size;
 use crate::scenario::steps::{Request, Talk, Via};
 
 /// Longest answer head that a client takes.
@@ -21,10 +24,10 @@ pub(super) async fn run(
     net: &SimNet,
     progress: &mut Progress,
     stream: SimStream,
-    request: &Request,
+    order: &Order,
 ) -> Ending {
     let (read, write) = tokio::io::split(stream);
-    let mut hand = Hand::new(progress, request, read, write);
+    let mut hand = Hand::new(progress, order, read, write);
     let end = match hand.exchange().await {
         Ok(end) | Err(end) => end,
     };
@@ -42,6 +45,7 @@ pub(super) async fn run(
 struct Hand<'a> {
     progress: &'a Progress,
     request: &'a Request,
+    order: &'a Order,
     reader: Reader<ReadHalf<SimStream>>,
     writer: Writer<WriteHalf<SimStream>>,
     seed: u64,
@@ -50,18 +54,28 @@ struct Hand<'a> {
 impl<'a> Hand<'a> {
     fn new(
         progress: &'a Progress,
-        request: &'a Request,
+        order: &'a Order,
         read: ReadHalf<SimStream>,
         write: WriteHalf<SimStream>,
     ) -> Self {
+        let request = &order.request;
         let rate = request.read_rate.map(|rate| rate.0);
         let seed = progress.number() as u64 + 1;
-        let (reader, writer) = (Reader::new(read, rate), Writer::new(write, request.split));
-        Self { progress, request, reader, writer, seed }
+        let cuts = match request.cuts {
+            _ if request.split => Cuts::Bytes,
+            Some(Size(most)) => Cuts::Pieces(most, Pattern(seed)),
+            None => Cuts::None,
+        };
+        let (reader, writer) = (Reader::new(read, rate), Writer::new(write, cuts));
+        Self { progress, request, order, reader, writer, seed }
     }
 
     async fn exchange(&mut self) -> Result<Ending, Ending> {
         match self.request.via {
+            Via::Http if !self.request.exchanges.is_empty() => {
+                let (reader, writer) = (&mut self.reader, &mut self.writer);
+                converse(self.progress, self.order, self.seed, reader, writer).await
+            }
             Via::Http => {
                 for turn in 0..self.request.keep_alive {
                     let end = self.http(turn).await?;
@@ -175,7 +189,7 @@ impl<'a> Hand<'a> {
 
 /// Both directions at once. A failed write alone is no end: the answer may say
 /// more; a refusal often comes before the upload is through.
-async fn both(
+pub(super) async fn both(
     sending: impl Future<Output = io::Result<()>>,
     hearing: impl Future<Output = Result<Ending, Ending>>,
 ) -> Result<Ending, Ending> {
@@ -255,6 +269,6 @@ async fn head_of(
     Ok((answer.code.unwrap_or(0), length.unwrap_or(0)))
 }
 
-fn failed(error: io::Error) -> Ending {
+pub(super) fn failed(error: io::Error) -> Ending {
     Ending::Failed(error.kind().to_string())
 }

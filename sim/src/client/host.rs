@@ -50,11 +50,11 @@ impl Client {
 
     async fn carry_out(self, order: Order) {
         let began = turmoil::sim_elapsed().unwrap_or_default();
-        let Order { number, request } = order;
+        let Order { number, request, .. } = &order;
         let patience = request.patience.map_or(LONGEST_REQUEST, |patience| patience.0);
         let own_will = request.patience.is_some();
         self.outcomes.begin(Outcome {
-            number,
+            number: *number,
             client: self.name.to_string(),
             request: request.clone(),
             began,
@@ -63,10 +63,11 @@ impl Client {
             sent: 0,
             heads_sent: 0,
             received: 0,
+            answers: Vec::new(),
             end: Ending::Open,
         });
-        let mut progress = Progress::begin(number, self.outcomes.clone(), self.fabric.clone());
-        let asked = ask(&self.net, &mut progress, &request);
+        let mut progress = Progress::begin(*number, self.outcomes.clone(), self.fabric.clone());
+        let asked = ask(&self.net, &mut progress, &order);
         let end = match tokio::time::timeout(patience, asked).await {
             Ok(end) => end,
             Err(_) if own_will => Ending::GaveUp,
@@ -76,12 +77,12 @@ impl Client {
     }
 }
 
-async fn ask(net: &SimNet, progress: &mut Progress, request: &Request) -> Ending {
-    let stream = match connect(net, request).await {
+async fn ask(net: &SimNet, progress: &mut Progress, order: &Order) -> Ending {
+    let stream = match connect(net, &order.request).await {
         Ok(stream) => stream,
         Err(error) => return Ending::Failed(error.kind().to_string()),
     };
-    exchange::run(net, progress, stream, request).await
+    exchange::run(net, progress, stream, order).await
 }
 
 async fn connect(net: &SimNet, request: &Request) -> io::Result<SimStream> {

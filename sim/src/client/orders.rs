@@ -1,7 +1,7 @@
 //! What clients are told to do.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::Notify;
 
@@ -15,6 +15,8 @@ pub struct Order {
     pub number: usize,
     /// What to do.
     pub request: Request,
+    /// The backends that may answer each of its exchanges.
+    pub served_by: Vec<BTreeSet<String>>,
 }
 
 /// What a client's host still has to begin.

@@ -28,8 +28,19 @@ pub struct Outcome {
     pub heads_sent: u64,
     /// Payload bytes received, without heads.
     pub received: u64,
+    /// The answers to its exchanges so far.
+    pub answers: Vec<Answered>,
     /// How it ended.
     pub end: Ending,
+}
+
+/// A final answer to one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Its status.
+    pub status: u16,
+    /// It came from a backend, not from a peer that could not forward.
+    pub by_backend: bool,
 }
 
 /// How a request ended for its client.
@@ -39,7 +50,7 @@ pub enum Ending {
     Open,
     /// An HTTP answer, whole.
     Status(u16),
-    /// Every byte came back.
+    /// Every byte came back, or every answer that could come.
     Whole,
     /// A clean end, and not everything had come.
     Cut,
@@ -81,12 +92,29 @@ impl Outcome {
     /// Whether the client got all that it asked for.
     pub fn is_whole(&self) -> bool {
         matches!(self.end, Ending::Whole | Ending::Status(200..=299))
+            && self.answers.iter().all(|answer| answer.by_backend)
+    }
+
+    /// How it ended, as a scenario expects it: of exchanges, the answers in their order,
+    /// and why no more came.
+    pub fn ended_as(&self) -> String {
+        if self.request.exchanges.is_empty() {
+            return self.end.to_string();
+        }
+        let statuses = self.answers.iter().map(|answer| answer.status.to_string());
+        let statuses = statuses.collect::<Vec<_>>().join(" ");
+        match &self.end {
+            Ending::Whole => statuses,
+            end if statuses.is_empty() => end.to_string(),
+            end => format!("{statuses}, then {end}"),
+        }
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, client, request, sent, received, end, .. } = self;
+        let Self { number, client, request, sent, received, .. } = self;
+        let end = self.ended_as();
         write!(f, "#{number} {client} {request}: {end}, {sent} B sent, {received} B received")
     }
 }

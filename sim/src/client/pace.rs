@@ -70,28 +70,53 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-/// Writes in chunks, or one byte at a time.
+/// How a client cuts what it writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cuts {
+    /// Not at all.
+    None,
+    /// Into single bytes.
+    Bytes,
+    /// Into pieces of 1 to so many bytes, which follow from the pattern.
+    Pieces(u64, Pattern),
+}
+
+/// Writes at once, or cut in pieces.
 pub(super) struct Writer<W> {
     inner: W,
-    split: bool,
+    cuts: Cuts,
+    /// Pieces so far.
+    pieces: u64,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
-    /// A writer of single bytes if `split` is set.
-    pub(super) fn new(inner: W, split: bool) -> Self {
-        Self { inner, split }
+    /// A writer that cuts like this.
+    pub(super) fn new(inner: W, cuts: Cuts) -> Self {
+        Self { inner, cuts, pieces: 0 }
     }
 
     /// Sends all of `bytes`.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.split {
+        if matches!(self.cuts, Cuts::None) {
             return self.inner.write_all(bytes).await;
         }
-        for byte in bytes {
-            self.inner.write_all(std::slice::from_ref(byte)).await?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(self.piece().min(rest.len()));
+            self.inner.write_all(piece).await?;
             tokio::time::sleep(BETWEEN_BYTES).await;
+            rest = after;
         }
         Ok(())
+    }
+
+    /// How long the next piece may be.
+    fn piece(&mut self) -> usize {
+        let Cuts::Pieces(most, pattern) = self.cuts else { return 1 };
+        let mut bytes = [0; 4];
+        pattern.fill(self.pieces * 4, &mut bytes);
+        self.pieces += 1;
+        (u64::from(u32::from_le_bytes(bytes)) % most.max(1)) as usize + 1
     }
 
     /// Sends the first `length` bytes of a pattern, and tells of each part.

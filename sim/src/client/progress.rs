@@ -1,6 +1,6 @@
 //! A request on its way.
 
-use super::outcome::{Ending, Outcomes};
+use super::outcome::{Answered, Ending, Outcomes};
 use crate::network::Fabric;
 use crate::trace::What;
 
@@ -45,6 +45,11 @@ impl Progress {
     /// Payload has come.
     pub(super) fn received(&self, bytes: u64) {
         self.outcomes.change(self.number, |outcome| outcome.received += bytes);
+    }
+
+    /// One of its exchanges has its answer.
+    pub(super) fn got(&self, answer: Answered) {
+        self.outcomes.change(self.number, |outcome| outcome.answers.push(answer));
     }
 
     /// It is over.

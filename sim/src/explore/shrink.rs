@@ -130,9 +130,16 @@ impl Search {
 }
 
 /// Each makes a step a little less than it was.
-const LESSEN: [fn(&mut Step); 7] = [
+const LESSEN: [fn(&mut Step); 10] = [
     |step| step.request.iter_mut().for_each(|one| (one.count, one.every) = (1, None)),
     |step| step.request.iter_mut().for_each(|one| one.keep_alive = 1),
+    |step| step.request.iter_mut().for_each(|one| drop(one.exchanges.pop())),
+    |step| {
+        step.request
+            .iter_mut()
+            .for_each(|one| drop(one.exchanges.splice(..1.min(one.exchanges.len()), [])))
+    },
+    |step| step.request.iter_mut().for_each(|one| one.cuts = None),
     |step| step.request.iter_mut().for_each(|one| one.read_rate = None),
     |step| step.request.iter_mut().for_each(|one| one.split = false),
     |step| step.request.iter_mut().for_each(|one| one.upload = Size(one.upload.0.min(10))),

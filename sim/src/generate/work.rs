@@ -1,6 +1,7 @@
 //! What the public wants.
 
 use super::draw::{Draw, STEPS_WITHIN};
+use super::exchanges;
 use super::mesh::PORT;
 use crate::scenario::steps::{Request, Talk, Via};
 use crate::scenario::{BackendKind, Scenario, Size, Step, Time};
@@ -41,8 +42,7 @@ fn request(draw: &mut Draw, scenario: &Scenario) -> Request {
     let names: Vec<(&String, &String)> =
         scenario.peers.values().flat_map(|peer| &peer.services).collect();
     let (name, backend) = *draw.one(&names);
-    let kind = backend.split(':').next().and_then(|host| scenario.backends.get(host));
-    let kind = kind.map_or(BackendKind::Http, |backend| backend.kind);
+    let kind = kind_of(scenario, backend);
     let via = via(draw, kind);
     let mut request = Request::probe(&from, &format!("{host}:{PORT}"), &asked(draw, name), via);
     if via == Via::Tcp {
@@ -59,7 +59,18 @@ fn request(draw: &mut Draw, scenario: &Scenario) -> Request {
     }
     sizes(draw, &mut request);
     manner(draw, &mut request);
+    if via == Via::Http && draw.chance(0.6) {
+        let is_http = |backend: &String| kind_of(scenario, backend) == BackendKind::Http;
+        let http: Vec<&String> =
+            names.iter().filter(|(_, backend)| is_http(backend)).map(|one| one.0).collect();
+        exchanges::draw(draw, &mut request, &http);
+    }
     request
+}
+
+fn kind_of(scenario: &Scenario, backend: &str) -> BackendKind {
+    let backend = backend.split(':').next().and_then(|host| scenario.backends.get(host));
+    backend.map_or(BackendKind::Http, |backend| backend.kind)
 }
 
 fn via(draw: &mut Draw, kind: BackendKind) -> Via {
@@ -70,9 +81,10 @@ fn via(draw: &mut Draw, kind: BackendKind) -> Via {
 }
 
 /// The name as a client may write it; now and then one that nobody serves.
-fn asked(draw: &mut Draw, name: &str) -> String {
+pub(super) fn asked(draw: &mut Draw, name: &str) -> String {
     let name = name.replace('*', "any");
     match draw.between(0, 19) {
+        4 => format!("{name}:8080"),
         0 => "nobody.example".to_owned(),
         // Registered now and then by a raw peer that never answers.
         3 => "raw.example".to_owned(),

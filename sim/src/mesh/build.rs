@@ -115,9 +115,15 @@ impl Mesh {
         let temper = Rc::new(Temper::new(spec));
         self.tempers.insert(name.to_owned(), temper.clone());
         let (net, fabric, ip) = (self.net(name, seed), self.fabric.clone(), self.ips[name]);
-        self.sim.host(name, move || {
+        let name = Rc::<str>::from(name);
+        self.sim.host(&*name.clone(), move || {
             let undertaker = Undertaker { fabric: fabric.clone(), ip };
-            let backend = Backend { temper: temper.clone(), net: net(0), fabric: fabric.clone() };
+            let backend = Backend {
+                name: name.clone(),
+                temper: temper.clone(),
+                net: net(0),
+                fabric: fabric.clone(),
+            };
             async move {
                 let _undertaker = undertaker;
                 backend.run().await

@@ -16,7 +16,9 @@ impl Mesh {
     /// A client shall make this request, `later` from now.
     pub fn request_later(&mut self, later: Duration, request: Request) {
         self.asked += 1;
-        self.later.push((self.now() + later, Order { number: self.asked, request }));
+        let names = request.exchanges.iter().map(|exchange| exchange.plain_name());
+        let served_by = names.map(|name| self.scenario.backends_of(&name)).collect();
+        self.later.push((self.now() + later, Order { number: self.asked, request, served_by }));
     }
 
     /// Whether every request that was ordered is over.

@@ -9,7 +9,7 @@ use super::reached::Reached;
 use super::sample::Sample;
 use super::stage::Stage;
 use crate::actions::{Effect, action};
-use crate::checks::{check_bytes, check_outcome, is_quiet};
+use crate::checks::{check_bytes, check_calm, check_outcome, is_quiet};
 use crate::client::{Heard, Outcome, Say};
 use crate::mesh::{Kept, Mesh};
 use crate::network::Fabric;
@@ -98,7 +98,7 @@ impl Player {
         self.keep(stage);
         self.reached.outcomes(&self.outcomes);
         self.reached.metrics(&stage.mesh);
-        self.check_outcomes()?;
+        self.check_outcomes(&stage.mesh)?;
         check_bytes(&stage.mesh, &self.outcomes)?;
         for (kind, step, _) in &stage.effects {
             if self.scenario.faults_must_bite {
@@ -151,13 +151,14 @@ impl Player {
         Ok(())
     }
 
-    fn check_outcomes(&self) -> Result<(), String> {
+    fn check_outcomes(&self, mesh: &Mesh) -> Result<(), String> {
         let crashes = self.scenario.steps().filter_map(|step| step.crash.as_ref());
         let truncating = crashes.into_iter().any(|crash| crash.how == How::End);
         for outcome in &self.outcomes {
             check_outcome(outcome, truncating)?;
+            check_calm(mesh, outcome)?;
             if let Some(wanted) = &outcome.request.expect
-                && *wanted != outcome.end.to_string()
+                && *wanted != outcome.ended_as()
             {
                 return Err(format!("expected {wanted}: {outcome}"));
             }

@@ -24,6 +24,12 @@ const SOMETIMES: &[&str] = &[
     "client http 502",
     "client http 503",
     "client http 504",
+    "exchange 101",
+    "exchange 200",
+    "exchange 204",
+    "exchange 304",
+    "exchange 400",
+    "exchange 404",
     "client stream whole",
     "client failed",
     "client left",
@@ -71,6 +77,9 @@ impl Reached {
     /// Takes in how requests ended.
     pub fn outcomes(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
+            for answer in &outcome.answers {
+                self.add("exchange", &answer.status.to_string());
+            }
             match &outcome.end {
                 Ending::Status(status) => self.add("client http", &status.to_string()),
                 Ending::Whole => self.add("client", "stream whole"),

@@ -1,6 +1,6 @@
 //! One scenario, as its file has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -116,6 +116,20 @@ impl Scenario {
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let peers = self.peers.keys().chain(self.backends.keys());
         peers.chain(&self.clients).map(String::as_str)
+    }
+
+    /// The hosts of all backends that a request for this name may reach, at whatever peer.
+    pub fn backends_of(&self, name: &str) -> BTreeSet<String> {
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let is_meant = |service: &String| service == name || Some(service) == wildcard.as_ref();
+        let services = self.peers.values().flat_map(|peer| &peer.services);
+        let named = services.filter(|(service, _)| is_meant(service));
+        let dialled = named.filter_map(|(_, backend)| backend.split(':').next());
+        let dialled: BTreeSet<&str> = dialled.collect();
+        let moved = self.steps().filter_map(|step| step.dns.as_ref());
+        let moved = moved.filter(|dns| dialled.contains(dns.name.as_str()));
+        let moved: Vec<&str> = moved.filter_map(|dns| dns.host.as_deref()).collect();
+        dialled.into_iter().chain(moved).map(str::to_owned).collect()
     }
 
     /// The CA of this name, or the first one.

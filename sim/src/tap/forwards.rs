@@ -79,6 +79,10 @@ impl Forwards {
         if end == End::Dialler {
             self.links.entry(conn).or_default().written += bytes as u64;
         }
+        if end == End::Acceptor && lines.is_empty() {
+            // A client that gets an answer may go on with another request.
+            self.asked_for.retain(|(_, source), _| *source != pair.dialler);
+        }
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
                 (Ok(Line::Forward(id, Requested { name, source, .. })), End::Acceptor) => {

@@ -91,6 +91,10 @@ where
                 Some(Stopped::Ended) => return Poll::Ready(Ok(Ending::BackendLeft)),
                 None => {}
             }
+            // A client that has closed its direction has had the backend told.
+            if conversation.is_over() && !to_backend.is_closed() {
+                return Poll::Ready(Ok(Ending::LastAnswer));
+            }
             if asked.is_ready() && answered.is_ready() {
                 return Poll::Ready(Ok(Ending::Closed));
             }
@@ -110,7 +114,9 @@ where
     .await?;
     Ok(match over {
         Ending::Closed => Over::Closed,
-        Ending::BackendLeft | Ending::Asked(Stop::Other) => Over::Next(to_backend.into_held()),
+        Ending::BackendLeft | Ending::LastAnswer | Ending::Asked(Stop::Other) => {
+            Over::Next(to_backend.into_held())
+        }
         Ending::Asked(Stop::Flawed(flaw)) => Over::Flawed(flaw),
         Ending::Answered(Stop::Flawed(flaw)) if conversation.is_answering() => {
             let error = io::Error::new(io::ErrorKind::InvalidData, flaw);
@@ -124,6 +130,7 @@ where
 enum Ending {
     Closed,
     BackendLeft,
+    LastAnswer,
     Asked(Stop),
     Answered(Stop),
 }

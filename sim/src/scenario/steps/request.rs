@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::described::Described;
+use super::exchange::Exchange;
 use crate::scenario::cast::Cast;
 use crate::scenario::problem::Problem;
 use crate::scenario::units::{Size, Time};
@@ -45,6 +46,15 @@ pub struct Request {
     /// One after another at this distance; all at once if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Time>,
+    /// HTTP requests on one connection, instead of `name` and what belongs to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<Exchange>,
+    /// The client sends all of them at once, as far as none has to wait for an answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pipelined: bool,
+    /// Everything is written in pieces of at most so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuts: Option<Size>,
     /// HTTP requests on the one connection.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub keep_alive: u32,
@@ -126,6 +136,9 @@ impl Talk {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let via = match self.via {
+            Via::Http if !self.exchanges.is_empty() => {
+                return write!(f, "{} exchanges at {}", self.exchanges.len(), self.to);
+            }
             Via::Http => self.method.as_deref().unwrap_or("GET"),
             Via::Tls => "TLS",
             Via::Connect => "CONNECT",
@@ -150,6 +163,9 @@ impl Request {
             talk: Talk::Echo,
             count: 1,
             every: None,
+            exchanges: Vec::new(),
+            pipelined: false,
+            cuts: None,
             keep_alive: 1,
             half_close: via != Via::Http,
             split: false,
@@ -165,7 +181,17 @@ impl Described for Request {
     fn check(&self, cast: &Cast<'_>) -> Result<(), Problem> {
         cast.check_client("from", &self.from)?;
         cast.check_endpoint("to", &self.to)?;
-        if self.name.is_empty() != (self.via == Via::Tcp) {
+        if !self.exchanges.is_empty() {
+            let alone = self.via == Via::Http && self.name.is_empty() && self.keep_alive == 1;
+            if !alone || self.method.is_some() || self.upload.0 + self.download.0 > 0 {
+                let message = "`exchanges` stand for `name` and all that belongs to it, in HTTP";
+                return Err(Problem::new("exchanges", "", message));
+            }
+            let last = self.exchanges.len() - 1;
+            for (index, exchange) in self.exchanges.iter().enumerate() {
+                exchange.check(index == last)?;
+            }
+        } else if self.name.is_empty() != (self.via == Via::Tcp) {
             let message = "a name is needed, except for `via = \"tcp\"`, which has none";
             return Err(Problem::new("name", &self.name, message));
         }
