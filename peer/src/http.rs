@@ -17,23 +17,30 @@
 //! - Content-Length comes once, in digits, and never with Transfer-Encoding, of which a
 //!   request may have nothing but `chunked`.
 
+mod admission;
 mod answer;
 mod body;
 mod conversation;
+mod exchange;
 mod fields;
 mod flaw;
+mod head_at;
 mod head_end;
 mod request;
 mod target;
 mod told;
 
+pub use admission::{Admission, Standstill, Stop};
 pub use answer::{AnswerHead, read_answer};
 pub use body::{Body, Part};
-pub use conversation::{Admission, Conversation, Stop};
+pub use conversation::Conversation;
+pub use exchange::{Exchange, RequestLine};
 pub use flaw::Flaw;
 pub use head_end::HeadEnd;
 pub use request::{Asks, RequestHead, read_request};
 pub use told::Told;
 
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ mod demo;
 mod dial_back;
 mod dns;
 mod edge;
+mod exchanges;
 mod fronts;
 mod http;
 mod idle_data;
