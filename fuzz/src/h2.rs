@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -33,7 +34,7 @@ pub fn h2(data: &[u8]) {
 
 /// What goes on of a connection for `name`, and why no more does.
 fn admitted(data: &[u8], ends: &[usize], name: &Name) -> (Vec<u8>, Option<Admission>) {
-    let mut conversation = Conversation::http2(name.clone(), true);
+    let mut conversation = Conversation::http2(name.clone(), true, Instant::now());
     let (mut at, mut gone, mut then) = (0, Vec::new(), None);
     for &end in ends {
         while at < end {

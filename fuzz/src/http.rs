@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use ops_proxy::http::{Admission, Asks, Conversation, Flaw, HeadEnd, RequestHead, read_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::time::Instant;
 
 use crate::splits::splits;
 
@@ -57,7 +58,7 @@ fn request(bytes: &[u8]) -> Result<Option<(usize, RequestHead)>, Flaw> {
 
 /// How many bytes go on in a conversation about the name of `first`, and why no more do.
 fn admitted(data: &[u8], ends: &[usize], first: &RequestHead) -> (usize, Option<Admission>) {
-    let mut conversation = Conversation::new(first.name.clone());
+    let mut conversation = Conversation::new(first.name.clone(), Instant::now());
     let (mut gone, mut then) = (0, None);
     for &end in ends {
         while gone < end {

@@ -21,23 +21,28 @@ mod admission;
 mod answer;
 mod body;
 mod conversation;
+mod exchange;
 mod fields;
 mod flaw;
 mod h2;
+mod head_at;
 mod head_end;
 mod request;
 mod target;
 mod told;
 
-pub use admission::{Admission, Stop};
+pub use admission::{Admission, Standstill, Stop};
 pub use answer::{AnswerHead, read_answer};
 pub use body::{Body, Part};
 pub use conversation::Conversation;
+pub use exchange::{Exchange, RequestLine};
 pub use flaw::{Flaw, H2Flaw};
 pub use h2::{GOAWAY_NO_ERROR, PREFACE, Watch, answer, goaway, greeting};
 pub use head_end::HeadEnd;
 pub use request::{Asks, RequestHead, read_request};
 pub use told::Told;
 
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,9 @@ pub const HTTP_FIELDS: usize = 128;
 /// Longest line that begins a chunk of an HTTP body, in bytes, with its extensions.
 pub const CHUNK_LINE_BYTES: usize = 1024;
 
+/// Bytes of a request's target that are kept for the access log: as much as anyone reads.
+pub const TARGET_BYTES_KEPT: usize = 1024;
+
 /// Longest HTTP method, in bytes: the registered ones are 16 bytes at most.
 pub const HTTP_METHOD_BYTES: usize = 32;
 
@@ -52,8 +55,8 @@ pub const H2_GREETING: Duration = Duration::from_millis(50);
 /// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An HTTP client may be silent for this long between two requests while it has no backend
-/// connection: it takes a slot and does nothing. Load balancers put up with it.
+/// An HTTP client may be silent for this long between two requests: it takes a slot, perhaps
+/// a backend's too, and does nothing. Load balancers put up with it.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// At the end of a stretch of requests, its backend has this long to close its connection.

@@ -4,6 +4,7 @@
 //! Nothing here may know the connecting side, files, flags or the environment. Peers that
 //! arrive are handed to the [listening side](crate::listening).
 
+mod ahead;
 mod asked;
 mod carry;
 mod connection;

@@ -40,6 +40,11 @@ pub enum Phase {
 pub struct Tasks {
     set: Lock<JoinSet<()>>,
     phase: watch::Sender<Phase>,
+    /// Whether the phase is [`Phase::Finishing`] or later; read at every wake of a
+    /// conversation.
+    is_finishing: AtomicBool,
+    /// Says so to who waits for this phase.
+    finishing: watch::Sender<()>,
     /// Whether the phase is [`Phase::Closing`]; read at every wake of a relay.
     is_closing: AtomicBool,
     /// Says so to who waits for this and for no earlier phase.
@@ -58,6 +63,8 @@ impl Tasks {
         Self {
             set: Lock::new("the set of tasks", JoinSet::new()),
             phase: watch::Sender::new(Phase::Serving),
+            is_finishing: AtomicBool::new(false),
+            finishing: watch::Sender::new(()),
             is_closing: AtomicBool::new(false),
             closing: watch::Sender::new(()),
             busy: watch::Sender::new(0),
@@ -120,6 +127,10 @@ impl Tasks {
             *now = phase.max(*now);
             forward
         });
+        if phase >= Phase::Finishing {
+            self.is_finishing.store(true, Release);
+            self.finishing.send_replace(());
+        }
         if phase == Phase::Closing {
             self.is_closing.store(true, Release);
             self.closing.send_replace(());
@@ -136,18 +147,39 @@ impl Tasks {
     /// What `work` ends with, or `None` when [`Phase::Closing`] cuts it. Waiting for
     /// the phase costs one load each time that `work` is woken, and no lock.
     pub async fn until_closing<F: Future>(&self, work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
-        let mut watcher = self.closing.subscribe();
-        let mut closing = pin!(watcher.changed());
-        let mut waker: Option<Waker> = None;
+        let mut closing = self.closing.subscribe();
+        self.unless_closing(work, async { drop(closing.changed().await) }).await
+    }
+
+    /// As [`until_closing`](Self::until_closing); `work` is also woken when
+    /// [`Phase::Finishing`] is entered, and finds [that](Self::is_finishing) out.
+    pub async fn told_to_finish<F: Future>(&self, work: F) -> Option<F::Output> {
+        let (mut finishing, mut closing) = (self.finishing.subscribe(), self.closing.subscribe());
+        let told = async { drop(tokio::join!(finishing.changed(), closing.changed())) };
+        self.unless_closing(work, told).await
+    }
+
+    /// Whether [`Phase::Finishing`] or a later phase has been entered.
+    pub fn is_finishing(&self) -> &AtomicBool {
+        &self.is_finishing
+    }
+
+    /// Polls `told` for the sake of the waker only: the flags tell.
+    async fn unless_closing<F: Future>(
+        &self,
+        work: F,
+        told: impl Future<Output = ()>,
+    ) -> Option<F::Output> {
+        let (mut work, mut told) = (pin!(work), pin!(told));
+        let (mut waker, mut is_told): (Option<Waker>, bool) = (None, false);
         poll_fn(|cx| {
+            // Before the work looks at a flag, or a change behind its back would wake nobody.
+            if !is_told && !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                waker = Some(cx.waker().clone());
+                is_told = told.as_mut().poll(cx).is_ready();
+            }
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
-            }
-            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                waker = Some(cx.waker().clone());
-                // Ready or not, the flag tells; this is for the wake.
-                let _ = closing.as_mut().poll(cx);
             }
             match self.is_closing.load(Acquire) {
                 true => Poll::Ready(None),

@@ -19,6 +19,7 @@ mod demo;
 mod dial_back;
 mod dns;
 mod edge;
+mod exchanges;
 mod fronts;
 mod h2;
 mod http;

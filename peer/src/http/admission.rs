@@ -1,4 +1,6 @@
-//! What may be done with the next bytes of a direction.
+//! What a conversation says of bytes that have come, and of the silence after them.
+
+use tokio::time::Instant;
 
 use super::flaw::Flaw;
 
@@ -28,6 +30,19 @@ pub enum Stop {
     Other,
     /// They are to be refused.
     Flawed(Flaw),
+    /// They are a head that was not whole in time.
+    Late,
     /// No request has asked for them.
     Unasked,
+}
+
+/// What a stretch waits for while nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standstill {
+    /// The next request; since when.
+    Idle(Instant),
+    /// The rest of a request's head; since when.
+    Head(Instant),
+    /// Bodies and answers, for which no time is set.
+    Busy,
 }

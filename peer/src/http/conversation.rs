@@ -5,29 +5,45 @@
 //! not. Another name waits until all answers before it are complete.
 
 use std::collections::VecDeque;
+use std::vec::Drain;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
-use super::admission::{Admission, Stop};
-use super::answer::read_answer;
+use super::admission::{Admission, Standstill, Stop};
 use super::body::{Body, Part};
+use super::exchange::{Exchange, RequestLine};
 use super::flaw::Flaw;
 use super::h2::Watch;
+use super::head_at::{Answer, Asked, answer_at, request_at};
 use super::head_end::HeadEnd;
-use super::request::{Asks, RequestHead, read_request};
+use super::request::{Asks, RequestHead};
 use super::told::Told;
 use crate::names::Name;
 
-/// A stretch of requests for one name.
+/// A stretch of requests for one name. Whoever drives it tells it the
+/// [time](Self::at) and takes the exchanges that are [finished](Self::finished).
 #[derive(Debug)]
 pub struct Conversation {
     name: Name,
+    now: Instant,
+    /// Whether exchanges keep what they asked for.
+    keeps_lines: bool,
     /// Where the requests are.
     asking: Stage<Asking>,
     /// Where the answers are.
     answering: Stage<()>,
     /// Requests that were passed on, at least in part, and are not wholly answered.
     unanswered: VecDeque<Unanswered>,
+    /// The status of the answer that is passed on; none while it is an interim one.
+    status: Option<u16>,
+    /// The request that was answered with 101, until its tunnel ends.
+    upgraded: Option<Exchange>,
+    finished: Vec<Exchange>,
+    /// Since when a head is there in part.
+    head_since: Option<Instant>,
+    /// Since when all requests so far are answered.
+    answered_since: Instant,
     /// No request or answer so far has asked for the connection to be closed.
     persists: bool,
     /// Requests that have begun.
@@ -61,20 +77,28 @@ enum Asking {
     /// A head for another name, or a CONNECT.
     Other,
     Flawed(Flaw),
+    /// A head that does not get whole.
+    Late,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Unanswered {
-    asks: Asks,
-    upgrade: bool,
-    closes: bool,
+    asked: Asked,
+    exchange: Exchange,
 }
 
 impl Conversation {
     /// A stretch of `name`, before its first byte.
-    pub fn new(name: Name) -> Self {
+    pub fn new(name: Name, now: Instant) -> Self {
         Self {
             name,
+            now,
+            keeps_lines: false,
+            status: None,
+            upgraded: None,
+            finished: Vec::new(),
+            head_since: None,
+            answered_since: now,
             asking: Stage::Head(HeadEnd::default()),
             answering: Stage::Head(HeadEnd::default()),
             unanswered: VecDeque::new(),
@@ -88,13 +112,13 @@ impl Conversation {
 
     /// A connection of HTTP/2 for `name`, before its first byte; `was_greeted` as for
     /// [`Watch::of`].
-    pub fn http2(name: Name, was_greeted: bool) -> Self {
+    pub fn http2(name: Name, was_greeted: bool, now: Instant) -> Self {
         Self {
             asking: Stage::Blind,
             answering: Stage::Blind,
             persists: false,
             http2: Some(Box::new(Watch::of(name.clone(), was_greeted))),
-            ..Self::new(name)
+            ..Self::new(name, now)
         }
     }
 
@@ -119,6 +143,40 @@ impl Conversation {
         }
     }
 
+    /// Has its exchanges keep what they ask for.
+    pub fn keep_lines(&mut self) {
+        self.keeps_lines = true;
+    }
+
+    /// What happens from here on happens at `now`.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Takes the exchanges that have ended, in their order.
+    pub fn finished(&mut self) -> Drain<'_, Exchange> {
+        self.finished.drain(..)
+    }
+
+    /// Nothing more is passed on: what is not answered ends here, after this peer has
+    /// answered the first of it with `status`, if it has. A tunnel has ended as it should if
+    /// the stretch `is_clean`.
+    pub fn end(&mut self, status: Option<u16>, is_clean: bool) {
+        let Self { upgraded, unanswered, finished, now, .. } = self;
+        finished.extend(upgraded.take().map(|exchange| exchange.end(is_clean, *now)));
+        let mut status = status;
+        for Unanswered { exchange, .. } in unanswered.drain(..) {
+            finished.push(exchange.answered_here(status.take(), *now));
+        }
+    }
+
+    /// The exchange of the first request, where none of them got as far as a backend. `None`
+    /// if there was none.
+    pub fn into_first(self) -> Option<Exchange> {
+        let first = self.unanswered.into_iter().next()?;
+        Some(Exchange { sent: 0, ..first.exchange })
+    }
+
     /// The name that all its requests are for.
     pub fn name(&self) -> &Name {
         &self.name
@@ -137,6 +195,7 @@ impl Conversation {
                 Stage::Waiting(Asking::Flawed(flaw)) => {
                     return Admission::Stop(Stop::Flawed(*flaw));
                 }
+                Stage::Waiting(Asking::Late) => return Admission::Stop(Stop::Late),
                 Stage::Message { head, .. } if *head > 0 && self.told.is_some() => {
                     return Admission::Reword(*head);
                 }
@@ -151,27 +210,37 @@ impl Conversation {
                 Stage::Broken(flaw) => return Admission::Stop(Stop::Flawed(*flaw)),
                 Stage::Head(_) if bytes.is_empty() => return Admission::More,
                 // What follows may be of another protocol, if the answer says so.
-                Stage::Head(_) if self.unanswered.back().is_some_and(|last| last.upgrade) => {
+                Stage::Head(_) if self.unanswered.back().is_some_and(|last| last.asked.upgrade) => {
                     return Admission::Wait;
                 }
                 Stage::Head(end) => match request_at(end, bytes) {
-                    Ok(None) => return Admission::More,
-                    Ok(Some((length, head))) => self.begin(length, head),
+                    Ok(None) => {
+                        // An empty line begins no head.
+                        if !b"\r\n".starts_with(bytes) {
+                            self.head_since.get_or_insert(self.now);
+                        }
+                        return Admission::More;
+                    }
+                    Ok(Some((length, head))) => self.begin(head, &bytes[..length]),
                     Err(flaw) => self.asking = Stage::Waiting(Asking::Flawed(flaw)),
                 },
             }
         }
     }
 
-    fn begin(&mut self, length: usize, head: RequestHead) {
+    fn begin(&mut self, head: RequestHead, bytes: &[u8]) {
         let RequestHead { name, asks, body, closes, upgrade, .. } = head;
+        self.head_since = None;
         if name != self.name || asks == Asks::Connect {
             self.asking = Stage::Waiting(Asking::Other);
             return;
         }
         self.asked += 1;
-        self.unanswered.push_back(Unanswered { asks, upgrade, closes });
-        self.asking = Stage::Message { head: length, body };
+        let line = if self.keeps_lines { RequestLine::of(bytes) } else { None };
+        let exchange = Exchange::begin(self.asked, line, self.now);
+        let asked = Asked { asks, upgrade, closes };
+        self.unanswered.push_back(Unanswered { asked, exchange });
+        self.asking = Stage::Message { head: bytes.len(), body };
     }
 
     /// So many bytes of the client have been passed on.
@@ -179,6 +248,11 @@ impl Conversation {
         match &mut self.http2 {
             Some(watch) => watch.passed(count),
             None => passed(&mut self.asking, count),
+        }
+        let last = self.unanswered.back_mut().map(|last| &mut last.exchange);
+        // The answer may be complete before the body is.
+        if let Some(exchange) = last.or(self.upgraded.as_mut()) {
+            exchange.sent += count;
         }
     }
 
@@ -199,7 +273,7 @@ impl Conversation {
                 },
                 Stage::Head(_) if bytes.is_empty() => return Admission::More,
                 Stage::Head(end) => {
-                    let Some(front) = self.unanswered.front().copied() else {
+                    let Some(front) = self.unanswered.front().map(|front| front.asked) else {
                         self.answering = Stage::Waiting(());
                         continue;
                     };
@@ -213,20 +287,23 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, answer: Answer, asked: Unanswered) {
+    fn answer(&mut self, answer: Answer, asked: Asked) {
         match answer {
+            // Another answer to the same request follows.
             Answer::Interim(head) => {
+                self.status = None;
                 self.answering = Stage::Message { head, body: Body::none() };
-                // Another answer to the same request follows: it is asked for once more.
-                self.unanswered.push_front(asked);
             }
-            Answer::Final { head, body, closes } => {
+            Answer::Final { status, head, body, closes } => {
+                self.status = Some(status);
                 self.persists &= !closes && !asked.closes;
                 self.answering = Stage::Message { head, body };
             }
             // Its head is passed with what follows it.
             Answer::Switched => {
-                self.unanswered.clear();
+                self.status = Some(101);
+                // Nothing follows a request to switch before its answer.
+                self.upgraded = self.unanswered.pop_front().map(|front| front.exchange);
                 (self.asking, self.answering) = (Stage::Blind, Stage::Blind);
                 self.persists = false;
             }
@@ -236,20 +313,34 @@ impl Conversation {
     /// So many bytes of the backend have been passed on.
     pub fn passed_answer(&mut self, count: u64) {
         passed(&mut self.answering, count);
+        let front = self.unanswered.front_mut().map(|front| &mut front.exchange);
+        if let Some(exchange) = self.upgraded.as_mut().or(front)
+            && count > 0
+        {
+            exchange.received += count;
+            if let Some(status) = self.status {
+                exchange.answer(status, self.now);
+            }
+        }
         if let Stage::Message { head: 0, body } = &self.answering
             && body.is_over()
         {
-            self.answered();
+            self.answering = Stage::Head(HeadEnd::default());
+            if self.status.is_some() {
+                self.finish();
+            }
         }
     }
 
-    /// An answer is complete. Behind one that closes the connection there is no other
-    /// (RFC 9112 §9.6).
-    fn answered(&mut self) {
-        self.answering = Stage::Head(HeadEnd::default());
-        self.unanswered.pop_front();
+    /// The first request is wholly answered. Behind an answer that closes the connection
+    /// there is no other (RFC 9112 §9.6).
+    fn finish(&mut self) {
+        if let Some(Unanswered { exchange, .. }) = self.unanswered.pop_front() {
+            self.finished.push(exchange.end(true, self.now));
+        }
+        self.answered_since = self.now;
         if !self.persists && !self.unanswered.is_empty() {
-            self.unanswered.clear();
+            self.end(None, false);
             self.is_over = true;
         }
     }
@@ -258,13 +349,40 @@ impl Conversation {
     pub fn answers_ended(&mut self) -> bool {
         match &self.answering {
             Stage::Message { head: 0, body } if body.is_until_close() => {
-                self.answered();
+                self.persists = false;
+                self.answering = Stage::Head(HeadEnd::default());
+                self.finish();
                 false
             }
             Stage::Blind => false,
             Stage::Head(_) => !self.unanswered.is_empty(),
             Stage::Message { .. } | Stage::Waiting(()) | Stage::Broken(_) => true,
         }
+    }
+
+    /// Takes back a request of which nothing has been passed on, if nothing else is under
+    /// way: it may go elsewhere. Whether that is so.
+    pub fn withdraw(&mut self) -> bool {
+        let untouched = self.unanswered.len() == 1 && self.unanswered[0].exchange.sent == 0;
+        if untouched && matches!(self.answering, Stage::Head(_)) {
+            self.unanswered.clear();
+            self.asking = Stage::Head(HeadEnd::default());
+        }
+        self.is_idle()
+    }
+
+    /// What it waits for while nothing moves.
+    pub fn standstill(&self) -> Standstill {
+        match (self.head_since, &self.asking) {
+            (Some(since), Stage::Head(_)) => Standstill::Head(since),
+            _ if self.is_idle() => Standstill::Idle(self.answered_since),
+            _ => Standstill::Busy,
+        }
+    }
+
+    /// The head that has begun did not become whole in time.
+    pub fn give_up_head(&mut self) {
+        self.asking = Stage::Waiting(Asking::Late);
     }
 
     /// Whether nothing is under way: all requests so far are answered, and no other has
@@ -291,7 +409,7 @@ impl Conversation {
 
     /// Whether bytes of the client wait for an answer.
     pub fn is_waiting(&self) -> bool {
-        let waits_for_protocol = self.unanswered.back().is_some_and(|last| last.upgrade);
+        let waits_for_protocol = self.unanswered.back().is_some_and(|last| last.asked.upgrade);
         match &self.asking {
             Stage::Waiting(_) => !self.unanswered.is_empty(),
             Stage::Broken(_) => self.unanswered.len() > 1,
@@ -325,37 +443,4 @@ fn passed<H>(stage: &mut Stage<H>, count: u64) {
         *head -= of_head as usize;
         body.passed(count - of_head);
     }
-}
-
-/// The request head that `bytes` begin with, and its length, once it is whole.
-fn request_at(end: &mut HeadEnd, bytes: &[u8]) -> Result<Option<(usize, RequestHead)>, Flaw> {
-    // One empty line before it is passed over (RFC 9112 §2.2).
-    let start = match bytes {
-        [b'\r'] => return Ok(None),
-        [b'\r', b'\n', ..] => 2,
-        _ => 0,
-    };
-    if start > 0 {
-        end.begin_at(start);
-    }
-    let Some(length) = end.find(bytes)? else { return Ok(None) };
-    Ok(Some((length, read_request(&bytes[start..length])?)))
-}
-
-enum Answer {
-    Interim(usize),
-    Final { head: usize, body: Body, closes: bool },
-    Switched,
-}
-
-/// The head of an answer that `bytes` begin with, once it is whole.
-fn answer_at(end: &mut HeadEnd, bytes: &[u8], asked: Unanswered) -> Result<Option<Answer>, Flaw> {
-    let Some(length) = end.find(bytes)? else { return Ok(None) };
-    let head = read_answer(&bytes[..length], asked.asks)?;
-    Ok(Some(match head.status {
-        101 if asked.upgrade => Answer::Switched,
-        101 => return Err(Flaw::Framing),
-        _ if head.is_interim() => Answer::Interim(length),
-        _ => Answer::Final { head: length, body: head.body, closes: head.closes },
-    }))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::time::Instant;
 
+use crate::http::Exchange;
 use crate::observe::metrics::{Metrics, NameStats, Protocol, ProxyError};
 use crate::stream::relay::Meter;
 
@@ -65,6 +66,11 @@ impl Meter for Request {
         if !self.answered.swap(true, Relaxed) {
             self.stats.first_byte(self.protocol, self.routed.elapsed());
         }
+    }
+
+    fn exchanged(&self, exchange: Exchange) {
+        let duration = exchange.ended - exchange.asked;
+        self.metrics.exchanged(&self.stats, exchange.status, duration);
     }
 }
 

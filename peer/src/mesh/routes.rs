@@ -289,6 +289,12 @@ impl<S: Clone + Default> Routes<S> {
         entry.is_some_and(|entry| entry.providers.iter().any(|one| one.terms.h2c))
     }
 
+    /// What is kept for the name that a request for `requested` is for, if it is known.
+    pub fn stats_of(&self, requested: &Name) -> Option<S> {
+        let entry = self.names.get(&self.matching(requested)?)?;
+        Some(entry.stats.clone())
+    }
+
     /// A request that [`assign`](Self::assign) gave away has ended.
     pub fn release(&mut self, name: &Name, provider: Provider) {
         let Some(entry) = self.names.get_mut(name) else { return };

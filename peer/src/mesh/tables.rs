@@ -119,6 +119,11 @@ impl<S> Mesh<S> {
         self.lock().routes.offers_h2(requested)
     }
 
+    /// The counters that a request for this name is counted in, if it is known.
+    pub fn stats_of(&self, requested: &Name) -> Option<Arc<NameStats>> {
+        self.lock().routes.stats_of(requested)
+    }
+
     /// An assigned request has ended.
     pub fn release(&self, assignment: &Assignment) {
         self.lock().routes.release(&assignment.name, assignment.provider);
@@ -343,6 +348,7 @@ impl<S> Mesh<S> {
             links: tables.links.count() as u64,
             idle_data: tables.links.idle_count() as u64,
             unexpected: self.metrics.unexpected_count(),
+            exchanges: self.metrics.exchange_count(),
             panics: self.metrics.panic_count(),
         }
     }

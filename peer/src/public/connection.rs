@@ -14,10 +14,10 @@ use super::carry::carry;
 use super::edge::Edge;
 use super::forward::{Forwarded, forward};
 use super::http2::First;
-use super::refusal::{After, Cause, Way, http_answer, refuse_public, tls_alert};
+use super::refusal::{Cause, Refused, Way};
 use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
-use crate::http::{GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
+use crate::http::{Exchange, GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
 use crate::limits::H2_GREETING;
 use crate::listening::PeerConnection;
 use crate::mesh::admission::{Displaced, Ticket};
@@ -66,6 +66,8 @@ struct Connected<N: Net> {
     client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
     way: Way,
+    /// The CONNECT, if it is one.
+    exchange: Option<Exchange>,
     /// Kept until the request ends.
     ticket: Ticket,
     busy: Busy,
@@ -93,12 +95,12 @@ impl<N: Net> Connection<N> {
         let shared = self.shared.clone();
         let prepared = Box::pin(async {
             match self.meet(port, trusted).await? {
-                (connection, _, way @ Way::Http { .. }) => {
-                    connection.into_edge(way, trusted).await.map(Prepared::Edge)
+                (connection, name, way @ Way::Http { .. }) => {
+                    connection.into_edge(&name, way, trusted).await.map(Prepared::Edge)
                 }
                 (connection, name, way @ Way::Http2 { stream }) => {
                     let was_greeted = connection.was_greeted;
-                    let edge = connection.into_edge(way, trusted).await?;
+                    let edge = connection.into_edge(&name, way, trusted).await?;
                     Some(Prepared::Http2(edge, First { name, stream, was_greeted }))
                 }
                 (connection, name, way) => {
@@ -112,14 +114,15 @@ impl<N: Net> Connection<N> {
             Some(Prepared::Edge(edge)) => Box::pin(edge.serve()).await,
             Some(Prepared::Http2(edge, first)) => Box::pin(edge.serve_http2(first)).await,
             Some(Prepared::Connected(connected)) => {
-                let Connected { client, forwarded, way, ticket: _ticket, busy: _busy } = connected;
-                carry(&shared, client, forwarded, way).await;
+                let Connected { client, forwarded, way, exchange, ticket: _ticket, busy: _busy } =
+                    connected;
+                carry(&shared, client, forwarded, way, exchange).await;
             }
         }
     }
 
     /// A client that speaks HTTP, or none if there is no room for it.
-    async fn into_edge(self, way: Way, trusted: bool) -> Option<Edge<N>> {
+    async fn into_edge(self, name: &Name, way: Way, trusted: bool) -> Option<Edge<N>> {
         let Self { shared, stream, source, dest, head, ticket, .. } = self;
         let busy = shared.tasks.busy();
         match ticket.into_public() {
@@ -128,7 +131,7 @@ impl<N: Net> Connection<N> {
             }
             Err(_) => {
                 shared.metrics.rejected(Rejection::ConnectionLimit);
-                refuse_public(&shared, stream, Cause::Full, way).await;
+                Refused::now(&shared, Some(name), way).close(stream, Cause::Full).await;
                 None
             }
         }
@@ -241,9 +244,11 @@ impl<N: Net> Connection<N> {
         // From here on it is a request, or a refusal that is to be read: a connection
         // that says nothing holds up nobody's end.
         let busy = shared.tasks.busy();
+        let exchange = Exchange::begin(1, None, Instant::now());
+        let refused = |exchange| Refused { shared: &*shared, name: Some(&name), way, exchange };
         let Ok(ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
-            refuse_public(&shared, stream, Cause::Full, way).await;
+            refused(exchange).close(stream, Cause::Full).await;
             return None;
         };
         let (protocol, by) = match way {
@@ -254,7 +259,7 @@ impl<N: Net> Connection<N> {
         };
         if shared.tasks.phase() >= Phase::Finishing {
             shared.metrics.rejected(Rejection::Draining);
-            refuse_public(&shared, stream, Cause::Draining, way).await;
+            refused(exchange).close(stream, Cause::Draining).await;
             return None;
         }
         let forwarded = {
@@ -268,10 +273,11 @@ impl<N: Net> Connection<N> {
             Ok(forwarded) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(Transport::Plain(stream), ahead);
-                Some(Connected { client, forwarded, way, ticket, busy })
+                let exchange = matches!(way, Way::Connect).then_some(exchange);
+                Some(Connected { client, forwarded, way, exchange, ticket, busy })
             }
             Err(why) => {
-                refuse_public(&shared, stream, Cause::NotForwarded(why), way).await;
+                refused(exchange).close(stream, Cause::NotForwarded(why)).await;
                 None
             }
         }
@@ -279,21 +285,22 @@ impl<N: Net> Connection<N> {
 
     async fn refuse_head(self, refusal: Refusal) {
         let _busy = self.shared.tasks.busy();
-        let http = |cause| http_answer(cause, false, After::Close);
-        let (rejection, answer) = match refusal {
-            Refusal::BadHead => (Rejection::BadHead, http(Cause::BadHead)),
-            Refusal::BadFraming => (Rejection::BadFraming, http(Cause::BadFraming)),
-            Refusal::HeadTooLarge => (Rejection::HeadTooLarge, http(Cause::HeadTooLarge)),
-            Refusal::Http2(flaw) => (Rejection::BadH2, goaway(flaw.code())),
-            Refusal::BadClientHello => {
-                (Rejection::BadClientHello, tls_alert(Cause::BadClientHello))
+        let http = Way::Http { is_head: false };
+        let (rejection, cause, way) = match refusal {
+            Refusal::BadHead => (Rejection::BadHead, Cause::BadHead, http),
+            Refusal::BadFraming => (Rejection::BadFraming, Cause::BadFraming, http),
+            Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge, http),
+            Refusal::Http2(flaw) => {
+                self.reject(Rejection::BadH2);
+                return close_after(self.stream, &goaway(flaw.code())).await;
             }
-            Refusal::NoSni => (Rejection::NoSni, tls_alert(Cause::NoSni)),
-            Refusal::BadSni => (Rejection::BadSni, tls_alert(Cause::BadSni)),
+            Refusal::BadClientHello => (Rejection::BadClientHello, Cause::BadClientHello, Way::Tls),
+            Refusal::NoSni => (Rejection::NoSni, Cause::NoSni, Way::Tls),
+            Refusal::BadSni => (Rejection::BadSni, Cause::BadSni, Way::Tls),
             Refusal::UnknownProtocol => return self.reject(Rejection::UnknownProtocol),
         };
         self.reject(rejection);
-        close_after(self.stream, &answer).await;
+        Refused::now(&self.shared, None, way).close(self.stream, cause).await;
     }
 
     /// Tells an HTTP client that its head came too late.
@@ -302,7 +309,8 @@ impl<N: Net> Connection<N> {
         if self.head.starts_with(PREFACE) {
             close_after(self.stream, &goaway(GOAWAY_NO_ERROR)).await;
         } else if self.head.first() != Some(&HANDSHAKE) {
-            close_after(self.stream, &http_answer(Cause::HeadTimeout, false, After::Close)).await;
+            let way = Way::Http { is_head: false };
+            Refused::now(&self.shared, None, way).close(self.stream, Cause::HeadTimeout).await;
         }
     }
 

@@ -6,20 +6,19 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::ahead::{Reading, admit, end_of, refusal_of, reworded};
 use super::asked::Asked;
 use super::carry::carry;
 use super::forward::{Assigned, Forwarded, forward};
-use super::refusal::{After, Cause, Way, http_answer, refuse_public};
-use crate::classify::Refusal;
-use crate::http::{Admission, Asks, Conversation, Flaw, HeadEnd, RequestHead, Told, read_request};
+use super::refusal::{After, Cause, Refused, Way, http_answer, http_status};
+use crate::http::{Asks, Conversation, Exchange, Flaw, HeadEnd, RequestHead, Told, read_request};
 use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, STRETCH_END, WRITE_TIMEOUT};
 use crate::mesh::admission::Ticket;
 use crate::mesh::outgoing::Registered;
@@ -29,7 +28,7 @@ use crate::offer;
 use crate::shared::Shared;
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
-use crate::stream::relay::{Ahead, Over, RelayError, Side};
+use crate::stream::relay::{Ahead, Meter, Over, RelayError, Side};
 use crate::stream::transport::{Transport, hold_conversation};
 use crate::tasks::{Busy, Phase};
 
@@ -58,7 +57,7 @@ pub(super) struct Stretch<N: Net> {
 
 pub(super) enum Kind {
     Conversation(Box<Conversation>, Ahead),
-    Tunnel,
+    Tunnel(Exchange),
 }
 
 impl<N: Net> Edge<N> {
@@ -91,12 +90,14 @@ impl<N: Net> Edge<N> {
                 Asks::Connect => Way::Connect,
                 asks => Way::Http { is_head: asks == Asks::Head },
             };
+            let now = Instant::now();
             if self.shared.tasks.phase() >= Phase::Finishing {
                 self.shared.metrics.rejected(Rejection::Draining);
-                refuse_public(&self.shared, self.stream, Cause::Draining, way).await;
+                let refused = Refused::now(&self.shared, Some(&head.name), way);
+                refused.close(self.stream, Cause::Draining).await;
                 return None;
             }
-            let mut conversation = Box::new(Conversation::new(head.name.clone()));
+            let mut conversation = Box::new(Conversation::new(head.name.clone(), now));
             let (admitted, heads) = if is_tunnel {
                 self.read.advance(length);
                 (self.read.len(), Vec::new())
@@ -140,7 +141,7 @@ impl<N: Net> Edge<N> {
                     let kind = match is_tunnel {
                         true => {
                             self.read = BytesMut::from(&ahead.admitted[..]);
-                            Kind::Tunnel
+                            Kind::Tunnel(Exchange::begin(1, None, now))
                         }
                         false => Kind::Conversation(conversation, ahead),
                     };
@@ -148,17 +149,22 @@ impl<N: Net> Edge<N> {
                 }
                 Err(why) => {
                     let cause = Cause::NotForwarded(why);
-                    match self.skip(&head, length) {
-                        Some(end) => self.read.advance(end),
-                        None => {
-                            refuse_public(&self.shared, self.stream, cause, way).await;
-                            return None;
-                        }
-                    }
+                    let end = end_of(&head, length, &self.read);
+                    let exchange = conversation.into_first();
+                    let exchange = exchange.unwrap_or_else(|| Exchange::begin(1, None, now));
+                    let name = Some(&head.name);
+                    let refused = Refused { shared: &*self.shared, name, way, exchange };
+                    let Some(end) = end else {
+                        refused.close(self.stream, cause).await;
+                        return None;
+                    };
+                    self.read.advance(end);
                     let is_head = head.asks == Asks::Head;
                     let answer = http_answer(cause, is_head, After::Stay);
                     let written = timeout(WRITE_TIMEOUT, self.stream.write_all(&answer)).await;
-                    if !matches!(written, Ok(Ok(()))) {
+                    let is_sent = matches!(written, Ok(Ok(())));
+                    refused.answered(cause, is_sent);
+                    if !is_sent {
                         return None;
                     }
                 }
@@ -180,7 +186,15 @@ impl<N: Net> Edge<N> {
             let is_idle = self.read.is_empty();
             let until = if is_idle { Instant::now() + KEEP_ALIVE } else { deadline };
             let mut reading = Reading { stream: &mut self.stream, read: &mut self.read };
-            match timeout_at(until, reading.more()).await {
+            let more = async {
+                tokio::select! {
+                    biased;
+                    more = reading.more() => more,
+                    // Nobody waits for a client that has asked for nothing.
+                    () = self.shared.tasks.entered(Phase::Finishing), if is_idle => Ok(0),
+                }
+            };
+            match timeout_at(until, more).await {
                 Ok(Ok(0) | Err(_)) => {
                     if !is_idle {
                         self.shared.metrics.rejected(Rejection::HeadIncomplete);
@@ -190,10 +204,7 @@ impl<N: Net> Edge<N> {
                 Ok(Ok(_)) if is_idle => deadline = Instant::now() + HEAD_DEADLINE,
                 Ok(Ok(_)) => {}
                 Err(_) if is_idle => return Ok(None),
-                Err(_) => {
-                    self.shared.metrics.rejected(Rejection::HeadTimeout);
-                    return Err(Cause::HeadTimeout);
-                }
+                Err(_) => return Err(self.late()),
             }
         }
     }
@@ -204,71 +215,24 @@ impl<N: Net> Edge<N> {
         move |id| Told { client, secure: false, trusted, id }
     }
 
+    /// Counts a head without one meaning.
     fn flawed(&self, flaw: Flaw) -> Cause {
-        let (rejection, cause) = match Refusal::from(flaw) {
-            Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge),
-            Refusal::BadFraming => (Rejection::BadFraming, Cause::BadFraming),
-            Refusal::Http2(_) => (Rejection::BadH2, Cause::BadFraming),
-            _ => (Rejection::BadHead, Cause::BadHead),
-        };
+        let (rejection, cause) = refusal_of(flaw);
         self.shared.metrics.rejected(rejection);
         tracing::debug!(source = %self.source, reason = %rejection, "refused a request");
         cause
     }
 
+    /// Counts a head that did not get whole.
+    fn late(&self) -> Cause {
+        self.shared.metrics.rejected(Rejection::HeadTimeout);
+        Cause::HeadTimeout
+    }
+
+    /// Refuses what has no name.
     async fn refuse(self, cause: Cause) {
-        close_after(self.stream, &http_answer(cause, false, After::Close)).await;
-    }
-
-    /// Where a request ends that is answered in place; `None` where that is not known, or
-    /// the connection is to end with it.
-    fn skip(&self, head: &RequestHead, length: usize) -> Option<usize> {
-        if head.closes || head.expects || head.upgrade || head.asks == Asks::Connect {
-            return None;
-        }
-        let mut body = head.body.clone();
-        body.end_in(&self.read[length..]).map(|end| length + end)
-    }
-}
-
-/// How many of the first bytes belong to the stretch, and where the heads among them are.
-fn admit(conversation: &mut Conversation, bytes: &[u8]) -> (usize, Vec<Range<usize>>) {
-    let mut admitted = 0;
-    let mut heads = Vec::new();
-    while admitted < bytes.len() {
-        let rest = &bytes[admitted..];
-        let Admission::Pass(count) = conversation.admit_request(rest) else { break };
-        heads.extend(conversation.request_head().map(|length| admitted..admitted + length));
-        let count = count.min(rest.len() as u64);
-        conversation.passed_request(count);
-        admitted += count as usize;
-    }
-    (admitted, heads)
-}
-
-/// The first bytes of a stretch, with its backend told of the client in each head.
-fn reworded(told: &Told, bytes: &[u8], heads: &[Range<usize>]) -> BytesMut {
-    let mut out = BytesMut::new();
-    let mut at = 0;
-    for (nth, head) in (1..).zip(heads) {
-        out.extend_from_slice(&bytes[at..head.start]);
-        told.reword(nth, &bytes[head.clone()], &mut out);
-        at = head.end;
-    }
-    out.extend_from_slice(&bytes[at..]);
-    out
-}
-
-/// A stream and what was read of it.
-struct Reading<'a, S> {
-    stream: &'a mut S,
-    read: &'a mut BytesMut,
-}
-
-impl<S: AsyncRead + Unpin> Reading<'_, S> {
-    async fn more(&mut self) -> std::io::Result<usize> {
-        self.read.reserve(1024);
-        self.stream.read_buf(self.read).await
+        let way = Way::Http { is_head: false };
+        Refused::now(&self.shared, None, way).close(self.stream, cause).await;
     }
 }
 
@@ -279,10 +243,10 @@ impl<N: Net> Stretch<N> {
         let Edge { shared, stream, source, dest, trusted, read, ticket, busy } = edge;
         let (mut conversation, ahead) = match kind {
             Kind::Conversation(conversation, ahead) => (conversation, ahead),
-            Kind::Tunnel => {
+            Kind::Tunnel(exchange) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { read.freeze() };
                 let client = Side::raw(Transport::Plain(stream), ahead);
-                carry(&shared, client, forwarded, Way::Connect).await;
+                carry(&shared, client, forwarded, Way::Connect, Some(exchange)).await;
                 return None;
             }
         };
@@ -295,10 +259,21 @@ impl<N: Net> Stretch<N> {
             ahead,
             &mut conversation,
             &request,
+            shared.tasks.is_finishing(),
         );
-        let over = shared.tasks.until_closing(carried).await;
+        let over = shared.tasks.told_to_finish(carried).await;
         let stream = client.stream.into_inner();
         let is_idle = conversation.is_idle();
+        let can_answer = conversation.owes_answer() && !conversation.is_answering();
+        let own_answer = match &over {
+            Some(Ok(Over::BadAnswer(_))) => Some(Cause::BadAnswer),
+            Some(Ok(Over::Flawed(flaw))) if can_answer => Some(refusal_of(*flaw).1),
+            Some(Err(RelayError::Backend(_))) if can_answer => Some(Cause::NoAnswer),
+            _ => None,
+        };
+        conversation.at(Instant::now());
+        conversation.end(own_answer.map(http_status), matches!(over, Some(Ok(_))));
+        conversation.finished().for_each(|exchange| request.exchanged(exchange));
         let read = match over {
             Some(Ok(Over::Closed)) => {
                 assigned.keep(backend);
@@ -315,6 +290,27 @@ impl<N: Net> Stretch<N> {
                 }
                 read
             }
+            Some(Ok(Over::Broken(read))) => {
+                tracing::debug!(name = %conversation.name(), "the backend's connection broke while idle");
+                request.succeeded();
+                shared.abort(backend.stream);
+                read
+            }
+            Some(Ok(Over::Idle)) => {
+                request.succeeded();
+                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                close_after(stream, b"").await;
+                return None;
+            }
+            Some(Ok(Over::Late)) => {
+                request.succeeded();
+                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                let read = BytesMut::new();
+                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
+                let cause = edge.late();
+                edge.refuse(cause).await;
+                return None;
+            }
             Some(Ok(Over::Unasked(read))) => {
                 tracing::debug!(name = %conversation.name(), "the backend sent an answer that nobody asked for");
                 request.succeeded();
@@ -324,16 +320,8 @@ impl<N: Net> Stretch<N> {
             Some(Ok(Over::Flawed(flaw))) if is_idle => {
                 request.succeeded();
                 shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                let edge = Edge {
-                    shared,
-                    stream,
-                    source,
-                    dest,
-                    trusted,
-                    read: BytesMut::new(),
-                    ticket,
-                    busy,
-                };
+                let read = BytesMut::new();
+                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
                 let cause = edge.flawed(flaw);
                 edge.refuse(cause).await;
                 return None;
@@ -342,20 +330,15 @@ impl<N: Net> Stretch<N> {
                 // It is within a body: the backend must not take what it has for the whole.
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
-                let can_answer = !conversation.is_answering() && conversation.owes_answer();
-                let edge = Edge {
-                    shared,
-                    stream,
-                    source,
-                    dest,
-                    trusted,
-                    read: BytesMut::new(),
-                    ticket,
-                    busy,
-                };
+                let read = BytesMut::new();
+                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
                 let cause = edge.flawed(flaw);
                 match can_answer {
-                    true => edge.refuse(cause).await,
+                    // It is counted as the answer to the request whose body it is.
+                    true => {
+                        let answer = http_answer(cause, false, After::Close);
+                        close_after(edge.stream, &answer).await;
+                    }
                     false => edge.shared.net.abort(edge.stream),
                 }
                 return None;
@@ -374,9 +357,7 @@ impl<N: Net> Stretch<N> {
                 request.succeeded();
                 return None;
             }
-            Some(Err(RelayError::Backend(error)))
-                if conversation.owes_answer() && !conversation.is_answering() =>
-            {
+            Some(Err(RelayError::Backend(error))) if can_answer => {
                 tracing::debug!(%error, "the backend ended without an answer");
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);

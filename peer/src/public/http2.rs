@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::asked::Asked;
 use super::edge::{Edge, Kind, Stretch};
 use super::forward::forward;
-use super::refusal::{Cause, Way, refuse_public};
+use super::refusal::{Cause, Refused, Way};
 use crate::http::{Admission, Conversation};
 use crate::names::Name;
 use crate::observe::metrics::{Protocol, Rejection};
@@ -16,6 +16,7 @@ use crate::offer;
 use crate::stream::net::Net;
 use crate::stream::relay::Ahead;
 use crate::tasks::Phase;
+use tokio::time::Instant;
 
 /// The first request of a connection of HTTP/2.
 #[derive(Debug, Clone)]
@@ -42,10 +43,12 @@ impl<N: Net> Edge<N> {
         let way = Way::Http2 { stream };
         if self.shared.tasks.phase() >= Phase::Finishing {
             self.shared.metrics.rejected(Rejection::Draining);
-            refuse_public(&self.shared, self.stream, Cause::Draining, way).await;
+            let refused = Refused::now(&self.shared, Some(&name), way);
+            refused.close(self.stream, Cause::Draining).await;
             return None;
         }
-        let mut conversation = Box::new(Conversation::http2(name.clone(), was_greeted));
+        let mut conversation =
+            Box::new(Conversation::http2(name.clone(), was_greeted, Instant::now()));
         let admitted = admit(&mut conversation, &mut self.read);
         let forwarded = {
             let bytes = &self.read[..admitted];
@@ -72,7 +75,8 @@ impl<N: Net> Edge<N> {
                 Some(Stretch { edge: self, forwarded, kind })
             }
             Err(why) => {
-                refuse_public(&self.shared, self.stream, Cause::NotForwarded(why), way).await;
+                let refused = Refused::now(&self.shared, Some(&name), way);
+                refused.close(self.stream, Cause::NotForwarded(why)).await;
                 None
             }
         }

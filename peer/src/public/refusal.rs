@@ -1,12 +1,15 @@
 //! What is answered to a public client that cannot be served, in its protocol.
 
+use tokio::time::Instant;
+
 use super::forward::NotForwarded;
-use crate::http;
+use crate::http::{self, Exchange};
 use crate::limits::RETRY_AFTER;
 use crate::mesh::waiting::ForwardError;
+use crate::names::Name;
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
-use crate::stream::lingering::close_after;
+use crate::stream::lingering::close_after_telling;
 use crate::stream::net::Net;
 use crate::wire::FailReason;
 
@@ -48,8 +51,13 @@ pub(super) enum After {
     Stay,
 }
 
-/// The status of an answer, with its phrase, and what it says.
-fn status(cause: Cause) -> (&'static str, &'static str) {
+/// The status of the answer to an HTTP/1 client.
+pub(super) fn http_status(cause: Cause) -> u16 {
+    let (status, _) = status_and_text(cause);
+    status.split(' ').next().and_then(|code| code.parse().ok()).expect("a status has its code")
+}
+
+fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
     match cause {
         Cause::HeadTooLarge => {
             ("431 Request Header Fields Too Large", "the request head is too large")
@@ -86,7 +94,7 @@ fn status(cause: Cause) -> (&'static str, &'static str) {
 
 /// The whole answer to an HTTP/1 client, with the body left out for HEAD.
 pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> {
-    let (status, text) = status(cause);
+    let (status, text) = status_and_text(cause);
     let retry = match cause {
         Cause::NotForwarded(NotForwarded::NoProvider | NotForwarded::Full)
         | Cause::Draining
@@ -146,25 +154,50 @@ pub(super) enum Way {
     Tcp,
 }
 
-/// Tells a client why it is not served, in the way that it came.
-pub(super) async fn refuse_public<N: Net>(
-    shared: &Shared<N>,
-    connection: N::Stream,
-    cause: Cause,
-    way: Way,
-) {
-    match way {
-        Way::Http { is_head } => {
-            close_after(connection, &http_answer(cause, is_head, After::Close)).await
+/// A request that this peer refuses, or answers itself. In HTTP it is an exchange like any
+/// other.
+pub(super) struct Refused<'a, N: Net> {
+    pub(super) shared: &'a Shared<N>,
+    /// The name that it asked for, where it is known.
+    pub(super) name: Option<&'a Name>,
+    pub(super) way: Way,
+    /// Since its head was read.
+    pub(super) exchange: Exchange,
+}
+
+impl<'a, N: Net> Refused<'a, N> {
+    /// Whose head was read just now.
+    pub(super) fn now(shared: &'a Shared<N>, name: Option<&'a Name>, way: Way) -> Self {
+        Self { shared, name, way, exchange: Exchange::begin(1, None, Instant::now()) }
+    }
+
+    /// Tells the client why it is not served, in the way that it came, and closes.
+    pub(super) async fn close(self, connection: N::Stream, cause: Cause) {
+        let answer = match self.way {
+            Way::Http { is_head } => http_answer(cause, is_head, After::Close),
+            Way::Http2 { stream } => {
+                let (status, _) = status_and_text(cause);
+                http::answer(stream, &status[..3])
+            }
+            Way::Connect => http_answer(cause, false, After::Close),
+            Way::Tls => tls_alert(cause),
+            // Raw TCP has no words for it.
+            Way::Tcp => return self.shared.net.abort(connection),
+        };
+        close_after_telling(connection, &answer, |sent| self.answered(cause, sent)).await;
+    }
+
+    /// The client was told, if that could be `sent`.
+    pub(super) fn answered(self, cause: Cause, sent: bool) {
+        let Self { shared, name, way, exchange } = self;
+        if !matches!(way, Way::Http { .. } | Way::Connect) {
+            return;
         }
-        Way::Http2 { stream } => {
-            let (status, _) = status(cause);
-            close_after(connection, &http::answer(stream, &status[..3])).await
-        }
-        Way::Connect => close_after(connection, &http_answer(cause, false, After::Close)).await,
-        Way::Tls => close_after(connection, &tls_alert(cause)).await,
-        // Raw TCP has no words for it.
-        Way::Tcp => shared.net.abort(connection),
+        let exchange = exchange.answered_here(sent.then(|| http_status(cause)), Instant::now());
+        let duration = exchange.ended - exchange.asked;
+        let stats = name.and_then(|name| shared.mesh.stats_of(name));
+        let stats = stats.as_deref().unwrap_or(shared.metrics.other());
+        shared.metrics.exchanged(stats, exchange.status, duration);
     }
 }
 
@@ -192,6 +225,7 @@ mod tests {
             (Cause::NotForwarded(Failed(ForwardError::Failed(FailReason::Loop))), "508"),
         ];
         for (cause, status) in causes {
+            assert_eq!(http_status(cause).to_string(), status);
             let answer = String::from_utf8(http_answer(cause, false, After::Close)).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");

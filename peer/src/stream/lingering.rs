@@ -8,7 +8,16 @@ use crate::limits::{REFUSE_DRAIN_BYTES, REFUSE_LINGER, WRITE_TIMEOUT};
 /// Writes the answer and closes so that it arrives: what the other end still sends
 /// is read for a moment, for closing on unread bytes would reset the connection
 /// under the answer (RFC 9112 §9.6).
-pub async fn close_after<S>(mut stream: S, answer: &[u8])
+pub async fn close_after<S>(stream: S, answer: &[u8])
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    close_after_telling(stream, answer, |_| ()).await;
+}
+
+/// As [`close_after`], and `told` learns whether the answer was written, before what
+/// follows it is waited for.
+pub async fn close_after_telling<S>(mut stream: S, answer: &[u8], told: impl FnOnce(bool))
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -17,7 +26,9 @@ where
         stream.shutdown().await
     };
     // The other end may have gone; then nobody is left to tell.
-    let Ok(Ok(())) = timeout(WRITE_TIMEOUT, write).await else { return };
+    let written = timeout(WRITE_TIMEOUT, write).await;
+    told(matches!(written, Ok(Ok(()))));
+    let Ok(Ok(())) = written else { return };
     let mut drained = 0;
     let mut sink = [0; 1024];
     let drain = async {

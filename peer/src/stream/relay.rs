@@ -13,6 +13,7 @@ mod converse;
 mod direction;
 mod gated;
 mod meter;
+mod patience;
 mod side;
 mod vigil;
 

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::take;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -95,6 +96,7 @@ pub async fn hold_conversation<N: Net, M: Meter>(
     ahead: Ahead,
     conversation: &mut Conversation,
     meter: &M,
+    leaving: &AtomicBool,
 ) -> Result<Over, RelayError> {
     match (&mut public.stream, &mut backend.stream) {
         (Transport::Plain(public_stream), Transport::Plain(backend_stream)) => {
@@ -102,7 +104,7 @@ pub async fn hold_conversation<N: Net, M: Meter>(
             let mut bare_backend =
                 Side { stream: backend_stream, frames: take(&mut backend.frames) };
             let ends = (&mut bare_public, &mut bare_backend);
-            let over = net.converse(ends.0, ends.1, ahead, conversation, meter).await;
+            let over = net.converse(ends.0, ends.1, ahead, conversation, meter, leaving).await;
             let (of_public, of_backend) = (bare_public.frames, bare_backend.frames);
             (public.frames, backend.frames) = (of_public, of_backend);
             over
@@ -111,9 +113,16 @@ pub async fn hold_conversation<N: Net, M: Meter>(
             let outstanding = |public: &Transport<N::Stream>, backend: &Transport<N::Stream>| {
                 [net.unacknowledged(public.inner()), net.unacknowledged(backend.inner())]
             };
-            let outstanding = Some(outstanding);
-            converse::<Buffer, _, _, _>(public, backend, ahead, conversation, meter, outstanding)
-                .await
+            converse::<Buffer, _, _, _>(
+                public,
+                backend,
+                ahead,
+                conversation,
+                meter,
+                leaving,
+                Some(outstanding),
+            )
+            .await
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ops_proxy::observe::metrics::{Counts, NameRow, ProxyError, Snapshot};
+use ops_proxy::observe::metrics::{Counts, NameRow, Protocol, ProxyError, Snapshot};
+
+const HTTP: usize = Protocol::Http as usize;
 
 /// A gauge this large went below zero.
 const BELOW_ZERO: u64 = 1 << 40;
@@ -30,6 +32,12 @@ pub(super) fn check_sums(snapshot: &Snapshot) -> Result<(), String> {
         if errors != failed {
             return Err(format!("{name}: {failed} failed requests, but {errors} proxy errors"));
         }
+        let (exchanges, stretches) = (exchanges(counts), counts.requests[HTTP].success);
+        if exchanges < stretches {
+            return Err(format!(
+                "{name}: {stretches} requests by HTTP succeeded, but {exchanges} were answered"
+            ));
+        }
         if counts.active > BELOW_ZERO || row.pending > BELOW_ZERO {
             return Err(format!("{name}: a gauge is below zero"));
         }
@@ -37,6 +45,14 @@ pub(super) fn check_sums(snapshot: &Snapshot) -> Result<(), String> {
         if providers.len() != row.providers.len() {
             return Err(format!("{name}: a provider is there twice: {:?}", row.providers));
         }
+    }
+    let by_code = exchanges_of_names(snapshot);
+    // Those of names that were forgotten stay in the histogram.
+    if by_code > snapshot.exchanges {
+        return Err(format!(
+            "{by_code} HTTP requests by code, but {} in the histogram",
+            snapshot.exchanges
+        ));
     }
     let pending: u64 = snapshot.names.iter().map(|row| row.pending).sum();
     if pending != snapshot.pending {
@@ -51,6 +67,15 @@ pub(super) fn check_sums(snapshot: &Snapshot) -> Result<(), String> {
     Ok(())
 }
 
+fn exchanges(counts: &Counts) -> u64 {
+    counts.exchanges.iter().sum()
+}
+
+fn exchanges_of_names(snapshot: &Snapshot) -> u64 {
+    let known: u64 = snapshot.names.iter().map(|row| exchanges(&row.counts)).sum();
+    known + exchanges(&snapshot.other)
+}
+
 /// Proxy errors but for `no_client`: such a request was never routed.
 fn errors_of_requests(counts: &Counts) -> u64 {
     let errors = ProxyError::ALL.iter().zip(counts.errors);
@@ -61,6 +86,14 @@ fn errors_of_requests(counts: &Counts) -> u64 {
 pub(super) fn check_growth(before: &Snapshot, now: &Snapshot) -> Result<(), String> {
     if now.unexpected < before.unexpected {
         return Err("data_connections_unexpected_total fell".to_owned());
+    }
+    let before_names = before.names.iter().map(|row| &row.name);
+    if before_names.eq(now.names.iter().map(|row| &row.name)) {
+        let by_code = exchanges_of_names(now) - exchanges_of_names(before);
+        let in_all = now.exchanges - before.exchanges;
+        if by_code != in_all {
+            return Err(format!("{by_code} more HTTP requests by code, but {in_all} in all"));
+        }
     }
     let mut rows = now.names.iter().peekable();
     for old in &before.names {
@@ -110,6 +143,7 @@ fn counters(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> {
         ("connections_bytes_rx_total", counts.bytes_rx),
     ];
     let failed = counts.forwards_failed.into_iter().map(|count| ("forwards_failed_total", count));
+    let exchanges = counts.exchanges.into_iter().map(|count| ("http_requests_total", count));
     let errors = counts.errors.into_iter().map(|count| ("proxy_errors_total", count));
-    requests.chain(plain).chain(failed).chain(errors)
+    requests.chain(plain).chain(failed).chain(exchanges).chain(errors)
 }

@@ -6,7 +6,7 @@
 //! FORWARD.
 
 use super::name_stats::{Counts, PerProtocol};
-use super::reasons::{ForwardFailure, Protocol, ProxyError};
+use super::reasons::{ForwardFailure, HttpCode, Protocol, ProxyError};
 use super::series::{Kind, PerName, Series};
 use super::snapshot::{NameRow, Snapshot};
 
@@ -52,11 +52,14 @@ pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 4] {
     ]
 }
 
-/// The one family that also counts events of unknown names.
+const HTTP_REQUESTS: &str = "ops_proxy_http_requests_total";
 pub(super) const PROXY_ERRORS: &str = "ops_proxy_proxy_errors_total";
 
+/// The families that also count events of unknown names.
+pub(super) const WITH_OTHER: [&str; 2] = [HTTP_REQUESTS, PROXY_ERRORS];
+
 /// All of them, in no particular order.
-pub(super) static PER_NAME: [PerName; 17] = [
+pub(super) static PER_NAME: [PerName; 18] = [
     PerName {
         name: "ops_proxy_client_up",
         help: "Per-name connection status: 1 = connected, 0 = disconnected.",
@@ -120,6 +123,15 @@ pub(super) static PER_NAME: [PerName; 17] = [
         of: |row, series| by_protocol(row, |protocol, one| series.add_with(protocol, one.total)),
     },
     PerName {
+        name: HTTP_REQUESTS,
+        help: "HTTP requests that have ended, by the class of their answer's status.",
+        kind: Kind::Counter,
+        of: |row, series| {
+            let codes = HttpCode::ALL.iter().map(|code| code.as_str());
+            by_word(series, "code", codes, &row.counts.exchanges);
+        },
+    },
+    PerName {
         name: "ops_proxy_requests_success_total",
         help: "Successful proxy requests.",
         kind: Kind::Counter,
@@ -168,7 +180,7 @@ pub(super) static PER_NAME: [PerName; 17] = [
         kind: Kind::Counter,
         of: |row, series| {
             let reasons = ForwardFailure::ALL.iter().map(|reason| reason.as_str());
-            by_reason(series, reasons, &row.counts.forwards_failed);
+            by_word(series, "reason", reasons, &row.counts.forwards_failed);
         },
     },
     PerName {
@@ -177,7 +189,7 @@ pub(super) static PER_NAME: [PerName; 17] = [
         kind: Kind::Counter,
         of: |row, series| {
             let reasons = ProxyError::ALL.iter().map(|reason| reason.as_str());
-            by_reason(series, reasons, &row.counts.errors);
+            by_word(series, "reason", reasons, &row.counts.errors);
         },
     },
 ];
@@ -203,9 +215,14 @@ fn by_protocol(row: &NameRow, mut add: impl FnMut((&'static str, &'static str), 
     }
 }
 
-/// A series for each reason that has occurred.
-fn by_reason(series: &mut Series<'_>, reasons: impl Iterator<Item = &'static str>, counts: &[u64]) {
-    for (reason, count) in reasons.zip(counts).filter(|(_, count)| **count > 0) {
-        series.add_with(("reason", reason), *count);
+/// A series for each word of a label that has occurred.
+fn by_word(
+    series: &mut Series<'_>,
+    label: &'static str,
+    words: impl Iterator<Item = &'static str>,
+    counts: &[u64],
+) {
+    for (word, count) in words.zip(counts).filter(|(_, count)| **count > 0) {
+        series.add_with((label, word), *count);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::reasons::{ForwardFailure, Protocol, ProxyError};
+use super::reasons::{ForwardFailure, HttpCode, Protocol, ProxyError};
 use crate::lock::Lock;
 
 /// The counts of a name at one moment.
@@ -17,6 +17,8 @@ pub struct Counts {
     pub active: u64,
     /// By protocol, in the order of [`Protocol::ALL`].
     pub requests: [PerProtocol; Protocol::ALL.len()],
+    /// HTTP requests that have ended, in the order of [`HttpCode::ALL`].
+    pub exchanges: [u64; HttpCode::ALL.len()],
     /// FORWARD lines written.
     pub forwards: u64,
     /// FORWARDs answered by DATA.
@@ -132,6 +134,11 @@ impl NameStats {
             requests.latency_sum += latency;
             requests.latency_count += 1;
         });
+    }
+
+    /// An HTTP request ended.
+    pub fn exchanged(&self, code: HttpCode) {
+        self.with(|counts| counts.exchanges[code as usize] += 1);
     }
 
     /// A FORWARD was written.

@@ -12,7 +12,7 @@ use std::vec;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
-use super::families::{self, PER_NAME, PROXY_ERRORS};
+use super::families::{self, PER_NAME, WITH_OTHER};
 use super::series::{Kind, PerName, Series, put, write_head};
 use super::snapshot::{NameRow, Snapshot};
 use crate::limits::SCRAPE_CHUNK_BYTES;
@@ -79,7 +79,7 @@ impl<S: Borrow<Snapshot>> Page<S> {
         let family = open.family;
         let names = self.snapshot.borrow().names.iter().enumerate().skip(open.next.max(1) - 1);
         let names = names.map(|(index, row)| (index + 1, row));
-        let counts_other = open.next == 0 && family.name == PROXY_ERRORS;
+        let counts_other = open.next == 0 && WITH_OTHER.contains(&family.name);
         let other = counts_other.then_some((0, &self.other));
         for (index, row) in other.into_iter().chain(names) {
             if text.len() >= SCRAPE_CHUNK_BYTES {
@@ -143,6 +143,7 @@ mod tests {
     use prometheus::{Gauge, IntCounterVec, Opts, Registry};
 
     use super::*;
+    use crate::observe::metrics::families::PROXY_ERRORS;
     use crate::observe::metrics::{NameStats, Protocol, ProxyError};
 
     const SCOPE: (&str, &str) = ("a \"quoted\" \\ back\nslash", "pod");

@@ -18,6 +18,38 @@ words! {
 }
 
 words! {
+    /// How an HTTP request was answered.
+    HttpCode {
+        /// With 101: another protocol followed. Other answers of this class are not the last.
+        Switched = "1xx",
+        /// With success.
+        Success = "2xx",
+        /// With a redirection.
+        Redirection = "3xx",
+        /// The client was at fault.
+        ClientError = "4xx",
+        /// The server was, or its status is none (RFC 9110 §15).
+        ServerError = "5xx",
+        /// No status line was sent to the client before it ended.
+        None = "none",
+    }
+}
+
+impl HttpCode {
+    /// The class of a status that was sent, if one was.
+    pub fn of(status: Option<u16>) -> Self {
+        match status {
+            None => Self::None,
+            Some(100..200) => Self::Switched,
+            Some(200..300) => Self::Success,
+            Some(300..400) => Self::Redirection,
+            Some(400..500) => Self::ClientError,
+            Some(_) => Self::ServerError,
+        }
+    }
+}
+
+words! {
     /// Why a request failed; exactly one for each that did.
     ProxyError {
         /// No live provider, or no such name. Such a request is never routed.

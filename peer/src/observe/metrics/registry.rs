@@ -13,11 +13,11 @@ use super::families;
 use super::name_stats::NameStats;
 use super::page::Page;
 use super::read_counter::ReadCounter;
-use super::reasons::{ClientFailure, IdleResult, LogReason, Protocol, Rejection};
+use super::reasons::{ClientFailure, HttpCode, IdleResult, LogReason, Protocol, Rejection};
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
 
-/// Upper bounds of both histograms' buckets, in seconds: from a loopback request to a
+/// Upper bounds of all histograms' buckets, in seconds: from a loopback request to a
 /// long download.
 const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 300.0];
@@ -35,6 +35,7 @@ pub struct Metrics {
     panics: IntCounter,
     log_suppressed: IntCounterVec,
     request_duration: HistogramVec,
+    http_request_duration: Histogram,
     data_wait: Histogram,
     idle_data: IntGauge,
     idle_data_forwards: IntCounterVec,
@@ -94,6 +95,11 @@ impl Metrics {
                 "request_duration_seconds",
                 "Time from routing a request to its end.",
                 "protocol",
+                listening,
+            ),
+            http_request_duration: build.histogram(
+                "http_request_duration_seconds",
+                "Time from the head of an HTTP request to the end of its answer.",
                 listening,
             ),
             data_wait: build.histogram(
@@ -215,6 +221,18 @@ impl Metrics {
         self.request_duration
             .with_label_values(&[protocol.as_str()])
             .observe(duration.as_secs_f64());
+    }
+
+    /// An HTTP request for the name of `stats` ended, `duration` after its head was read.
+    /// `status` is what was sent to its client, if anything was.
+    pub fn exchanged(&self, stats: &NameStats, status: Option<u16>, duration: Duration) {
+        stats.exchanged(HttpCode::of(status));
+        self.http_request_duration.observe(duration.as_secs_f64());
+    }
+
+    /// How many HTTP requests have ended.
+    pub fn exchange_count(&self) -> u64 {
+        self.http_request_duration.get_sample_count()
     }
 
     /// A DATA connection came, `waited` after its FORWARD.

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub idle_data: u64,
     /// DATA connections that matched nothing.
     pub unexpected: u64,
+    /// HTTP requests that have ended, those for names that were forgotten included.
+    pub exchanges: u64,
     /// Tasks that panicked.
     pub panics: u64,
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -115,6 +116,7 @@ pub trait Net: Clone + Send + Sync + 'static {
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
+        leaving: &AtomicBool,
     ) -> impl Future<Output = Result<Over, RelayError>> + Send {
         let outstanding = |public: &&mut Self::Stream, backend: &&mut Self::Stream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
@@ -125,6 +127,7 @@ pub trait Net: Clone + Send + Sync + 'static {
             ahead,
             conversation,
             meter,
+            leaving,
             Some(outstanding),
         )
     }

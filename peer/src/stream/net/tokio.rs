@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -141,13 +142,21 @@ impl Net for TokioNet {
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
+        leaving: &AtomicBool,
     ) -> Result<Over, RelayError> {
         let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
-        let outstanding = Some(outstanding);
-        converse::<pipe::Pipe, _, _, _>(public, backend, ahead, conversation, meter, outstanding)
-            .await
+        converse::<pipe::Pipe, _, _, _>(
+            public,
+            backend,
+            ahead,
+            conversation,
+            meter,
+            leaving,
+            Some(outstanding),
+        )
+        .await
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

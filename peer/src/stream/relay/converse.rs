@@ -3,17 +3,20 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::carrier::Carrier;
 use super::gated::{Answers, Gated, Requests, Stopped};
 use super::meter::{Meter, RelayError};
+use super::patience::Patience;
 use super::side::Side;
 use super::vigil::{Outstanding, Vigil};
-use crate::http::{Conversation, Flaw, Stop};
+use crate::http::{Conversation, Flaw, Standstill, Stop};
 
 /// What was read of a client before its stretch began.
 #[derive(Debug, Default)]
@@ -32,8 +35,16 @@ pub enum Over {
     /// All is answered. The client may go on, and this was read of what it has sent since;
     /// the backend has not been told of the end.
     Next(BytesMut),
+    /// The same, but the backend's connection broke, while nothing was asked of it.
+    Broken(BytesMut),
+    /// All is answered, and no other request came for
+    /// [`KEEP_ALIVE`](crate::limits::KEEP_ALIVE), or none is waited for any more.
+    Idle,
     /// All is answered but what the client sent next, which has no one meaning.
     Flawed(Flaw),
+    /// All is answered but a head that was not whole within
+    /// [`HEAD_DEADLINE`](crate::limits::HEAD_DEADLINE).
+    Late,
     /// All is answered, but the backend has sent more than was asked for. What was read of
     /// the client since.
     Unasked(BytesMut),
@@ -41,7 +52,8 @@ pub enum Over {
     BadAnswer(Flaw),
 }
 
-/// Passes requests and answers on for as long as they belong to this conversation.
+/// Passes requests and answers on for as long as they belong to this conversation. Once the
+/// peer is `leaving`, which must wake the task, no further request is waited for.
 ///
 /// # Errors
 /// As [`copy_both`](super::copy_both).
@@ -51,6 +63,7 @@ pub async fn converse<C, A, B, M>(
     ahead: Ahead,
     conversation: &mut Conversation,
     meter: &M,
+    leaving: &AtomicBool,
     outstanding: Option<impl Fn(&A, &B) -> Outstanding>,
 ) -> Result<Over, RelayError>
 where
@@ -59,65 +72,60 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
     M: Meter,
 {
-    let mut to_backend = Gated::<C>::new(ahead.admitted, ahead.held);
-    let mut to_public = Gated::<C>::new(Bytes::new(), BytesMut::new());
-    let mut vigil = Vigil::default();
+    let to_backend = Gated::<C>::new(ahead.admitted, ahead.held);
+    let to_public = Gated::<C>::new(Bytes::new(), BytesMut::new());
+    let written = Cell::new(false);
+    let mut talk = Talk { public, backend, conversation, meter, written, to_backend, to_public };
+    let (mut vigil, mut patience) = (Vigil::default(), Patience::default());
     let over = poll_fn(|cx| {
-        let written = Cell::new(false);
+        let now = Instant::now();
+        talk.conversation.at(now);
+        talk.written.set(false);
         loop {
-            let asked = to_backend
-                .poll(cx, public, backend, &mut Requests(conversation), |bytes| {
-                    written.set(true);
-                    meter.sent(bytes);
-                })
-                .map_err(|broken| broken.between(RelayError::Public, RelayError::Backend))?;
-            if let Some(Stopped::At(stop)) = to_backend.stopped() {
-                return Poll::Ready(Ok(Ending::Asked(stop)));
+            let moved = talk.poll(cx);
+            talk.conversation.finished().for_each(|exchange| meter.exchanged(exchange));
+            if let Poll::Ready(ending) = moved {
+                return Poll::Ready(ending);
             }
-            let was_waiting = conversation.is_waiting();
-            let answered = to_public
-                .poll(cx, backend, public, &mut Answers(conversation), |bytes| {
-                    written.set(true);
-                    meter.received(bytes);
-                })
-                .map_err(|broken| broken.between(RelayError::Backend, RelayError::Public))?;
-            match to_public.stopped() {
-                Some(Stopped::At(stop)) => return Poll::Ready(Ok(Ending::Answered(stop))),
-                // A client that has closed its direction is waiting for the other.
-                Some(Stopped::Ended) if to_backend.is_closed() => {
-                    to_public.close();
-                    continue;
-                }
-                Some(Stopped::Ended) => return Poll::Ready(Ok(Ending::BackendLeft)),
-                None => {}
+            let standstill = talk.conversation.standstill();
+            let is_idle = matches!(standstill, Standstill::Idle(_));
+            if is_idle && leaving.load(Acquire) {
+                return Poll::Ready(Ok(Ending::Idle));
             }
             // A client that has closed its direction has had the backend told.
-            if conversation.is_over() && !to_backend.is_closed() {
+            if talk.conversation.is_over() && !talk.to_backend.is_closed() {
                 return Poll::Ready(Ok(Ending::LastAnswer));
             }
-            if asked.is_ready() && answered.is_ready() {
-                return Poll::Ready(Ok(Ending::Closed));
+            match patience.is_over(cx, standstill, now) {
+                true if is_idle => return Poll::Ready(Ok(Ending::Idle)),
+                true => talk.conversation.give_up_head(),
+                false => break,
             }
-            // An answer may be what a request has waited for.
-            if was_waiting && !conversation.is_waiting() {
-                continue;
-            }
-            break;
         }
         let Some(outstanding) = &outstanding else { return Poll::Pending };
-        let outstanding = || outstanding(&public.stream, &backend.stream);
-        match vigil.poll(cx, written.get(), outstanding) {
+        let outstanding = || outstanding(&talk.public.stream, &talk.backend.stream);
+        match vigil.poll(cx, talk.written.get(), outstanding) {
             Ok(()) => Poll::Pending,
             Err(vanished) => Poll::Ready(Err(vanished)),
         }
     })
-    .await?;
+    .await;
+    let Talk { conversation, to_backend, .. } = talk;
+    let over = match over {
+        // It failed in nothing that was asked of it.
+        Err(RelayError::Backend(_)) if conversation.withdraw() => {
+            return Ok(Over::Broken(to_backend.into_held()));
+        }
+        over => over?,
+    };
     Ok(match over {
         Ending::Closed => Over::Closed,
+        Ending::Idle => Over::Idle,
         Ending::BackendLeft | Ending::LastAnswer | Ending::Asked(Stop::Other) => {
             Over::Next(to_backend.into_held())
         }
         Ending::Asked(Stop::Flawed(flaw)) => Over::Flawed(flaw),
+        Ending::Asked(Stop::Late) => Over::Late,
         Ending::Answered(Stop::Flawed(flaw)) if conversation.is_answering() => {
             let error = io::Error::new(io::ErrorKind::InvalidData, flaw);
             return Err(RelayError::Backend(error));
@@ -129,8 +137,93 @@ where
 
 enum Ending {
     Closed,
+    Idle,
     BackendLeft,
     LastAnswer,
     Asked(Stop),
     Answered(Stop),
+}
+
+/// Both ends of a conversation, and how far each direction is.
+struct Talk<'a, C, A, B, M> {
+    public: &'a mut Side<A>,
+    backend: &'a mut Side<B>,
+    conversation: &'a mut Conversation,
+    meter: &'a M,
+    /// Whether anything was written in this poll.
+    written: Cell<bool>,
+    to_backend: Gated<C>,
+    to_public: Gated<C>,
+}
+
+impl<C, A, B, M> Talk<'_, C, A, B, M>
+where
+    C: Carrier<A, B> + Carrier<B, A>,
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+    M: Meter,
+{
+    /// Moves what can be moved now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ending, RelayError>> {
+        // A backend that has left between two requests is not to get the next one.
+        if self.conversation.is_idle()
+            && let Poll::Ready(Some(ending)) = self.poll_answers(cx)?
+        {
+            return Poll::Ready(Ok(ending));
+        }
+        loop {
+            let asked = self.poll_requests(cx)?;
+            if let Some(Stopped::At(stop)) = self.to_backend.stopped() {
+                return Poll::Ready(Ok(Ending::Asked(stop)));
+            }
+            let was_waiting = self.conversation.is_waiting();
+            let answered = self.poll_answers(cx)?;
+            if let Poll::Ready(Some(ending)) = answered {
+                return Poll::Ready(Ok(ending));
+            }
+            // An answer may be what a request has waited for.
+            if was_waiting && !self.conversation.is_waiting() {
+                continue;
+            }
+            let is_closed = asked.is_ready() && answered.is_ready();
+            return if is_closed { Poll::Ready(Ok(Ending::Closed)) } else { Poll::Pending };
+        }
+    }
+
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, RelayError> {
+        let Self { public, backend, conversation, meter, written, to_backend, .. } = self;
+        let sent = |bytes| {
+            written.set(true);
+            meter.sent(bytes);
+        };
+        match to_backend.poll(cx, public, backend, &mut Requests(conversation), sent) {
+            Poll::Ready(Err(broken)) => {
+                Err(broken.between(RelayError::Public, RelayError::Backend))
+            }
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
+    /// Ready once its direction is over, and with it the stretch, or the client was told.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Result<Poll<Option<Ending>>, RelayError> {
+        let Self { public, backend, conversation, meter, written, to_backend, to_public } = self;
+        let received = |bytes| {
+            written.set(true);
+            meter.received(bytes);
+        };
+        loop {
+            let polled = to_public.poll(cx, backend, public, &mut Answers(conversation), received);
+            if let Poll::Ready(Err(broken)) = polled {
+                return Err(broken.between(RelayError::Backend, RelayError::Public));
+            }
+            match to_public.stopped() {
+                Some(Stopped::At(stop)) => return Ok(Poll::Ready(Some(Ending::Answered(stop)))),
+                // A client that has closed its direction is waiting for the other.
+                Some(Stopped::Ended) if to_backend.is_closed() => to_public.close(),
+                Some(Stopped::Ended) => return Ok(Poll::Ready(Some(Ending::BackendLeft))),
+                None => return Ok(polled.map(|_| None)),
+            }
+        }
+    }
 }

@@ -220,7 +220,7 @@ impl<C> Gated<C> {
     {
         if !self.held.is_empty() {
             let mut held = std::mem::take(&mut self.held);
-            let (passed, then) = self.pass(cx, &held, false, writer, gate, count)?;
+            let (passed, then) = self.pass(cx, &held, false, writer, gate, count);
             held.advance(passed);
             if !held.is_empty() {
                 self.held = held;
@@ -230,6 +230,7 @@ impl<C> Gated<C> {
                 Rest::Reworded => return Poll::Ready(Ok(())),
                 Rest::Wait => return flush(cx, writer),
                 Rest::Pending => return Poll::Pending,
+                Rest::Broken(broken) => return Poll::Ready(Err(broken)),
                 Rest::Stop(stop) => {
                     self.state = State::Stopped(Stopped::At(stop));
                     return Poll::Ready(Ok(()));
@@ -292,10 +293,12 @@ impl<C> Gated<C> {
             // The rest of a head: it is looked at as a whole.
             self.held.extend_from_slice(bytes);
         } else {
-            let (passed, then) = self.pass(cx, bytes, self.ended, writer, gate, count)?;
+            let (passed, then) = self.pass(cx, bytes, self.ended, writer, gate, count);
             self.held.extend_from_slice(&bytes[passed..]);
-            if let Rest::Stop(stop) = then {
-                self.state = State::Stopped(Stopped::At(stop));
+            match then {
+                Rest::Stop(stop) => self.state = State::Stopped(Stopped::At(stop)),
+                Rest::Broken(broken) => return Poll::Ready(Err(broken)),
+                Rest::None | Rest::More | Rest::Wait | Rest::Reworded | Rest::Pending => {}
             }
         }
         match after {
@@ -315,7 +318,7 @@ impl<C> Gated<C> {
         writer: &mut Side<W>,
         gate: &mut impl Gate,
         count: &impl Fn(usize),
-    ) -> Result<(usize, Rest), Broken> {
+    ) -> (usize, Rest) {
         let mut passed = 0;
         let mut reworded = BytesMut::new();
         let rest = loop {
@@ -355,9 +358,9 @@ impl<C> Gated<C> {
             };
             match written {
                 Poll::Pending => break Rest::Pending,
-                Poll::Ready(Ok(0)) => return Err(nothing_written()),
-                Poll::Ready(written) => {
-                    let written = written?;
+                Poll::Ready(Ok(0)) => break Rest::Broken(nothing_written()),
+                Poll::Ready(Err(broken)) => break Rest::Broken(broken),
+                Poll::Ready(Ok(written)) => {
                     count(written);
                     gate.passed(written as u64);
                     passed += written;
@@ -365,11 +368,11 @@ impl<C> Gated<C> {
             }
         };
         if reworded.is_empty() {
-            return Ok((passed, rest));
+            return (passed, rest);
         }
         // What stops the rest is asked again behind it.
         self.admitted = reworded.freeze();
-        Ok((passed, Rest::Reworded))
+        (passed, Rest::Reworded)
     }
 }
 
@@ -386,6 +389,8 @@ enum Rest {
     /// The writer does not take them now.
     Pending,
     Stop(Stop),
+    /// The writer has failed.
+    Broken(Broken),
 }
 
 fn nothing_written() -> Broken {

@@ -2,12 +2,17 @@
 
 use std::io;
 
-/// Receives counts of payload bytes as they are written, not when the relay ends.
+use crate::http::Exchange;
+
+/// Receives counts of payload bytes as they are written, not when the relay ends, and of
+/// HTTP requests as they end.
 pub trait Meter: Sync {
     /// `bytes` went from the public client to the backend.
     fn sent(&self, bytes: usize);
     /// `bytes` went from the backend to the public client.
     fn received(&self, bytes: usize);
+    /// An HTTP request has ended, with or without its answer.
+    fn exchanged(&self, _exchange: Exchange) {}
 }
 
 /// Which stream failed, and how.
