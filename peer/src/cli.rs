@@ -1,5 +1,6 @@
 //! The `ops-proxy` command: its arguments and exit codes.
 
+mod access;
 mod check;
 mod demo;
 mod failure;

@@ -334,6 +334,15 @@ pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);
 /// megabytes. Further ones are lost and counted; nobody waits for a line.
 pub const LOG_LINES_QUEUED: usize = 8_192;
 
+/// Lines of the access log that wait for its writer: more than a second of all that one peer
+/// can serve, in some tens of megabytes if they are all there. Further ones are lost and
+/// counted; nobody waits for a line.
+pub const ACCESS_LINES_QUEUED: usize = 131_072;
+
+/// Bytes of the access log that are written at once, up to the end of a line: enough for a
+/// call of the system not to matter.
+pub const ACCESS_WRITE_BYTES: usize = 64 * 1024;
+
 /// At the end of the process, what is queued for stderr has this long to be written:
 /// longer than its writer waits by itself, and no longer than an operator would.
 pub const LOG_FLUSH: Duration = Duration::from_millis(1_500);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may change what a peer does.
 
+pub mod access;
 pub mod admin;
 mod log_limit;
 pub mod metrics;

@@ -12,6 +12,7 @@ use crate::limits::{
     CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
 };
 use crate::lock::Poisoned;
+use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
 use crate::observe::metrics::Snapshot;
 use crate::public::{Port, accept_loop};
@@ -74,7 +75,19 @@ impl<N: Net> Peer<N> {
     /// # Errors
     /// [`StartError`] for the first file or address that cannot be used.
     pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, net)?);
+        Self::start_logging(config, net, None).await
+    }
+
+    /// As [`start`](Self::start), with someone who takes the access log.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_logging(
+        config: PeerConfig,
+        net: N,
+        access: Option<Arc<dyn AccessLog>>,
+    ) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(config, net, access)?);
         let config = &shared.config;
         let mut ports = Vec::new();
         let mut addresses = Addresses { listen: None, tcp: Vec::new(), admin: None };

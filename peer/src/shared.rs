@@ -10,6 +10,7 @@ use crate::mesh::admission::Admission;
 use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
 use crate::names::{Name, ProxyId};
+use crate::observe::access::AccessLog;
 use crate::observe::metrics::{LogReason, Metrics, Rejection};
 use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
@@ -28,6 +29,8 @@ pub struct Shared<N: Net> {
     pub config: PeerConfig,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who takes the access log, if anybody does.
+    pub access: Option<Arc<dyn AccessLog>>,
     /// The log lines that others can provoke.
     pub provoked: Provoked,
     /// Who serves what, and who waits.
@@ -47,7 +50,11 @@ impl<N: Net> Shared<N> {
     ///
     /// # Errors
     /// The key of a TLS file that is missing or invalid.
-    pub fn new(config: PeerConfig, net: N) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: PeerConfig,
+        net: N,
+        access: Option<Arc<dyn AccessLog>>,
+    ) -> Result<Self, ConfigError> {
         let metrics = Arc::new(Metrics::new(&config));
         let tls = match config.tls.is_set() {
             true => Some(Tls::open(&net, &config, &metrics)?),
@@ -55,6 +62,7 @@ impl<N: Net> Shared<N> {
         };
         Ok(Self {
             tls,
+            access,
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
             mesh: Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers()),

@@ -190,7 +190,7 @@ async fn what_this_peer_answers_is_counted_under_the_name_if_there_is_one() {
 async fn a_name_without_a_provider_keeps_its_503s() {
     let backend = Backend::named("app").await;
     let mesh = Mesh::serving(Path::Tunnelled, backend.addr(), "").await;
-    let Mesh { public, behind } = mesh;
+    let Mesh { public, behind, .. } = mesh;
     drop(behind);
     let gone = |metrics: &Metrics| metrics.value("ops_proxy_client_up", &[]) == 0.0;
     public.until("the name to be down", gone).await;

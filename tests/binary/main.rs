@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod access_log;
 mod admin;
 mod attacks;
 mod authorities;

@@ -120,7 +120,7 @@ impl Rig {
     fn new(data_timeout: Duration) -> Self {
         let mut config = PeerConfig::new("edge".parse().unwrap());
         config.timing.data_timeout = data_timeout;
-        let shared = Arc::new(Shared::new(config, ByHand::default()).unwrap());
+        let shared = Arc::new(Shared::new(config, ByHand::default(), None).unwrap());
         let opened = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
         let Opened { id: link, forwards, .. } = opened;
         shared.mesh.register(link, &[name().into()]).unwrap();

@@ -98,7 +98,7 @@ pub(super) fn say(line: String) {
 
 /// Leaves `work` behind if it takes longer than [`LOG_FLUSH`]: a stderr that nobody
 /// reads must not hold up the exit.
-fn within_flush(work: impl FnOnce() + Send + 'static) {
+pub(super) fn within_flush(work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     let worker = thread::Builder::new().name("last words".to_owned()).spawn(move || {
         work();

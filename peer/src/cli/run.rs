@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
+use super::access::AccessWriter;
 use super::failure::Failure;
 use super::log::Log;
 use super::signals::Signals;
@@ -17,11 +18,14 @@ use crate::stream::net::tokio::TokioNet;
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let settings = sources.merged()?;
     let (format, level) = (settings.log_format, settings.log_level);
+    let access = settings.access_log.and_then(|access| access.0);
+    let query = settings.access_log_query.unwrap_or(false);
     let config = configure(settings)?;
     let log = Log::to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
+    let access = access.map(|format| AccessWriter::to_stderr(format, query)).transpose()?;
     raise_file_limit();
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(run_until_drained(config, &log));
+    let outcome = runtime.block_on(run_until_drained(config, &log, access.as_ref()));
     // A resolver that hangs must not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -34,12 +38,17 @@ fn raise_file_limit() {
     }
 }
 
-async fn run_until_drained(config: PeerConfig, log: &Log) -> Result<(), Failure> {
+async fn run_until_drained(
+    config: PeerConfig,
+    log: &Log,
+    access: Option<&AccessWriter>,
+) -> Result<(), Failure> {
     // Before the first bind: from then on no signal may go unheard.
     let mut signals = Signals::new()?;
-    let peer = Peer::start(config, TokioNet).await?;
+    let peer = Peer::start_logging(config, TokioNet, access.map(AccessWriter::sink)).await?;
     let handle = peer.handle();
-    handle.export_lost_log_lines(log.lost_lines());
+    let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
+    handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     announce(&handle);
     let mut running = pin!(peer.run());
     tokio::select! {

@@ -1,7 +1,9 @@
 //! One FORWARD on the connecting side: dials the backend, answers with DATA, and
 //! carries the request.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
@@ -14,6 +16,7 @@ use crate::config::Endpoint;
 use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::outgoing::Registered;
 use crate::names::ProxyId;
+use crate::observe::access::{Access, Outcome, Provided};
 use crate::observe::metrics::{ClientFailure, Incident, Metrics};
 use crate::shared::Shared;
 use crate::stream::lingering::close_after;
@@ -69,6 +72,17 @@ impl<N: Net> Serving<N> {
         &self,
         failed: &mpsc::Sender<Line>,
     ) -> Result<(), ClientFailure> {
+        let tally = Tally::begin();
+        let ended = self.dial_and_carry(failed, &tally).await;
+        self.log(&tally, ended);
+        ended
+    }
+
+    async fn dial_and_carry(
+        &self,
+        failed: &mpsc::Sender<Line>,
+        tally: &Tally,
+    ) -> Result<(), ClientFailure> {
         let (mut data, mut backend, _outgoing) = match self.connect().await {
             Ok(both) => both,
             Err((reason, failure)) => {
@@ -77,7 +91,7 @@ impl<N: Net> Serving<N> {
                 return Err(failure);
             }
         };
-        let ended = self.carry(&mut data, &mut backend).await;
+        let ended = self.carry(&mut data, &mut backend, tally).await;
         let Err(error) = ended else { return Ok(()) };
         if error.is_of_data {
             // The listening peer may have refused the DATA connection, which TLS 1.3
@@ -98,9 +112,22 @@ impl<N: Net> Serving<N> {
     /// As [`by_dialling`](Self::by_dialling).
     pub(super) async fn in_place(
         &self,
+        data: Transport<N::Stream>,
+        ahead: Bytes,
+        answered: impl FnOnce(),
+    ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
+        let tally = Tally::begin();
+        let ended = self.carry_in_place(data, ahead, answered, &tally).await;
+        self.log(&tally, ended.as_ref().map(drop).map_err(|failure| *failure));
+        ended
+    }
+
+    async fn carry_in_place(
+        &self,
         mut data: Transport<N::Stream>,
         ahead: Bytes,
         answered: impl FnOnce(),
+        tally: &Tally,
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
         let (backend, _outgoing) = match self.dial_backend().await {
             Ok(backend) => backend,
@@ -118,7 +145,7 @@ impl<N: Net> Serving<N> {
         }
         let mut data = Side { stream: data, frames: Frames::framed(ahead) };
         let mut backend = Side::raw(Transport::Plain(backend), Bytes::new());
-        if self.carry(&mut data, &mut backend).await.is_err() {
+        if self.carry(&mut data, &mut backend, tally).await.is_err() {
             self.shared.abort(data.stream);
             self.shared.abort(backend.stream);
             return Err(ClientFailure::DataIoError);
@@ -127,8 +154,35 @@ impl<N: Net> Serving<N> {
         Ok(frames.into_spent().map(|ahead| (stream, ahead)))
     }
 
-    async fn carry(&self, data: &mut Half<N>, backend: &mut Half<N>) -> Result<(), Broken> {
-        let carried = relay(&self.shared.net, data, backend, &Uncounted);
+    /// Tells the access log of it, if there is one.
+    fn log(&self, tally: &Tally, ended: Result<(), ClientFailure>) {
+        let Some(log) = &self.shared.access else { return };
+        let Requested { name, way, source, .. } = &self.requested;
+        log.take(Access {
+            id: Some(self.id),
+            number: None,
+            client: Some(*source),
+            name: Some(name.clone()),
+            way: Some(*way),
+            line: None,
+            status: None,
+            sent: tally.sent.load(Relaxed),
+            received: tally.received.load(Relaxed),
+            duration: tally.begun.elapsed(),
+            first_byte: tally.first_byte.get().copied(),
+            provider: Some(Provided::Local),
+            outcome: if ended.is_ok() { Outcome::Ok } else { Outcome::Failed },
+            reason: ended.err().map(ClientFailure::as_str),
+        });
+    }
+
+    async fn carry(
+        &self,
+        data: &mut Half<N>,
+        backend: &mut Half<N>,
+        tally: &Tally,
+    ) -> Result<(), Broken> {
+        let carried = relay(&self.shared.net, data, backend, tally);
         let ended = self.shared.tasks.until_closing(carried).await;
         let (error, is_of_data) = match ended {
             Some(Ok(())) => return Ok(()),
@@ -208,10 +262,32 @@ fn fail(reason: FailReason) -> Failure {
     (reason, reason.into())
 }
 
-/// The listening side counts the bytes of a request.
-struct Uncounted;
+/// The numbers of a FORWARD, for the access log; the metrics of a request are those of the
+/// listening side.
+struct Tally {
+    begun: Instant,
+    sent: AtomicU64,
+    received: AtomicU64,
+    first_byte: OnceLock<Duration>,
+}
 
-impl Meter for Uncounted {
-    fn sent(&self, _bytes: usize) {}
-    fn received(&self, _bytes: usize) {}
+impl Tally {
+    fn begin() -> Self {
+        let zero = || AtomicU64::new(0);
+        let (sent, received) = (zero(), zero());
+        Self { begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
+    }
+}
+
+impl Meter for Tally {
+    fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        if self.first_byte.get().is_none() {
+            self.first_byte.get_or_init(|| self.begun.elapsed());
+        }
+    }
 }

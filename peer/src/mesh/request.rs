@@ -1,12 +1,17 @@
 //! One routed request, which ends exactly once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::http::Exchange;
+use crate::names::{Name, ProxyId};
+use crate::observe::access::{Access, AccessLog, Outcome, Provided};
 use crate::observe::metrics::{Metrics, NameStats, Protocol, ProxyError};
+use crate::offer::Way;
 use crate::stream::relay::Meter;
 
 /// A request from the moment it was routed. It ends by
@@ -18,8 +23,51 @@ pub struct Request {
     metrics: Arc<Metrics>,
     protocol: Protocol,
     routed: Instant,
-    answered: AtomicBool,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// From routing to the first byte of the backend.
+    first_byte: OnceLock<Duration>,
+    story: Option<Box<Story>>,
     ended: bool,
+}
+
+/// What the access log tells of a request beside its numbers.
+#[derive(Debug)]
+pub struct Story {
+    /// Who takes it.
+    pub log: Arc<dyn AccessLog>,
+    /// The request's id.
+    pub id: ProxyId,
+    /// The client.
+    pub client: SocketAddr,
+    /// What was asked for.
+    pub name: Name,
+    /// How.
+    pub way: Way,
+    /// Who serves it.
+    pub provider: Provided,
+}
+
+impl Story {
+    /// One that went well and took no time, to be completed.
+    fn access(&self) -> Access {
+        Access {
+            id: Some(self.id),
+            number: None,
+            client: Some(self.client),
+            name: Some(self.name.clone()),
+            way: Some(self.way),
+            line: None,
+            status: None,
+            sent: 0,
+            received: 0,
+            duration: Duration::ZERO,
+            first_byte: None,
+            provider: Some(self.provider.clone()),
+            outcome: Outcome::Ok,
+            reason: None,
+        }
+    }
 }
 
 impl Request {
@@ -31,9 +79,17 @@ impl Request {
             metrics,
             protocol,
             routed: Instant::now(),
-            answered: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            first_byte: OnceLock::new(),
+            story: None,
             ended: false,
         }
+    }
+
+    /// Has the access log told of it.
+    pub fn tell(&mut self, story: Story) {
+        self.story = Some(Box::new(story));
     }
 
     /// Both directions were closed cleanly.
@@ -52,25 +108,57 @@ impl Request {
             None => self.stats.request_succeeded(self.protocol),
             Some(reason) => self.stats.request_failed(self.protocol, reason),
         }
-        self.metrics.request_ended(self.protocol, self.routed.elapsed());
+        let duration = self.routed.elapsed();
+        self.metrics.request_ended(self.protocol, duration);
+        // HTTP is told of by request, not by stretch.
+        if let Some(story) = self.story.as_ref().filter(|story| story.way != Way::Http) {
+            story.log.take(Access {
+                sent: self.sent.load(Relaxed),
+                received: self.received.load(Relaxed),
+                duration,
+                first_byte: self.first_byte.get().copied(),
+                outcome: if failure.is_none() { Outcome::Ok } else { Outcome::Failed },
+                reason: failure.map(ProxyError::as_str),
+                ..story.access()
+            });
+        }
     }
 }
 
 impl Meter for Request {
     fn sent(&self, bytes: usize) {
         self.stats.sent(bytes);
+        self.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     fn received(&self, bytes: usize) {
         self.stats.received(bytes);
-        if !self.answered.swap(true, Relaxed) {
-            self.stats.first_byte(self.protocol, self.routed.elapsed());
+        self.received.fetch_add(bytes as u64, Relaxed);
+        if self.first_byte.get().is_none() {
+            let latency = *self.first_byte.get_or_init(|| self.routed.elapsed());
+            self.stats.first_byte(self.protocol, latency);
         }
     }
 
     fn exchanged(&self, exchange: Exchange) {
         let duration = exchange.ended - exchange.asked;
         self.metrics.exchanged(&self.stats, exchange.status, duration);
+        let Some(story) = self.story.as_ref().filter(|story| story.way == Way::Http) else {
+            return;
+        };
+        let Exchange { line, number, status, sent, received, asked, answered, .. } = exchange;
+        story.log.take(Access {
+            number: Some(number),
+            line,
+            status,
+            sent,
+            received,
+            duration,
+            first_byte: answered.map(|answered| answered - asked),
+            outcome: if exchange.is_whole { Outcome::Ok } else { Outcome::Failed },
+            reason: (!exchange.is_whole).then(|| ProxyError::DataIoError.as_str()),
+            ..story.access()
+        });
     }
 }
 

@@ -131,7 +131,7 @@ impl<N: Net> Connection<N> {
             }
             Err(_) => {
                 shared.metrics.rejected(Rejection::ConnectionLimit);
-                Refused::now(&shared, Some(name), way).close(stream, Cause::Full).await;
+                Refused::now(&shared, source, Some(name), way).close(stream, Cause::Full).await;
                 None
             }
         }
@@ -245,7 +245,13 @@ impl<N: Net> Connection<N> {
         // that says nothing holds up nobody's end.
         let busy = shared.tasks.busy();
         let exchange = Exchange::begin(1, None, Instant::now());
-        let refused = |exchange| Refused { shared: &*shared, name: Some(&name), way, exchange };
+        let refused = |exchange| Refused {
+            shared: &*shared,
+            client: source,
+            name: Some(&name),
+            way,
+            exchange,
+        };
         let Ok(ticket) = ticket.into_public() else {
             shared.metrics.rejected(Rejection::ConnectionLimit);
             refused(exchange).close(stream, Cause::Full).await;
@@ -271,6 +277,7 @@ impl<N: Net> Connection<N> {
         };
         match forwarded {
             Ok(forwarded) => {
+                let forwarded = forwarded.log(&name, by, source);
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(Transport::Plain(stream), ahead);
                 let exchange = matches!(way, Way::Connect).then_some(exchange);
@@ -300,7 +307,7 @@ impl<N: Net> Connection<N> {
             Refusal::UnknownProtocol => return self.reject(Rejection::UnknownProtocol),
         };
         self.reject(rejection);
-        Refused::now(&self.shared, None, way).close(self.stream, cause).await;
+        Refused::now(&self.shared, self.source, None, way).close(self.stream, cause).await;
     }
 
     /// Tells an HTTP client that its head came too late.
@@ -310,7 +317,9 @@ impl<N: Net> Connection<N> {
             close_after(self.stream, &goaway(GOAWAY_NO_ERROR)).await;
         } else if self.head.first() != Some(&HANDSHAKE) {
             let way = Way::Http { is_head: false };
-            Refused::now(&self.shared, None, way).close(self.stream, Cause::HeadTimeout).await;
+            Refused::now(&self.shared, self.source, None, way)
+                .close(self.stream, Cause::HeadTimeout)
+                .await;
         }
     }
 

@@ -93,11 +93,14 @@ impl<N: Net> Edge<N> {
             let now = Instant::now();
             if self.shared.tasks.phase() >= Phase::Finishing {
                 self.shared.metrics.rejected(Rejection::Draining);
-                let refused = Refused::now(&self.shared, Some(&head.name), way);
+                let refused = Refused::now(&self.shared, self.source, Some(&head.name), way);
                 refused.close(self.stream, Cause::Draining).await;
                 return None;
             }
             let mut conversation = Box::new(Conversation::new(head.name.clone(), now));
+            if self.shared.access.is_some() {
+                conversation.keep_lines();
+            }
             let (admitted, heads) = if is_tunnel {
                 self.read.advance(length);
                 (self.read.len(), Vec::new())
@@ -125,6 +128,8 @@ impl<N: Net> Edge<N> {
             };
             match forwarded {
                 Ok(forwarded) => {
+                    let by = if is_tunnel { offer::Way::Connect } else { offer::Way::Http };
+                    let forwarded = forwarded.log(&head.name, by, self.source);
                     let mut admitted = self.read.split_to(admitted);
                     if forwarded.assigned.is_told_of_clients() && !is_tunnel {
                         let told = told(forwarded.id);
@@ -153,7 +158,8 @@ impl<N: Net> Edge<N> {
                     let exchange = conversation.into_first();
                     let exchange = exchange.unwrap_or_else(|| Exchange::begin(1, None, now));
                     let name = Some(&head.name);
-                    let refused = Refused { shared: &*self.shared, name, way, exchange };
+                    let client = self.source;
+                    let refused = Refused { shared: &*self.shared, client, name, way, exchange };
                     let Some(end) = end else {
                         refused.close(self.stream, cause).await;
                         return None;
@@ -232,7 +238,7 @@ impl<N: Net> Edge<N> {
     /// Refuses what has no name.
     async fn refuse(self, cause: Cause) {
         let way = Way::Http { is_head: false };
-        Refused::now(&self.shared, None, way).close(self.stream, cause).await;
+        Refused::now(&self.shared, self.source, None, way).close(self.stream, cause).await;
     }
 }
 

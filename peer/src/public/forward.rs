@@ -1,6 +1,7 @@
 //! From a name to a stream that its backend answers on: FORWARD to a provider's
 //! link and wait for the DATA connection, or dial a backend of our own.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,12 +13,14 @@ use super::fetch::{Fetched, NotFetched, fetch_data};
 use crate::backend::connect_backend;
 use crate::mesh::links::Idle;
 use crate::mesh::outgoing::Registered;
-use crate::mesh::request::Request;
+use crate::mesh::request::{Request, Story};
 use crate::mesh::routes::{Lookup, Provider};
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
-use crate::names::ProxyId;
+use crate::names::{Name, ProxyId};
+use crate::observe::access::Provided;
 use crate::observe::metrics::{Incident, ProxyError, Rejection};
+use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, Side};
@@ -154,6 +157,22 @@ pub async fn forward<N: Net>(
 }
 
 impl<N: Net> Forwarded<N> {
+    /// Has the access log told of the request of `client`, if there is one.
+    pub(super) fn log(mut self, name: &Name, way: Way, client: SocketAddr) -> Self {
+        if let Some(log) = &self.assigned.shared.access {
+            let provider = self.assigned.assignment.peer.clone();
+            self.request.tell(Story {
+                log: log.clone(),
+                id: self.id,
+                client,
+                name: name.clone(),
+                way,
+                provider: provider.map_or(Provided::Local, Provided::Peer),
+            });
+        }
+        self
+    }
+
     fn new(request: Request, fetched: Fetched<N>, mut assigned: Assigned<N>) -> Self {
         let Fetched { id, data, head_sent, shows, outgoing } = fetched;
         assigned.shows = shows;

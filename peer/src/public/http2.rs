@@ -43,7 +43,7 @@ impl<N: Net> Edge<N> {
         let way = Way::Http2 { stream };
         if self.shared.tasks.phase() >= Phase::Finishing {
             self.shared.metrics.rejected(Rejection::Draining);
-            let refused = Refused::now(&self.shared, Some(&name), way);
+            let refused = Refused::now(&self.shared, self.source, Some(&name), way);
             refused.close(self.stream, Cause::Draining).await;
             return None;
         }
@@ -75,7 +75,7 @@ impl<N: Net> Edge<N> {
                 Some(Stretch { edge: self, forwarded, kind })
             }
             Err(why) => {
-                let refused = Refused::now(&self.shared, Some(&name), way);
+                let refused = Refused::now(&self.shared, self.source, Some(&name), way);
                 refused.close(self.stream, Cause::NotForwarded(why)).await;
                 None
             }

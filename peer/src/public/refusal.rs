@@ -1,5 +1,7 @@
 //! What is answered to a public client that cannot be served, in its protocol.
 
+use std::net::SocketAddr;
+
 use tokio::time::Instant;
 
 use super::forward::NotForwarded;
@@ -7,6 +9,9 @@ use crate::http::{self, Exchange};
 use crate::limits::RETRY_AFTER;
 use crate::mesh::waiting::ForwardError;
 use crate::names::Name;
+use crate::observe::access::{Access, Outcome};
+use crate::observe::metrics::{ProxyError, Rejection};
+use crate::offer;
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
 use crate::stream::lingering::close_after_telling;
@@ -158,6 +163,7 @@ pub(super) enum Way {
 /// other.
 pub(super) struct Refused<'a, N: Net> {
     pub(super) shared: &'a Shared<N>,
+    pub(super) client: SocketAddr,
     /// The name that it asked for, where it is known.
     pub(super) name: Option<&'a Name>,
     pub(super) way: Way,
@@ -167,8 +173,13 @@ pub(super) struct Refused<'a, N: Net> {
 
 impl<'a, N: Net> Refused<'a, N> {
     /// Whose head was read just now.
-    pub(super) fn now(shared: &'a Shared<N>, name: Option<&'a Name>, way: Way) -> Self {
-        Self { shared, name, way, exchange: Exchange::begin(1, None, Instant::now()) }
+    pub(super) fn now(
+        shared: &'a Shared<N>,
+        client: SocketAddr,
+        name: Option<&'a Name>,
+        way: Way,
+    ) -> Self {
+        Self { shared, client, name, way, exchange: Exchange::begin(1, None, Instant::now()) }
     }
 
     /// Tells the client why it is not served, in the way that it came, and closes.
@@ -182,22 +193,80 @@ impl<'a, N: Net> Refused<'a, N> {
             Way::Connect => http_answer(cause, false, After::Close),
             Way::Tls => tls_alert(cause),
             // Raw TCP has no words for it.
-            Way::Tcp => return self.shared.net.abort(connection),
+            Way::Tcp => {
+                self.shared.net.abort(connection);
+                return self.answered(cause, false);
+            }
         };
         close_after_telling(connection, &answer, |sent| self.answered(cause, sent)).await;
     }
 
     /// The client was told, if that could be `sent`.
     pub(super) fn answered(self, cause: Cause, sent: bool) {
-        let Self { shared, name, way, exchange } = self;
-        if !matches!(way, Way::Http { .. } | Way::Connect) {
-            return;
-        }
-        let exchange = exchange.answered_here(sent.then(|| http_status(cause)), Instant::now());
+        let Self { shared, client, name, way, exchange } = self;
+        let is_http = matches!(way, Way::Http { .. } | Way::Connect);
+        let status = (sent && is_http).then(|| http_status(cause));
+        let exchange = exchange.answered_here(status, Instant::now());
         let duration = exchange.ended - exchange.asked;
-        let stats = name.and_then(|name| shared.mesh.stats_of(name));
-        let stats = stats.as_deref().unwrap_or(shared.metrics.other());
-        shared.metrics.exchanged(stats, exchange.status, duration);
+        if is_http {
+            let stats = name.and_then(|name| shared.mesh.stats_of(name));
+            let stats = stats.as_deref().unwrap_or(shared.metrics.other());
+            shared.metrics.exchanged(stats, status, duration);
+        }
+        let Some(log) = &shared.access else { return };
+        log.take(Access {
+            id: None,
+            number: None,
+            client: Some(client),
+            name: name.cloned(),
+            way: Some(way.offered()),
+            line: exchange.line,
+            status,
+            sent: 0,
+            received: 0,
+            duration,
+            first_byte: None,
+            provider: None,
+            outcome: match cause {
+                Cause::NotForwarded(NotForwarded::Failed(_)) => Outcome::Failed,
+                _ => Outcome::Refused,
+            },
+            reason: Some(word(cause)),
+        });
+    }
+}
+
+/// Why, in the access log.
+fn word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::BadHead => Rejection::BadHead.as_str(),
+        Cause::BadFraming => Rejection::BadFraming.as_str(),
+        Cause::HeadTooLarge => Rejection::HeadTooLarge.as_str(),
+        Cause::HeadTimeout => Rejection::HeadTimeout.as_str(),
+        Cause::BadClientHello => Rejection::BadClientHello.as_str(),
+        Cause::NoSni => Rejection::NoSni.as_str(),
+        Cause::BadSni => Rejection::BadSni.as_str(),
+        Cause::Draining => Rejection::Draining.as_str(),
+        Cause::Full => Rejection::ConnectionLimit.as_str(),
+        Cause::BadAnswer | Cause::NoAnswer => ProxyError::DataIoError.as_str(),
+        Cause::NotForwarded(NotForwarded::UnknownName) => "unknown_name",
+        Cause::NotForwarded(NotForwarded::NoProvider) => ProxyError::NoClient.as_str(),
+        Cause::NotForwarded(NotForwarded::NotThisWay) => Rejection::WayNotOffered.as_str(),
+        Cause::NotForwarded(NotForwarded::NotAllowed) => Rejection::NotAllowed.as_str(),
+        Cause::NotForwarded(NotForwarded::Full) => Rejection::PendingLimit.as_str(),
+        Cause::NotForwarded(NotForwarded::Failed(error)) => ProxyError::from(error).as_str(),
+    }
+}
+
+impl Way {
+    /// As names offer it.
+    pub(super) fn offered(self) -> offer::Way {
+        match self {
+            Self::Http { .. } | Self::Http2 { .. } => offer::Way::Http,
+            Self::Connect => offer::Way::Connect,
+            Self::Tls => offer::Way::Https,
+            Self::Tcp => offer::Way::Tcp,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
 use super::service::{ServiceEntry, entries};
-use super::values::{Admin, LogFormat, Source, from_text, from_texts};
+use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
 use crate::config::{Endpoint, TcpMapping};
 use crate::names::PeerId;
 use crate::offer::Way;
@@ -148,6 +148,23 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub log_format: Option<LogFormat>,
 
+    /// Log each request to stderr, as `text` or `json`; `off` by default, because it costs CPU per request [default: off]
+    #[arg(long, env = "OPS_PROXY_ACCESS_LOG", value_name = "FORMAT")]
+    #[serde(deserialize_with = "from_text")]
+    pub access_log: Option<AccessLog>,
+
+    /// Keep the query of the path in the access log; it may hold secrets [default: false]
+    #[arg(
+        long,
+        env = "OPS_PROXY_ACCESS_LOG_QUERY",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub access_log_query: Option<bool>,
+
     /// Least severe level to log: `error`, `warn`, `info`, `debug`, `trace`, or `off` [default: info]
     #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL")]
     #[serde(deserialize_with = "from_text")]
@@ -191,6 +208,8 @@ impl Settings {
             idle_data: self.idle_data.or(file.idle_data),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
+            access_log: self.access_log.or(file.access_log),
+            access_log_query: self.access_log_query.or(file.access_log_query),
             log_level: self.log_level.or(file.log_level),
         }
     }

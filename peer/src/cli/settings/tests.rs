@@ -90,7 +90,7 @@ const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --
     --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --token-file token --accept-tokens tokens.toml --max-connections 7 \
     --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --idle-data 9 \
-    --insecure-plaintext --log-format json --log-level debug";
+    --insecure-plaintext --log-format json --access-log text --access-log-query --log-level debug";
 const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
@@ -119,6 +119,8 @@ const FILE: &str = r#"
     idle_data = 9
     insecure_plaintext = true
     log_format = "json"
+    access_log = "text"
+    access_log_query = true
     log_level = "debug"
 "#;
 
@@ -381,6 +383,7 @@ fn a_fault_in_the_file_names_its_key_and_line() {
         ("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies", "10.0.0.0/8"),
         ("insecure_plaintext = \"yes\"", "insecure_plaintext", "boolean"),
         ("log_format = \"xml\"", "log_format", "text or json"),
+        ("access_log = \"yes\"", "access_log", "off, text or json"),
         ("log_level = \"loud\"", "log_level", "level"),
         ("peer_id = \"a@b\"", "peer_id", "peer id"),
         ("listen = \"a\"\nlisten = \"b\"", "config", "duplicate"),

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::observe::access::AccessFormat;
+
 /// Where the admin pages are, if anywhere: an address or `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admin(pub Option<SocketAddr>);
@@ -35,6 +37,23 @@ impl FromStr for Source {
             .or_else(|_| single())
             .map(Self)
             .map_err(|_| "expected a CIDR block such as 10.0.0.0/8, or an IP address")
+    }
+}
+
+/// The access log: none, or what a line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessLog(pub Option<AccessFormat>);
+
+impl FromStr for AccessLog {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self(None)),
+            "text" => Ok(Self(Some(AccessFormat::Text))),
+            "json" => Ok(Self(Some(AccessFormat::Json))),
+            _ => Err("expected off, text or json"),
+        }
     }
 }
 
