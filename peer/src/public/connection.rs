@@ -77,7 +77,7 @@ struct Connected<N: Net> {
 enum Prepared<N: Net> {
     Edge(Edge<N>),
     Http2(Edge<N>, First),
-    Connected(Connected<N>),
+    Connected(Box<Connected<N>>),
 }
 
 /// Why reading the first bytes ended without an answer to what they are.
@@ -104,7 +104,7 @@ impl<N: Net> Connection<N> {
                     Some(Prepared::Http2(edge, First { name, stream, was_greeted }))
                 }
                 (connection, name, way) => {
-                    connection.connect(name, way).await.map(Prepared::Connected)
+                    connection.connect(name, way).await.map(Box::new).map(Prepared::Connected)
                 }
             }
         });
@@ -115,7 +115,7 @@ impl<N: Net> Connection<N> {
             Some(Prepared::Http2(edge, first)) => Box::pin(edge.serve_http2(first)).await,
             Some(Prepared::Connected(connected)) => {
                 let Connected { client, forwarded, way, exchange, ticket: _ticket, busy: _busy } =
-                    connected;
+                    *connected;
                 carry(&shared, client, forwarded, way, exchange).await;
             }
         }
