@@ -11,6 +11,7 @@ mod draw;
 mod exchanges;
 mod faults;
 mod mesh;
+mod names;
 mod scenario;
 mod strangers;
 mod work;

@@ -9,7 +9,7 @@ use std::io;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
-use super::exchange::{both, failed};
+use super::directions::{both, failed};
 use super::orders::Order;
 use super::outcome::{Answered, Ending};
 use super::pace::{Reader, Writer};

@@ -6,6 +6,7 @@ use ops_proxy::stream::net::Net;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::conversation::converse;
+use super::directions::{both, failed};
 use super::hello::client_hello;
 use super::orders::Order;
 use super::outcome::Ending;
@@ -187,23 +188,6 @@ impl<'a> Hand<'a> {
     }
 }
 
-/// Both directions at once. A failed write alone is no end: the answer may say
-/// more; a refusal often comes before the upload is through.
-pub(super) async fn both(
-    sending: impl Future<Output = io::Result<()>>,
-    hearing: impl Future<Output = Result<Ending, Ending>>,
-) -> Result<Ending, Ending> {
-    tokio::pin!(sending, hearing);
-    let mut sent = false;
-    loop {
-        tokio::select! {
-            biased;
-            end = &mut hearing => return end,
-            _ = &mut sending, if !sent => sent = true,
-        }
-    }
-}
-
 async fn hear(
     reader: &mut Reader<ReadHalf<SimStream>>,
     progress: &Progress,
@@ -267,8 +251,4 @@ async fn head_of(
     let length = answer.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
     Ok((answer.code.unwrap_or(0), length.unwrap_or(0)))
-}
-
-pub(super) fn failed(error: io::Error) -> Ending {
-    Ending::Failed(error.kind().to_string())
 }

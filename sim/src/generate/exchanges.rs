@@ -1,7 +1,7 @@
 //! Clients that have several requests on one connection, for one name and another.
 
 use super::draw::Draw;
-use super::work::asked;
+use super::names::asked;
 use crate::scenario::Size;
 use crate::scenario::steps::{Answer, Exchange, Fault, Request};
 

@@ -3,6 +3,7 @@
 use super::draw::{Draw, STEPS_WITHIN};
 use super::exchanges;
 use super::mesh::PORT;
+use super::names::asked;
 use crate::scenario::steps::{Request, Talk, Via};
 use crate::scenario::{BackendKind, Scenario, Size, Step, Time};
 
@@ -77,20 +78,6 @@ fn via(draw: &mut Draw, kind: BackendKind) -> Via {
     match kind {
         BackendKind::Http => Via::Http,
         _ => *draw.one(&[Via::Tls, Via::Connect, Via::Tcp]),
-    }
-}
-
-/// The name as a client may write it; now and then one that nobody serves.
-pub(super) fn asked(draw: &mut Draw, name: &str) -> String {
-    let name = name.replace('*', "any");
-    match draw.between(0, 19) {
-        4 => format!("{name}:8080"),
-        0 => "nobody.example".to_owned(),
-        // Registered now and then by a raw peer that never answers.
-        3 => "raw.example".to_owned(),
-        1 => name.to_uppercase(),
-        2 => format!("{name}."),
-        _ => name,
     }
 }
 
