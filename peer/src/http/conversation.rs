@@ -444,3 +444,6 @@ fn passed<H>(stage: &mut Stage<H>, count: u64) {
         body.passed(count - of_head);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,9 @@ use tokio::time::Instant;
 
 use crate::limits::{HTTP_METHOD_BYTES, TARGET_BYTES_KEPT};
 
+#[cfg(test)]
+pub(super) use tests::now;
+
 /// A request and its answer, from the moment its head was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
@@ -93,6 +96,11 @@ impl RequestLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The time, for tests of what is told it.
+    pub(in crate::http) fn now() -> Instant {
+        Instant::now()
+    }
 
     #[test]
     fn a_request_line_is_read_and_cut_off() {

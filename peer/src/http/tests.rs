@@ -1,8 +1,8 @@
 use std::cell::RefCell;
 
 use proptest::prelude::*;
-use tokio::time::Instant;
 
+use super::exchange::now;
 use super::*;
 use crate::names::Name;
 
@@ -68,7 +68,7 @@ fn name(text: &str) -> Name {
 /// The client's bytes come in pieces of these sizes, over and over, and then those of the
 /// backend, which answers nothing before it was asked.
 fn hear(asked: &[u8], answered: &[u8], sizes: &[usize]) -> Heard {
-    let conversation = RefCell::new(Conversation::new(name("app"), Instant::now()));
+    let conversation = RefCell::new(Conversation::new(name("app"), now()));
     let mut heard = Heard::default();
     let mut client = Side { bytes: asked, come: 0, gone: 0 };
     let mut backend = Side { bytes: answered, come: 0, gone: 0 };
@@ -216,7 +216,7 @@ fn after_101_bytes_are_carried_blind_and_not_before() {
 
 #[test]
 fn an_answer_that_lasts_until_close_ends_with_the_connection() {
-    let mut conversation = Conversation::new(name("app"), Instant::now());
+    let mut conversation = Conversation::new(name("app"), now());
     let ask = |conversation: &mut Conversation| {
         let get = get("app");
         assert_eq!(conversation.admit_request(get.as_bytes()), Admission::Pass(get.len() as u64));
@@ -233,10 +233,10 @@ fn an_answer_that_lasts_until_close_ends_with_the_connection() {
     assert!(!conversation.answers_ended(), "it is whole");
     assert!(conversation.is_idle() && !conversation.persists());
 
-    let mut cut = Conversation::new(name("app"), Instant::now());
+    let mut cut = Conversation::new(name("app"), now());
     ask(&mut cut);
     assert!(cut.answers_ended(), "nothing was answered");
-    let mut cut = Conversation::new(name("app"), Instant::now());
+    let mut cut = Conversation::new(name("app"), now());
     ask(&mut cut);
     let Admission::Pass(_) = cut.admit_answer(OK.as_bytes()) else { panic!() };
     cut.passed_answer(OK.len() as u64 - 1);
@@ -276,7 +276,7 @@ fn who_asks_to_close_does_not_go_on() {
         (&get("app"), "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
         (&get("app"), "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ] {
-        let mut conversation = Conversation::new(name("app"), Instant::now());
+        let mut conversation = Conversation::new(name("app"), now());
         let Admission::Pass(count) = conversation.admit_request(asked.as_bytes()) else { panic!() };
         conversation.passed_request(count);
         let Admission::Pass(count) = conversation.admit_answer(answered.as_bytes()) else {

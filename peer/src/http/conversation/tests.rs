@@ -1,9 +1,7 @@
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::*;
-use crate::names::Name;
+use crate::http::exchange::now;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -16,7 +14,7 @@ struct Talk {
 
 impl Talk {
     fn new() -> Self {
-        let start = Instant::now();
+        let start = now();
         let mut conversation = Conversation::new(Name::requested("app").unwrap(), start);
         conversation.keep_lines();
         Self { conversation, start, now: start }
