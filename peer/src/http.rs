@@ -43,6 +43,4 @@ pub use request::{Asks, RequestHead, read_request};
 pub use told::Told;
 
 #[cfg(test)]
-mod exchange_tests;
-#[cfg(test)]
 mod tests;

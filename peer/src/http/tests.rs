@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::exchange::now;
 use super::*;
