@@ -55,9 +55,10 @@ pub const H2_GREETING: Duration = Duration::from_millis(50);
 /// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An HTTP client may be silent for this long between two requests: it takes a slot, perhaps
-/// a backend's too, and does nothing. Load balancers put up with it.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// An HTTP client may be silent for this long between two requests. Longer than load
+/// balancers keep connections to what is behind them (60 s is usual): who closes first must
+/// not be the end that gets the next request.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// At the end of a stretch of requests, its backend has this long to close its connection.
 /// Longer than it takes across an ocean, and nobody waits for it.

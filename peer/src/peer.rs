@@ -221,11 +221,18 @@ async fn summarise_log<N: Net>(shared: Arc<Shared<N>>) {
 }
 
 async fn watch_tls_files<N: Net>(shared: Arc<Shared<N>>) {
-    let Some(tls) = &shared.tls else { return };
+    if shared.tls.is_none() && shared.front.is_none() {
+        return;
+    }
     loop {
         // Asked for or not: whichever comes first.
-        let _ = timeout(TLS_RELOAD_INTERVAL, tls.reload_wanted()).await;
-        tls.reload(&shared.net, &shared.metrics);
+        let _ = timeout(TLS_RELOAD_INTERVAL, shared.reload.notified()).await;
+        if let Some(tls) = &shared.tls {
+            tls.reload(&shared.net, &shared.metrics);
+        }
+        if let Some(front) = &shared.front {
+            front.reload(&shared.net, &shared.metrics);
+        }
     }
 }
 
@@ -283,9 +290,7 @@ impl<N: Net> PeerHandle<N> {
     /// Looks at the files of certificates, keys and tokens now; does nothing for
     /// a peer without TLS.
     pub fn reload(&self) {
-        if let Some(tls) = &self.shared.tls {
-            tls.reload_now();
-        }
+        self.shared.reload.notify_one();
     }
 
     /// Withdraws the names, accepts for the grace, lets requests end, and ends.

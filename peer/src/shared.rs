@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::admission::Admission;
@@ -17,6 +17,7 @@ use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
 use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
+use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
 
 /// One peer, as its tasks see it.
@@ -37,6 +38,10 @@ pub struct Shared<N: Net> {
     pub mesh: Mesh<Transport<N::Stream>>,
     /// How peers prove who they are; `None`, they speak plaintext.
     pub tls: Option<Tls>,
+    /// Asks for a look at the files of both rather than at the next interval.
+    pub reload: Notify,
+    /// The names whose public TLS ends here.
+    pub front: Option<Front>,
     /// How many connections are in.
     pub admission: Admission,
     /// The connections to backends.
@@ -61,6 +66,11 @@ impl<N: Net> Shared<N> {
             false => None,
         };
         Ok(Self {
+            reload: Notify::new(),
+            front: match &config.public_cert {
+                Some(directory) => Some(Front::open(&net, directory, &metrics)?),
+                None => None,
+            },
             tls,
             access,
             admission: Admission::new(config.capacity),

@@ -4,6 +4,7 @@
 //! Nothing here may know the tables of the mesh, a link or a request: what was proven
 //! goes in, who it is and what it may do comes out.
 
+pub mod front;
 pub mod identity;
 mod permission;
 mod proof;

@@ -1,6 +1,6 @@
 //! HTTP/2 in clear text, routed by `:authority`.
 
-mod grpc;
+pub(crate) mod grpc;
 
 use std::process::Command;
 

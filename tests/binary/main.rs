@@ -21,6 +21,7 @@ mod dial_back;
 mod dns;
 mod edge;
 mod exchanges;
+mod front;
 mod fronts;
 mod h2;
 mod http;

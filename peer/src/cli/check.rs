@@ -11,11 +11,15 @@ use super::sources::{Sources, configure};
 use crate::config::{ConfigError, PeerConfig, Service, TlsConfig, TokenSource};
 use crate::offer::{Way, Ways};
 use crate::stream::net::tokio::TokioNet;
+use crate::trust::front::check_front;
 use crate::trust::tls::files::{check_files, warnings};
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     let config = configure(sources.merged()?)?;
     let loaded = check_files(&TokioNet, &config)?;
+    if let Some(directory) = &config.public_cert {
+        check_front(&TokioNet, directory)?;
+    }
     check_wildcards(&config)?;
     loaded.check_services(&config, usize::MAX)?;
     for warning in warnings(&TokioNet, &config.tls, &loaded) {
@@ -88,6 +92,13 @@ fn describe(config: &PeerConfig) -> String {
         lines.push(("connect", format!("{peer}: registers the services below, {how}")));
     }
     lines.extend(tls_files(&config.tls));
+    if let Some(directory) = &config.public_cert {
+        let directory = directory.display();
+        lines.push(("public_cert", format!("{directory}: TLS for these names ends here")));
+    }
+    if config.redirect_https {
+        lines.push(("redirect_https", "clear-text HTTP for these names gets a 308".to_owned()));
+    }
     if config.ways != Ways::ALL {
         let ways = listed(config.ways.iter().map(Way::as_str));
         lines.push(("ways", format!("{ways} only, whatever a service says")));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -43,6 +44,10 @@ pub struct PeerConfig {
     pub insecure_plaintext: bool,
     /// How peers authenticate; if unset, they speak plaintext.
     pub tls: TlsConfig,
+    /// A directory with certificates of names whose public TLS ends here.
+    pub public_cert: Option<PathBuf>,
+    /// Sends clear-text HTTP for these names to HTTPS.
+    pub redirect_https: bool,
     /// Most idle DATA connections kept per link; 0 keeps none.
     pub idle_data: usize,
     /// How many connections, names and requests are accepted.
@@ -67,6 +72,8 @@ impl PeerConfig {
             trusted_proxies: Vec::new(),
             insecure_plaintext: false,
             tls: TlsConfig::default(),
+            public_cert: None,
+            redirect_https: false,
             idle_data: IDLE_DATA,
             capacity: Capacity::default(),
             timing: Timing::default(),
@@ -121,6 +128,14 @@ impl PeerConfig {
         if self.idle_data > IDLE_DATA_PER_LINK {
             let problem = format!("must be at most {IDLE_DATA_PER_LINK}, the limit per link");
             return Err(ConfigError::new("idle_data", problem));
+        }
+        if self.public_cert.is_some() && self.listen.is_none() {
+            let problem = "set listen, or no public TLS arrives here";
+            return Err(ConfigError::new("public_cert", problem));
+        }
+        if self.redirect_https && self.public_cert.is_none() {
+            let problem = "only names with a certificate in public_cert are redirected: set it";
+            return Err(ConfigError::new("redirect_https", problem));
         }
         self.check_addresses()?;
         self.check_tls()?;

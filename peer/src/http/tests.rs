@@ -1,7 +1,6 @@
 use std::cell::RefCell;
 
 use proptest::prelude::*;
-use tokio::time::Instant;
 
 use super::exchange::now;
 use super::*;
@@ -250,7 +249,7 @@ fn nothing_is_owed_behind_the_last_answer() {
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody",
         "HTTP/1.1 200 OK\r\n\r\nbody",
     ] {
-        let mut conversation = Conversation::new(name("app"), Instant::now());
+        let mut conversation = Conversation::new(name("app"), now());
         for _ in 0..2 {
             conversation.admit_request(get("app").as_bytes());
             conversation.passed_request(get("app").len() as u64);

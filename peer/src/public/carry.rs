@@ -19,14 +19,16 @@ pub(super) async fn carry<N: Net>(
     mut client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
     way: Way,
-    exchange: Option<Exchange>,
+    mut exchange: Option<Box<Exchange>>,
 ) {
     let Forwarded { request, mut backend, assigned, outgoing: _outgoing, .. } = forwarded;
-    let mut exchange = exchange;
     let carried = async {
         if matches!(way, Way::Connect) {
-            let established =
-                client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n");
+            let established = async {
+                let answer = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+                client.stream.write_all(answer).await?;
+                client.stream.flush().await
+            };
             timeout(WRITE_TIMEOUT, established).await??;
             exchange.iter_mut().for_each(|exchange| exchange.answer(200, Instant::now()));
         }

@@ -11,14 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::carry::carry;
-use super::edge::Edge;
+use super::edge::{Edge, Ended};
 use super::forward::{Forwarded, forward};
 use super::http2::First;
 use super::refusal::{Cause, Refused, Way};
 use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::http::{Exchange, GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
-use crate::limits::H2_GREETING;
+use crate::limits::{H2_GREETING, HEAD_DEADLINE};
 use crate::listening::PeerConnection;
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::names::Name;
@@ -31,6 +31,7 @@ use crate::stream::net::Net;
 use crate::stream::relay::Side;
 use crate::stream::transport::Transport;
 use crate::tasks::{Busy, Phase};
+use crate::trust::front::{Certified, Met, meet};
 
 /// What arrives on a listening address.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ pub enum Port {
 /// largest thing that it awaits, and most of its life it relays.
 pub(super) struct Connection<N: Net> {
     pub(super) shared: Arc<Shared<N>>,
-    pub(super) stream: N::Stream,
+    pub(super) stream: Transport<N::Stream>,
     /// The public client: the other end, or whom a trusted proxy speaks for.
     pub(super) source: SocketAddr,
     /// The address that this client connected to, where it is known.
@@ -57,6 +58,8 @@ pub(super) struct Connection<N: Net> {
     /// When the first bytes must have shown where the connection wants to go.
     pub(super) deadline: Instant,
     pub(super) ticket: Ticket,
+    /// Its TLS ended here.
+    pub(super) front: Option<Ended>,
     /// A client of HTTP/2 that waited for SETTINGS was sent some.
     pub(super) was_greeted: bool,
 }
@@ -67,7 +70,7 @@ struct Connected<N: Net> {
     forwarded: Forwarded<N>,
     way: Way,
     /// The CONNECT, if it is one.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     /// Kept until the request ends.
     ticket: Ticket,
     busy: Busy,
@@ -123,11 +126,12 @@ impl<N: Net> Connection<N> {
 
     /// A client that speaks HTTP, or none if there is no room for it.
     async fn into_edge(self, name: &Name, way: Way, trusted: bool) -> Option<Edge<N>> {
-        let Self { shared, stream, source, dest, head, ticket, .. } = self;
+        let Self { shared, stream, source, dest, head, ticket, front, .. } = self;
         let busy = shared.tasks.busy();
         match ticket.into_public() {
             Ok(ticket) => {
-                Some(Edge { shared, stream, source, dest, trusted, read: head, ticket, busy })
+                let read = head;
+                Some(Edge { shared, stream, source, dest, trusted, front, read, ticket, busy })
             }
             Err(_) => {
                 shared.metrics.rejected(Rejection::ConnectionLimit);
@@ -224,7 +228,17 @@ impl<N: Net> Connection<N> {
                 self.head.advance(consumed);
                 return Some((self, name, Way::Connect));
             }
-            Verdict::Tls { name } => return Some((self, name, Way::Tls)),
+            Verdict::Tls { name } if self.front.is_none() => {
+                let certified = self.shared.front.as_ref().and_then(|one| one.certificate(&name));
+                let Some(certified) = certified else { return Some((self, name, Way::Tls)) };
+                return Box::pin(Box::pin(self.end_tls(&name, certified)).await?.classify(trusted))
+                    .await;
+            }
+            // Only what a client would say in clear text stands within its TLS.
+            Verdict::Tls { .. } | Verdict::Peer | Verdict::PeerTls if self.front.is_some() => {
+                self.reject(Rejection::UnknownProtocol);
+            }
+            Verdict::Tls { .. } => {}
             Verdict::Peer => Box::pin(self.into_peer().serve_plaintext()).await,
             Verdict::PeerTls => Box::pin(self.into_peer().serve_tls()).await,
             Verdict::Refused(refusal) => Box::pin(self.refuse_head(refusal)).await,
@@ -232,15 +246,38 @@ impl<N: Net> Connection<N> {
         None
     }
 
+    /// Ends the TLS of a client that asks for `name`; what it says within is still to be
+    /// read. `None` if the handshake failed.
+    async fn end_tls(mut self, name: &Name, certified: Arc<Certified>) -> Option<Self> {
+        let offers_h2 = self.shared.mesh.offers_h2(name);
+        let head = std::mem::take(&mut self.head).freeze();
+        let meeting = meet::<N>(&certified, offers_h2, self.stream.into_inner(), head);
+        let meeting = self.ticket.unless_displaced(timeout_at(self.deadline, meeting));
+        let (reason, error) = match meeting.await {
+            Ok(Ok(Ok(Met { stream, version }))) => {
+                self.deadline = Instant::now() + HEAD_DEADLINE;
+                let front = Some(Ended { certified, version });
+                return Some(Self { stream, front, ..self });
+            }
+            Ok(Ok(Err(error))) => (Rejection::PublicTls, error.to_string()),
+            Ok(Err(late)) => (Rejection::PublicTls, late.to_string()),
+            Err(Displaced) => (Rejection::HeadLimit, "it made room for others".to_owned()),
+        };
+        self.shared.metrics.rejected(reason);
+        tracing::debug!(source = %self.source, %name, error, "a client's TLS handshake failed");
+        None
+    }
+
     /// A peer. A link is no request, and draining waits for none.
     fn into_peer(self) -> PeerConnection<N> {
         let Self { shared, stream, source, head, deadline, ticket, .. } = self;
+        let stream = stream.into_inner();
         PeerConnection { shared, stream, head: head.freeze(), source, deadline, ticket }
     }
 
     /// Connects a request to its backend, or tells its client why it cannot be.
     async fn connect(self, name: Name, way: Way) -> Option<Connected<N>> {
-        let Self { shared, mut stream, source, dest, head, ticket, .. } = self;
+        let Self { shared, mut stream, source, dest, head, ticket, front, .. } = self;
         // From here on it is a request, or a refusal that is to be read: a connection
         // that says nothing holds up nobody's end.
         let busy = shared.tasks.busy();
@@ -263,6 +300,8 @@ impl<N: Net> Connection<N> {
             Way::Tls => (Protocol::Https, offer::Way::Https),
             Way::Tcp => (Protocol::Tcp, offer::Way::Tcp),
         };
+        let tls = front.map(|front| front.version);
+        let protocol = if tls.is_some() { Protocol::Https } else { protocol };
         if shared.tasks.phase() >= Phase::Finishing {
             shared.metrics.rejected(Rejection::Draining);
             refused(exchange).close(stream, Cause::Draining).await;
@@ -270,17 +309,16 @@ impl<N: Net> Connection<N> {
         }
         let forwarded = {
             let head = |_, _| Cow::Borrowed(&head[..]);
-            let asked =
-                Asked { name: &name, way: by, protocol, source, dest, tls: None, head: &head };
-            let reset = pin!(shared.net.reset(&mut stream));
+            let asked = Asked { name: &name, way: by, protocol, source, dest, tls, head: &head };
+            let reset = pin!(shared.net.reset(stream.inner_mut()));
             forward(&shared, asked, reset).await
         };
         match forwarded {
             Ok(forwarded) => {
                 let forwarded = forwarded.log(&name, by, source);
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
-                let client = Side::raw(Transport::Plain(stream), ahead);
-                let exchange = matches!(way, Way::Connect).then_some(exchange);
+                let client = Side::raw(stream, ahead);
+                let exchange = matches!(way, Way::Connect).then(|| Box::new(exchange));
                 Some(Connected { client, forwarded, way, exchange, ticket, busy })
             }
             Err(why) => {
@@ -336,7 +374,11 @@ impl<N: Net> Connection<N> {
         }
         self.was_greeted = true;
         let greeting = greeting();
-        match timeout_at(self.deadline, self.stream.write_all(&greeting)).await {
+        let greeted = async {
+            self.stream.write_all(&greeting).await?;
+            self.stream.flush().await
+        };
+        match timeout_at(self.deadline, greeted).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Unclear::Gone),
             Err(_) => Err(Unclear::Late),

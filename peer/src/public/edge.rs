@@ -17,12 +17,14 @@ use super::ahead::{Reading, admit, end_of, refusal_of, reworded};
 use super::asked::Asked;
 use super::carry::carry;
 use super::forward::{Assigned, Forwarded, forward};
-use super::refusal::{After, Cause, Refused, Way, http_answer, http_status};
-use crate::http::{Asks, Conversation, Exchange, Flaw, HeadEnd, RequestHead, Told, read_request};
+use super::refusal::{After, Cause, Refused, Way, http_answer, http_status, redirect};
+use crate::http::{
+    Asks, Conversation, Exchange, Flaw, HeadEnd, RequestHead, RequestLine, Told, read_request,
+};
 use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, STRETCH_END, WRITE_TIMEOUT};
 use crate::mesh::admission::Ticket;
 use crate::mesh::outgoing::Registered;
-use crate::names::ProxyId;
+use crate::names::{Name, ProxyId};
 use crate::observe::metrics::{Protocol, ProxyError, Rejection};
 use crate::offer;
 use crate::shared::Shared;
@@ -31,21 +33,40 @@ use crate::stream::net::Net;
 use crate::stream::relay::{Ahead, Meter, Over, RelayError, Side};
 use crate::stream::transport::{Transport, hold_conversation};
 use crate::tasks::{Busy, Phase};
+use crate::trust::front::{Certified, Front};
+use crate::wire::TlsVersion;
 
 /// A client that speaks HTTP.
 pub(super) struct Edge<N: Net> {
     pub(super) shared: Arc<Shared<N>>,
-    pub(super) stream: N::Stream,
+    pub(super) stream: Transport<N::Stream>,
     pub(super) source: SocketAddr,
     /// The address that it connected to, where it is known.
     pub(super) dest: Option<SocketAddr>,
     /// A trusted proxy speaks for it.
     pub(super) trusted: bool,
+    /// Its TLS ended here.
+    pub(super) front: Option<Ended>,
     /// What was read and belongs to no stretch yet.
     pub(super) read: BytesMut,
     /// Kept until the connection ends.
     pub(super) ticket: Ticket,
     pub(super) busy: Busy,
+}
+
+/// TLS of a client that ended here.
+pub(super) struct Ended {
+    /// What the client was shown.
+    pub(super) certified: Arc<Certified>,
+    /// The version of its TLS.
+    pub(super) version: TlsVersion,
+}
+
+impl Ended {
+    /// Whether a request for `name` may come in this TLS (RFC 9110 §7.4).
+    pub(super) fn covers(&self, name: &Name) -> bool {
+        self.certified.covers(name)
+    }
 }
 
 /// A request that is connected to its backend, with those that follow it for the same name.
@@ -57,7 +78,7 @@ pub(super) struct Stretch<N: Net> {
 
 pub(super) enum Kind {
     Conversation(Box<Conversation>, Ahead),
-    Tunnel(Exchange),
+    Tunnel(Box<Exchange>),
 }
 
 impl<N: Net> Edge<N> {
@@ -97,6 +118,17 @@ impl<N: Net> Edge<N> {
                 refused.close(self.stream, Cause::Draining).await;
                 return None;
             }
+            if let Some(cause) = self.misdirected(&head) {
+                let request_head = &self.read[..length];
+                let answer = match cause {
+                    Cause::Redirect => redirect(&head.name, request_head),
+                    _ => http_answer(cause, head.asks == Asks::Head, After::Stay),
+                };
+                let line = self.shared.access.as_ref().and_then(|_| RequestLine::of(request_head));
+                let exchange = Exchange::begin(1, line, now);
+                self = self.answer_here(&head, length, way, exchange, cause, answer).await?;
+                continue;
+            }
             let mut conversation = Box::new(Conversation::new(head.name.clone(), now));
             if self.shared.access.is_some() {
                 conversation.keep_lines();
@@ -117,13 +149,13 @@ impl<N: Net> Edge<N> {
                 let asked = Asked {
                     name: &head.name,
                     way: if is_tunnel { offer::Way::Connect } else { offer::Way::Http },
-                    protocol: Protocol::Http,
+                    protocol: self.protocol(),
                     source: self.source,
                     dest: self.dest,
-                    tls: None,
+                    tls: self.front.as_ref().map(|front| front.version),
                     head: &first,
                 };
-                let reset = pin!(self.shared.net.reset(&mut self.stream));
+                let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));
                 forward(&self.shared, asked, reset).await
             };
             match forwarded {
@@ -146,7 +178,7 @@ impl<N: Net> Edge<N> {
                     let kind = match is_tunnel {
                         true => {
                             self.read = BytesMut::from(&ahead.admitted[..]);
-                            Kind::Tunnel(Exchange::begin(1, None, now))
+                            Kind::Tunnel(Box::new(Exchange::begin(1, None, now)))
                         }
                         false => Kind::Conversation(conversation, ahead),
                     };
@@ -154,28 +186,44 @@ impl<N: Net> Edge<N> {
                 }
                 Err(why) => {
                     let cause = Cause::NotForwarded(why);
-                    let end = end_of(&head, length, &self.read);
                     let exchange = conversation.into_first();
                     let exchange = exchange.unwrap_or_else(|| Exchange::begin(1, None, now));
-                    let name = Some(&head.name);
-                    let client = self.source;
-                    let refused = Refused { shared: &*self.shared, client, name, way, exchange };
-                    let Some(end) = end else {
-                        refused.close(self.stream, cause).await;
-                        return None;
-                    };
-                    self.read.advance(end);
-                    let is_head = head.asks == Asks::Head;
-                    let answer = http_answer(cause, is_head, After::Stay);
-                    let written = timeout(WRITE_TIMEOUT, self.stream.write_all(&answer)).await;
-                    let is_sent = matches!(written, Ok(Ok(())));
-                    refused.answered(cause, is_sent);
-                    if !is_sent {
-                        return None;
-                    }
+                    let answer = http_answer(cause, head.asks == Asks::Head, After::Stay);
+                    self = self.answer_here(&head, length, way, exchange, cause, answer).await?;
                 }
             }
         }
+    }
+
+    /// Answers a request in place, and goes on where its end is known.
+    async fn answer_here(
+        mut self,
+        head: &RequestHead,
+        length: usize,
+        way: Way,
+        exchange: Exchange,
+        cause: Cause,
+        answer: Vec<u8>,
+    ) -> Option<Self> {
+        let end = end_of(head, length, &self.read);
+        let (name, client) = (Some(&head.name), self.source);
+        let shared = self.shared.clone();
+        let refused = Refused { shared: &*shared, client, name, way, exchange };
+        let Some(end) = end else {
+            match cause {
+                Cause::Redirect => refused.close_with(self.stream, cause, &answer).await,
+                _ => refused.close(self.stream, cause).await,
+            }
+            return None;
+        };
+        self.read.advance(end);
+        let written = async {
+            self.stream.write_all(&answer).await?;
+            self.stream.flush().await
+        };
+        let is_sent = matches!(timeout(WRITE_TIMEOUT, written).await, Ok(Ok(())));
+        refused.answered(cause, is_sent);
+        is_sent.then_some(self)
     }
 
     /// The next head, complete, at the front of what was read.
@@ -218,7 +266,26 @@ impl<N: Net> Edge<N> {
     /// What backends are told of this client, with the stretch of an id.
     fn told(&self) -> impl Fn(ProxyId) -> Told + use<N> {
         let (client, trusted) = (self.source.ip(), self.trusted);
-        move |id| Told { client, secure: false, trusted, id }
+        let secure = self.front.is_some();
+        move |id| Told { client, secure, trusted, id }
+    }
+
+    /// How its requests are counted.
+    pub(super) fn protocol(&self) -> Protocol {
+        if self.front.is_some() { Protocol::Https } else { Protocol::Http }
+    }
+
+    /// Where the client is to ask instead, if not here.
+    fn misdirected(&self, head: &RequestHead) -> Option<Cause> {
+        match &self.front {
+            Some(front) => (!front.covers(&head.name)).then_some(Cause::Misdirected),
+            None => {
+                let is_secure = |front: &Front| front.certificate(&head.name).is_some();
+                let redirects = self.shared.config.redirect_https && head.asks != Asks::Connect;
+                let front = self.shared.front.as_ref().filter(|_| redirects);
+                front.is_some_and(is_secure).then_some(Cause::Redirect)
+            }
+        }
     }
 
     /// Counts a head without one meaning.
@@ -246,17 +313,17 @@ impl<N: Net> Stretch<N> {
     /// Carries it to its end; the client, if it goes on.
     pub(super) async fn carry(self) -> Option<Edge<N>> {
         let Self { edge, forwarded, kind } = self;
-        let Edge { shared, stream, source, dest, trusted, read, ticket, busy } = edge;
+        let Edge { shared, stream, source, dest, trusted, front, read, ticket, busy } = edge;
         let (mut conversation, ahead) = match kind {
             Kind::Conversation(conversation, ahead) => (conversation, ahead),
             Kind::Tunnel(exchange) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { read.freeze() };
-                let client = Side::raw(Transport::Plain(stream), ahead);
+                let client = Side::raw(stream, ahead);
                 carry(&shared, client, forwarded, Way::Connect, Some(exchange)).await;
                 return None;
             }
         };
-        let mut client = Side::raw(Transport::Plain(stream), Bytes::new());
+        let mut client = Side::raw(stream, Bytes::new());
         let Forwarded { request, mut backend, assigned, outgoing, .. } = forwarded;
         let carried = hold_conversation(
             &shared.net,
@@ -268,7 +335,7 @@ impl<N: Net> Stretch<N> {
             shared.tasks.is_finishing(),
         );
         let over = shared.tasks.told_to_finish(carried).await;
-        let stream = client.stream.into_inner();
+        let stream = client.stream;
         let is_idle = conversation.is_idle();
         let can_answer = conversation.owes_answer() && !conversation.is_answering();
         let own_answer = match &over {
@@ -312,7 +379,8 @@ impl<N: Net> Stretch<N> {
                 request.succeeded();
                 shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 let read = BytesMut::new();
-                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
+                let edge =
+                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
                 let cause = edge.late();
                 edge.refuse(cause).await;
                 return None;
@@ -327,7 +395,8 @@ impl<N: Net> Stretch<N> {
                 request.succeeded();
                 shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 let read = BytesMut::new();
-                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
+                let edge =
+                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
                 let cause = edge.flawed(flaw);
                 edge.refuse(cause).await;
                 return None;
@@ -337,7 +406,8 @@ impl<N: Net> Stretch<N> {
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
                 let read = BytesMut::new();
-                let edge = Edge { shared, stream, source, dest, trusted, read, ticket, busy };
+                let edge =
+                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
                 let cause = edge.flawed(flaw);
                 match can_answer {
                     // It is counted as the answer to the request whose body it is.
@@ -345,7 +415,7 @@ impl<N: Net> Stretch<N> {
                         let answer = http_answer(cause, false, After::Close);
                         close_after(edge.stream, &answer).await;
                     }
-                    false => edge.shared.net.abort(edge.stream),
+                    false => edge.shared.abort(edge.stream),
                 }
                 return None;
             }
@@ -374,13 +444,13 @@ impl<N: Net> Stretch<N> {
             Some(Err(error)) => {
                 tracing::debug!(%error, "request failed");
                 // Neither end may take the cut for a clean end.
-                shared.net.abort(stream);
+                shared.abort(stream);
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
                 return None;
             }
             None => {
-                shared.net.abort(stream);
+                shared.abort(stream);
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
                 return None;
@@ -391,7 +461,7 @@ impl<N: Net> Stretch<N> {
             close_after(stream, b"").await;
             return None;
         }
-        Some(Edge { shared, stream, source, dest, trusted, read, ticket, busy })
+        Some(Edge { shared, stream, source, dest, trusted, front, read, ticket, busy })
     }
 }
 

@@ -11,7 +11,7 @@ use super::forward::forward;
 use super::refusal::{Cause, Refused, Way};
 use crate::http::{Admission, Conversation};
 use crate::names::Name;
-use crate::observe::metrics::{Protocol, Rejection};
+use crate::observe::metrics::Rejection;
 use crate::offer;
 use crate::stream::net::Net;
 use crate::stream::relay::Ahead;
@@ -47,6 +47,11 @@ impl<N: Net> Edge<N> {
             refused.close(self.stream, Cause::Draining).await;
             return None;
         }
+        if self.front.as_ref().is_some_and(|front| !front.covers(&name)) {
+            let refused = Refused::now(&self.shared, self.source, Some(&name), way);
+            refused.close(self.stream, Cause::Misdirected).await;
+            return None;
+        }
         let mut conversation =
             Box::new(Conversation::http2(name.clone(), was_greeted, Instant::now()));
         let admitted = admit(&mut conversation, &mut self.read);
@@ -57,13 +62,13 @@ impl<N: Net> Edge<N> {
             let asked = Asked {
                 name: &name,
                 way: offer::Way::Http,
-                protocol: Protocol::Http,
+                protocol: self.protocol(),
                 source: self.source,
                 dest: self.dest,
-                tls: None,
+                tls: self.front.as_ref().map(|front| front.version),
                 head: &first,
             };
-            let reset = pin!(self.shared.net.reset(&mut self.stream));
+            let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));
             forward(&self.shared, asked, reset).await
         };
         match forwarded {

@@ -15,6 +15,7 @@ use crate::observe::metrics::{Incident, Rejection};
 use crate::shared::Shared;
 use crate::stream::dial::is_out_of_resources;
 use crate::stream::net::{Listener, Net};
+use crate::stream::transport::Transport;
 
 /// Accepts until the task is ended.
 pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener>, port: Port) {
@@ -34,11 +35,12 @@ pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listen
                 let connection = Connection {
                     ticket,
                     dest: shared.net.local_addr(&stream).ok(),
-                    stream,
+                    stream: Transport::Plain(stream),
                     source,
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
                     was_greeted: false,
+                    front: None,
                     shared: shared.clone(),
                 };
                 shared.tasks.spawn(connection.serve(port.clone(), trusted));

@@ -16,6 +16,7 @@ use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
 use crate::stream::lingering::close_after_telling;
 use crate::stream::net::Net;
+use crate::stream::transport::Transport;
 use crate::wire::FailReason;
 
 /// Why a public client is refused.
@@ -39,6 +40,10 @@ pub(super) enum Cause {
     NoSni,
     /// The ClientHello names what cannot be a server.
     BadSni,
+    /// The TLS that it came in is not valid for the name.
+    Misdirected,
+    /// It is to come by HTTPS.
+    Redirect,
     /// This peer is about to end.
     Draining,
     /// A limit of this peer is reached.
@@ -90,6 +95,10 @@ fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
         Cause::NotForwarded(NotForwarded::Failed(_)) => {
             ("502 Bad Gateway", "the backend of this name cannot be reached")
         }
+        Cause::Misdirected => {
+            ("421 Misdirected Request", "this connection's certificate is not valid for that name")
+        }
+        Cause::Redirect => ("308 Permanent Redirect", "ask by HTTPS"),
         Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one way"),
         Cause::NoAnswer => ("502 Bad Gateway", "the backend of this name ended without an answer"),
         Cause::BadAnswer => ("502 Bad Gateway", "the backend of this name sent a malformed answer"),
@@ -121,6 +130,22 @@ pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> 
         answer.push_str(&body);
     }
     answer.into_bytes()
+}
+
+/// Sends a request for `name`, whose head this is, to HTTPS (RFC 9110 §15.4.9).
+pub(super) fn redirect(name: &Name, head: &[u8]) -> Vec<u8> {
+    let target = head.trim_ascii_start().split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+    let target = String::from_utf8_lossy(target);
+    // The absolute form names its authority itself.
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None if target.starts_with('/') => &target,
+        None => "/",
+    };
+    format!(
+        "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://{name}{path}\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 /// The fatal alert for a TLS client.
@@ -183,7 +208,7 @@ impl<'a, N: Net> Refused<'a, N> {
     }
 
     /// Tells the client why it is not served, in the way that it came, and closes.
-    pub(super) async fn close(self, connection: N::Stream, cause: Cause) {
+    pub(super) async fn close(self, connection: Transport<N::Stream>, cause: Cause) {
         let answer = match self.way {
             Way::Http { is_head } => http_answer(cause, is_head, After::Close),
             Way::Http2 { stream } => {
@@ -194,11 +219,21 @@ impl<'a, N: Net> Refused<'a, N> {
             Way::Tls => tls_alert(cause),
             // Raw TCP has no words for it.
             Way::Tcp => {
-                self.shared.net.abort(connection);
+                self.shared.abort(connection);
                 return self.answered(cause, false);
             }
         };
-        close_after_telling(connection, &answer, |sent| self.answered(cause, sent)).await;
+        self.close_with(connection, cause, &answer).await;
+    }
+
+    /// Gives the client `answer`, and closes.
+    pub(super) async fn close_with(
+        self,
+        connection: Transport<N::Stream>,
+        cause: Cause,
+        answer: &[u8],
+    ) {
+        close_after_telling(connection, answer, |sent| self.answered(cause, sent)).await;
     }
 
     /// The client was told, if that could be `sent`.
@@ -246,6 +281,8 @@ fn word(cause: Cause) -> &'static str {
         Cause::BadClientHello => Rejection::BadClientHello.as_str(),
         Cause::NoSni => Rejection::NoSni.as_str(),
         Cause::BadSni => Rejection::BadSni.as_str(),
+        Cause::Misdirected => "misdirected",
+        Cause::Redirect => "redirect",
         Cause::Draining => Rejection::Draining.as_str(),
         Cause::Full => Rejection::ConnectionLimit.as_str(),
         Cause::BadAnswer | Cause::NoAnswer => ProxyError::DataIoError.as_str(),

@@ -20,7 +20,7 @@ use crate::stream::relay::{Ahead, Buffer, Meter, Over, RelayError, Side, carry_b
 pub enum Transport<S> {
     /// Clear text.
     Plain(S),
-    /// Inside TLS between two peers.
+    /// Inside TLS, with another peer or a public client.
     Tls(Box<TlsStream<Rewound<S>>>),
 }
 
@@ -40,6 +40,17 @@ impl<S> Transport<S> {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(tls) => &tls.get_ref().0.stream,
+        }
+    }
+
+    /// As [`inner`](Self::inner), to wait on.
+    pub fn inner_mut(&mut self) -> &mut S {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => match tls.as_mut() {
+                TlsStream::Client(tls) => &mut tls.get_mut().0.stream,
+                TlsStream::Server(tls) => &mut tls.get_mut().0.stream,
+            },
         }
     }
 

@@ -14,5 +14,5 @@ mod session;
 
 pub use again::{Look, Verdict};
 pub use load::Loaded;
-pub use modes::check_writers;
+pub use modes::{check_writers, is_exposed};
 pub use session::{Session, accept, connect};

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 /// Messages that are text.
 #[derive(Debug, Default)]
-pub(super) struct Text;
+pub(crate) struct Text;
 
 impl Codec for Text {
     type Encode = String;
@@ -101,7 +101,7 @@ impl Service<Request<Streaming<String>>> for Call {
 }
 
 /// A gRPC server in clear text.
-pub(super) async fn backend(id: &'static str) -> Backend {
+pub(crate) async fn backend(id: &'static str) -> Backend {
     Backend::start(move |stream| async move {
         let service =
             service_fn(move |request: hyper::Request<hyper::body::Incoming>| async move {
@@ -116,18 +116,44 @@ pub(super) async fn backend(id: &'static str) -> Backend {
     .await
 }
 
+type Tls = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+/// Connects by giving away a connection that there is.
+struct Once(Option<Tls>);
+
+impl Service<hyper::Uri> for Once {
+    type Response = TokioIo<Tls>;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: hyper::Uri) -> Self::Future {
+        let gone = || std::io::ErrorKind::NotConnected.into();
+        std::future::ready(self.0.take().map(TokioIo::new).ok_or_else(gone))
+    }
+}
+
 /// A gRPC client that asks for `authority`.
-pub(super) struct Client(Grpc<Channel>);
+pub(crate) struct Client(Grpc<Channel>);
 
 impl Client {
-    pub(super) async fn dial(to: std::net::SocketAddr, authority: &str) -> Self {
+    pub(crate) async fn dial(to: std::net::SocketAddr, authority: &str) -> Self {
         let origin = format!("http://{authority}").parse().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{to}")).unwrap().origin(origin);
         Self(Grpc::new(endpoint.connect().await.unwrap()))
     }
 
+    /// As [`dial`](Self::dial), over a TLS connection.
+    pub(crate) async fn within(tls: Tls, authority: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{authority}")).unwrap();
+        Self(Grpc::new(endpoint.connect_with_connector(Once(Some(tls))).await.unwrap()))
+    }
+
     /// One message there, one back.
-    pub(super) async fn unary(&mut self, message: &str) -> Result<String, Status> {
+    pub(crate) async fn unary(&mut self, message: &str) -> Result<String, Status> {
         self.0.ready().await.unwrap();
         let path = "/test/All".parse().unwrap();
         let answer = self.0.unary(Request::new(message.to_owned()), path, Text).await;
@@ -135,7 +161,7 @@ impl Client {
     }
 
     /// Many messages there, one back.
-    pub(super) async fn client_streaming(&mut self, messages: &[&str]) -> String {
+    pub(crate) async fn client_streaming(&mut self, messages: &[&str]) -> String {
         self.0.ready().await.unwrap();
         let path = "/test/All".parse().unwrap();
         let messages: Vec<String> = messages.iter().map(|&message| message.to_owned()).collect();
@@ -144,7 +170,7 @@ impl Client {
     }
 
     /// One message there, many back.
-    pub(super) async fn server_streaming(&mut self, message: &str) -> Vec<String> {
+    pub(crate) async fn server_streaming(&mut self, message: &str) -> Vec<String> {
         self.0.ready().await.unwrap();
         let path = "/test/Twice".parse().unwrap();
         let answers = self.0.server_streaming(Request::new(message.to_owned()), path, Text).await;
@@ -152,7 +178,7 @@ impl Client {
     }
 
     /// Messages there and back, as they come.
-    pub(super) async fn both_streaming(
+    pub(crate) async fn both_streaming(
         &mut self,
         messages: impl Stream<Item = String> + Send + 'static,
     ) -> Streaming<String> {

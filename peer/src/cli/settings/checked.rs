@@ -72,6 +72,8 @@ impl Settings {
                 token,
                 accept_tokens: self.accept_tokens,
             },
+            public_cert: self.public_cert,
+            redirect_https: self.redirect_https.unwrap_or(false),
             idle_data: self.idle_data.unwrap_or(IDLE_DATA),
             capacity: Capacity {
                 connections: self.max_connections.unwrap_or(CONNECTIONS),

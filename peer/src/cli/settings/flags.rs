@@ -103,6 +103,22 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
     pub tls_crl: Option<PathBuf>,
 
+    /// A directory of certificates (NAME.pem with NAME.key, or subdirectories with tls.crt and tls.key); public TLS for their names ends here
+    #[arg(long, env = "OPS_PROXY_PUBLIC_CERT", value_name = "DIR")]
+    pub public_cert: Option<PathBuf>,
+
+    /// Redirect clear-text HTTP requests for the names in public_cert to HTTPS [default: false]
+    #[arg(
+        long,
+        env = "OPS_PROXY_REDIRECT_HTTPS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
+    pub redirect_https: Option<bool>,
+
     /// A file with the token for listening peers; or put the token itself in OPS_PROXY_TOKEN
     #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -197,6 +213,8 @@ impl Settings {
             tls_key: self.tls_key.or(file.tls_key),
             tls_ca: self.tls_ca.or(file.tls_ca),
             tls_crl: self.tls_crl.or(file.tls_crl),
+            public_cert: self.public_cert.or(file.public_cert),
+            redirect_https: self.redirect_https.or(file.redirect_https),
             token_file: self.token_file.or(file.token_file),
             accept_tokens: self.accept_tokens.or(file.accept_tokens),
             max_connections: self.max_connections.or(file.max_connections),

@@ -88,7 +88,7 @@ const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --
     --service *.c=h:5 --service *.c/https=h:6 --ways http,https --admin none --peer-id p --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
-    --token-file token --accept-tokens tokens.toml --max-connections 7 \
+    --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
     --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --idle-data 9 \
     --insecure-plaintext --log-format json --access-log text --access-log-query --log-level debug";
 const FILE: &str = r#"
@@ -110,6 +110,8 @@ const FILE: &str = r#"
     tls_key = "k.pem"
     tls_ca = "ca.pem"
     tls_crl = "crl.pem"
+    public_cert = "front"
+    redirect_https = true
     token_file = "token"
     accept_tokens = "tokens.toml"
     max_connections = 7

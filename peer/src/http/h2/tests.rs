@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tokio::time::Instant;
 
 use super::frame::{
     ACK, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PADDED, PRIORITY, PUSH_PROMISE, SETTINGS,
     frame,
 };
 use super::*;
+use crate::http::exchange::now;
 use crate::http::{Admission, Conversation, Flaw, H2Flaw, Stop};
 use crate::limits::{H2_TABLE_BYTES, HEAD_BYTES};
 use crate::names::Name;
@@ -48,7 +48,7 @@ fn goes_on(frames: &[u8]) -> (usize, Admission) {
 
 /// What goes on of bytes that come in pieces, cut there, and what becomes of the rest.
 fn admitted(bytes: &[u8], cuts: &[usize], was_greeted: bool) -> (Vec<u8>, Admission) {
-    let mut conversation = Conversation::http2(app(), was_greeted, Instant::now());
+    let mut conversation = Conversation::http2(app(), was_greeted, now());
     let (mut at, mut gone, mut then) = (0, Vec::new(), Admission::More);
     for end in cuts.iter().copied().chain([bytes.len()]) {
         while at < end {
@@ -196,7 +196,7 @@ fn no_header_block_is_held_beyond_its_limit() {
 fn a_large_frame_passes_before_it_has_come() {
     let bytes = [&opening()[..], &request(1, "app.example"), &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]]
         .concat();
-    let mut conversation = Conversation::http2(app(), false, Instant::now());
+    let mut conversation = Conversation::http2(app(), false, now());
     let Admission::Pass(count) = conversation.admit_request(&bytes) else { panic!("held") };
     assert_eq!(count, bytes.len() as u64 + 0xff_ffff);
     conversation.passed_request(bytes.len() as u64);

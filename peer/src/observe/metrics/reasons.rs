@@ -177,6 +177,8 @@ words! {
         PlaintextPeer = "plaintext_peer",
         /// A TLS peer, while no peer certificates are configured.
         TlsPeer = "tls_peer",
+        /// A public client's TLS handshake failed.
+        PublicTls = "public_tls",
         /// A peer's TLS handshake failed.
         TlsHandshake = "tls_handshake",
         /// No whole first line before the deadline.

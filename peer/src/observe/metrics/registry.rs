@@ -59,7 +59,7 @@ impl Metrics {
         let build = Builder { registry: Registry::new(), config };
         let listening = config.is_listening();
         let connecting = config.is_connecting();
-        let encrypted = config.tls.is_set();
+        let encrypted = config.tls.is_set() || config.public_cert.is_some();
         if listening {
             build.info("server_info", families::SERVER_INFO_HELP);
         }

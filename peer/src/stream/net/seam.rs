@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -78,6 +78,14 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// As reading does, and for a file over
     /// [`TLS_FILE_BYTES`](crate::limits::TLS_FILE_BYTES).
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// What is in a directory, in order; a network that has none says so.
+    ///
+    /// # Errors
+    /// The system's own.
+    fn list_directory(&self, _path: &Path) -> io::Result<Vec<PathBuf>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The permission bits of a file, or of what a symbolic link leads to; `None` where
     /// files have none.

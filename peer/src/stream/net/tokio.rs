@@ -16,7 +16,7 @@ mod pipe;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
@@ -113,6 +113,13 @@ impl Net for TokioNet {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
         }
         Ok(contents)
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
     }
 
     #[cfg(unix)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::load::{Contents, Loaded};
 use super::modes::{check_writers, exposed};
@@ -20,7 +20,6 @@ pub struct Tls {
     /// What was read last, good or bad, so that each change is tried and counted
     /// once.
     seen: Lock<Result<Contents, ConfigError>>,
-    reload: Notify,
     /// Says so after each look at the files, whether they changed or not.
     looked: watch::Sender<()>,
 }
@@ -53,7 +52,6 @@ impl Tls {
             config,
             current: Lock::new("what the TLS files gave", Arc::new(loaded)),
             seen: Lock::new("what was read of the TLS files", Ok(contents)),
-            reload: Notify::new(),
             looked: watch::Sender::new(()),
         })
     }
@@ -61,16 +59,6 @@ impl Tls {
     /// What is loaded now.
     pub fn current(&self) -> Arc<Loaded> {
         self.current.lock().clone()
-    }
-
-    /// Has the files looked at now rather than at the next interval.
-    pub fn reload_now(&self) {
-        self.reload.notify_one();
-    }
-
-    /// Returns when somebody asked for a look at the files.
-    pub async fn reload_wanted(&self) {
-        self.reload.notified().await;
     }
 
     /// Tells of each look at the files. What was let in by what was loaded before, or

@@ -47,6 +47,11 @@ pub(super) fn exposed<N: Net>(net: &N, config: &TlsConfig) -> Vec<Exposed> {
         .collect()
 }
 
+/// Whether anyone on this machine can read `path`, a secret.
+pub fn is_exposed<N: Net>(net: &N, path: &Path) -> bool {
+    has(net, path, ANYONE_READS)
+}
+
 /// A file that is not there has none; reading it says so.
 fn has<N: Net>(net: &N, path: &Path, bit: u32) -> bool {
     net.file_mode(path).ok().flatten().is_some_and(|mode| mode & bit != 0)
