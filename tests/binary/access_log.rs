@@ -10,6 +10,7 @@ use ops_proxy_tests::wait::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use crate::h2::grpc;
 use crate::{NAME, connecting, every_way, launch, listening};
 
 /// The access lines of a peer, once there are as many as these.
@@ -53,14 +54,22 @@ async fn one_id_finds_a_request_in_the_logs_of_both_peers() {
 async fn refusals_and_streams_have_a_line_each() {
     let echo = Backend::echo().await;
     let (_port, refusing) = backend::refusing();
-    let args = format!("{} --service no.example={refusing}", every_way(NAME, echo.addr()));
+    let h2 = grpc::backend("one").await;
+    let args = format!(
+        "{} --service no.example={refusing} --service h2.example={}",
+        every_way(NAME, echo.addr()),
+        h2.addr()
+    );
     let hub = listening(&format!("{args} --access-log json --access-log-query")).await;
     drop(client::stream_to(hub.listen(), NAME).await);
     assert_eq!(client::get(hub.listen(), "/?q", "no.example").await.status, 502);
     assert_eq!(client::get(hub.listen(), "/", "nobody.example").await.status, 404);
     let bad = "GET / HTTP/1.1\r\n\r\n";
     assert_eq!(client::exchange(hub.listen(), bad.as_bytes()).await.status, 400);
-    let lines = lines(&hub, 4).await;
+    let mut h2 = grpc::Client::dial(hub.listen(), "h2.example").await;
+    assert_eq!(h2.unary("a").await.unwrap(), "one:a");
+    drop(h2);
+    let lines = lines(&hub, 5).await;
     let of = |way: &str, name: &str| {
         let mut found =
             lines.iter().filter(|line| line.field("way") == way && line.field("name") == name);
@@ -68,6 +77,8 @@ async fn refusals_and_streams_have_a_line_each() {
         (line.field("outcome"), line.field("reason"))
     };
     assert_eq!(of("connect", NAME), ("ok", ""));
+    // One for its connection.
+    of("http", "h2.example");
     assert_eq!(of("http", "no.example"), ("failed", "backend_unreachable"));
     assert_eq!(of("http", "nobody.example"), ("refused", "unknown_name"));
     assert_eq!(of("http", ""), ("refused", "bad_head"));

@@ -44,6 +44,8 @@ pub struct Story {
     pub name: Name,
     /// How.
     pub way: Way,
+    /// Its HTTP requests are told of one by one, and it is not.
+    pub by_request: bool,
     /// Who serves it.
     pub provider: Provided,
 }
@@ -110,8 +112,7 @@ impl Request {
         }
         let duration = self.routed.elapsed();
         self.metrics.request_ended(self.protocol, duration);
-        // HTTP is told of by request, not by stretch.
-        if let Some(story) = self.story.as_ref().filter(|story| story.way != Way::Http) {
+        if let Some(story) = self.story.as_ref().filter(|story| !story.by_request) {
             story.log.take(Access {
                 sent: self.sent.load(Relaxed),
                 received: self.received.load(Relaxed),

@@ -311,11 +311,10 @@ impl<N: Net> Connection<N> {
             let head = |_, _| Cow::Borrowed(&head[..]);
             let asked = Asked { name: &name, way: by, protocol, source, dest, tls, head: &head };
             let reset = pin!(shared.net.reset(stream.inner_mut()));
-            forward(&shared, asked, reset).await
+            forward(&shared, asked, reset).await.map(|forwarded| forwarded.log(&asked, false))
         };
         match forwarded {
             Ok(forwarded) => {
-                let forwarded = forwarded.log(&name, by, source);
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(stream, ahead);
                 let exchange = matches!(way, Way::Connect).then(|| Box::new(exchange));

@@ -156,12 +156,12 @@ impl<N: Net> Edge<N> {
                     head: &first,
                 };
                 let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));
-                forward(&self.shared, asked, reset).await
+                forward(&self.shared, asked, reset)
+                    .await
+                    .map(|forwarded| forwarded.log(&asked, !is_tunnel))
             };
             match forwarded {
                 Ok(forwarded) => {
-                    let by = if is_tunnel { offer::Way::Connect } else { offer::Way::Http };
-                    let forwarded = forwarded.log(&head.name, by, self.source);
                     let mut admitted = self.read.split_to(admitted);
                     if forwarded.assigned.is_told_of_clients() && !is_tunnel {
                         let told = told(forwarded.id);

@@ -1,7 +1,6 @@
 //! From a name to a stream that its backend answers on: FORWARD to a provider's
 //! link and wait for the DATA connection, or dial a backend of our own.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -17,10 +16,9 @@ use crate::mesh::request::{Request, Story};
 use crate::mesh::routes::{Lookup, Provider};
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
-use crate::names::{Name, ProxyId};
+use crate::names::ProxyId;
 use crate::observe::access::Provided;
 use crate::observe::metrics::{Incident, ProxyError, Rejection};
-use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, Side};
@@ -157,16 +155,18 @@ pub async fn forward<N: Net>(
 }
 
 impl<N: Net> Forwarded<N> {
-    /// Has the access log told of the request of `client`, if there is one.
-    pub(super) fn log(mut self, name: &Name, way: Way, client: SocketAddr) -> Self {
+    /// Has the access log told of the request, if there is one; or of the HTTP requests
+    /// within it, one by one.
+    pub(super) fn log(mut self, asked: &Asked<'_>, by_request: bool) -> Self {
         if let Some(log) = &self.assigned.shared.access {
             let provider = self.assigned.assignment.peer.clone();
             self.request.tell(Story {
                 log: log.clone(),
                 id: self.id,
-                client,
-                name: name.clone(),
-                way,
+                client: asked.source,
+                name: asked.name.clone(),
+                way: asked.way,
+                by_request,
                 provider: provider.map_or(Provided::Local, Provided::Peer),
             });
         }

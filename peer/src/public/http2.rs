@@ -69,7 +69,7 @@ impl<N: Net> Edge<N> {
                 head: &first,
             };
             let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));
-            forward(&self.shared, asked, reset).await
+            forward(&self.shared, asked, reset).await.map(|forwarded| forwarded.log(&asked, false))
         };
         match forwarded {
             Ok(forwarded) => {
