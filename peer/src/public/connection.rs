@@ -76,6 +76,13 @@ struct Connected<N: Net> {
     busy: Busy,
 }
 
+impl<N: Net> Connected<N> {
+    /// Lets go of the box now, not when the request ends.
+    fn unboxed(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// A connection whose way is known.
 enum Prepared<N: Net> {
     Edge(Edge<N>),
@@ -118,7 +125,7 @@ impl<N: Net> Connection<N> {
             Some(Prepared::Http2(edge, first)) => Box::pin(edge.serve_http2(first)).await,
             Some(Prepared::Connected(connected)) => {
                 let Connected { client, forwarded, way, exchange, ticket: _ticket, busy: _busy } =
-                    *connected;
+                    connected.unboxed();
                 carry(&shared, client, forwarded, way, exchange).await;
             }
         }
