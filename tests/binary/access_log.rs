@@ -41,6 +41,17 @@ async fn one_id_finds_a_request_in_the_logs_of_both_peers() {
     let (of_hub, of_site) = (lines(&hub, 2).await, lines(&site, 1).await);
     let id = of_site[0].field("id");
     assert_eq!((of_site[0].field("provider"), of_site[0].field("outcome")), ("local", "ok"));
+    // What is logged is what is counted.
+    let metrics = hub.quiet().await;
+    for (field, family) in [
+        ("tx", "ops_proxy_connections_bytes_tx_total"),
+        ("rx", "ops_proxy_connections_bytes_rx_total"),
+    ] {
+        let sum = |lines: &[Event]| lines.iter().map(|line| line.number(field)).sum::<f64>();
+        let counted = metrics.value(family, &[("client_name", NAME)]);
+        assert!(counted > 0.0);
+        assert_eq!((sum(&of_hub), sum(&of_site)), (counted, counted), "{field}");
+    }
     for (line, (n, path)) in of_hub.iter().zip([(1, "/a"), (2, "/b")]) {
         assert_eq!(line.field("id"), format!("{id}.{n}"));
         assert_eq!((line.field("path"), line.field("method")), (path, "GET"));

@@ -259,6 +259,11 @@ impl Event {
         self.0["level"].as_str().unwrap_or_default()
     }
 
+    /// A field of the event as a number; 0 when it has none of that name.
+    pub fn number(&self, name: &str) -> f64 {
+        self.0["fields"][name].as_f64().unwrap_or_default()
+    }
+
     /// A field of the event as text; empty when it has none of that name.
     pub fn field(&self, name: &str) -> &str {
         self.0["fields"][name].as_str().unwrap_or_default()

@@ -136,10 +136,22 @@ impl Conversation {
     }
 
     /// Writes `head`, the request head that comes next, as the backend is to get it.
-    pub fn reword(&self, head: &[u8], out: &mut BytesMut) {
-        match &self.told {
-            Some(told) => told.reword(self.asked, head, out),
-            None => out.extend_from_slice(head),
+    pub fn reword(&mut self, head: &[u8], out: &mut BytesMut) {
+        let Some(told) = &self.told else { return out.extend_from_slice(head) };
+        let before = out.len();
+        told.reword(self.asked, head, out);
+        if let Some(Unanswered { exchange, .. }) = self.unanswered.back_mut() {
+            exchange.reworded(head.len(), out.len() - before);
+        }
+    }
+
+    /// The heads of the requests so far have gone on in other words: each of the first length
+    /// as one of the second.
+    pub fn reworded(&mut self, lengths: impl IntoIterator<Item = (usize, usize)>) {
+        for (Unanswered { exchange, .. }, (head, instead)) in
+            self.unanswered.iter_mut().zip(lengths)
+        {
+            exchange.reworded(head, instead);
         }
     }
 
@@ -252,7 +264,7 @@ impl Conversation {
         let last = self.unanswered.back_mut().map(|last| &mut last.exchange);
         // The answer may be complete before the body is.
         if let Some(exchange) = last.or(self.upgraded.as_mut()) {
-            exchange.sent += count;
+            exchange.sent = exchange.sent.wrapping_add(count);
         }
     }
 

@@ -56,6 +56,12 @@ impl Exchange {
         }
     }
 
+    /// A head of the first length, counted already or counted next, went on as one of the
+    /// second.
+    pub fn reworded(&mut self, head: usize, instead: usize) {
+        self.sent = self.sent.wrapping_add(instead as u64).wrapping_sub(head as u64);
+    }
+
     /// A part of the answer with this status was passed on.
     pub fn answer(&mut self, status: u16, now: Instant) {
         self.status.get_or_insert(status);

@@ -35,17 +35,25 @@ pub(super) fn admit(conversation: &mut Conversation, bytes: &[u8]) -> (usize, Ve
     (admitted, heads)
 }
 
-/// The first bytes of a stretch, with its backend told of the client in each head.
-pub(super) fn reworded(told: &Told, bytes: &[u8], heads: &[Range<usize>]) -> BytesMut {
+/// The first bytes of a stretch, with its backend told of the client in each head; and how
+/// long each head was, and is.
+pub(super) fn reworded(
+    told: &Told,
+    bytes: &[u8],
+    heads: &[Range<usize>],
+) -> (BytesMut, Vec<(usize, usize)>) {
     let mut out = BytesMut::new();
+    let mut lengths = Vec::with_capacity(heads.len());
     let mut at = 0;
     for (nth, head) in (1..).zip(heads) {
         out.extend_from_slice(&bytes[at..head.start]);
+        let before = out.len();
         told.reword(nth, &bytes[head.clone()], &mut out);
+        lengths.push((head.len(), out.len() - before));
         at = head.end;
     }
     out.extend_from_slice(&bytes[at..]);
-    out
+    (out, lengths)
 }
 
 /// A stream and what was read of it.

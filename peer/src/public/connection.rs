@@ -78,6 +78,7 @@ struct Connected<N: Net> {
 
 impl<N: Net> Connected<N> {
     /// Lets go of the box now, not when the request ends.
+    #[expect(clippy::boxed_local, reason = "the box is what is let go of")]
     fn unboxed(self: Box<Self>) -> Self {
         *self
     }

@@ -143,7 +143,7 @@ impl<N: Net> Edge<N> {
             let forwarded = {
                 let bytes = &self.read[..admitted];
                 let first = |id, forwarded| match forwarded {
-                    true => Cow::Owned(reworded(&told(id), bytes, &heads).into()),
+                    true => Cow::Owned(reworded(&told(id), bytes, &heads).0.into()),
                     false => Cow::Borrowed(bytes),
                 };
                 let asked = Asked {
@@ -166,8 +166,11 @@ impl<N: Net> Edge<N> {
                     if forwarded.assigned.is_told_of_clients() && !is_tunnel {
                         let told = told(forwarded.id);
                         conversation.tell(told);
-                        if !forwarded.head_sent {
-                            admitted = reworded(&told, &admitted, &heads);
+                        // What has gone on already is looked at again for the log alone.
+                        if !forwarded.head_sent || self.shared.access.is_some() {
+                            let lengths;
+                            (admitted, lengths) = reworded(&told, &admitted, &heads);
+                            conversation.reworded(lengths);
                         }
                     }
                     if forwarded.head_sent {

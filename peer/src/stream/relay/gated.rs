@@ -23,7 +23,7 @@ pub(super) trait Gate {
     fn passed(&mut self, count: u64);
 
     /// Writes a head as it is to go on.
-    fn reword(&self, head: &[u8], out: &mut BytesMut);
+    fn reword(&mut self, head: &[u8], out: &mut BytesMut);
 
     /// The reader has ended.
     fn ended(&mut self) -> End;
@@ -51,7 +51,7 @@ impl Gate for Requests<'_> {
         self.0.passed_request(count);
     }
 
-    fn reword(&self, head: &[u8], out: &mut BytesMut) {
+    fn reword(&mut self, head: &[u8], out: &mut BytesMut) {
         self.0.reword(head, out);
     }
 
@@ -72,7 +72,7 @@ impl Gate for Answers<'_> {
         self.0.passed_answer(count);
     }
 
-    fn reword(&self, head: &[u8], out: &mut BytesMut) {
+    fn reword(&mut self, head: &[u8], out: &mut BytesMut) {
         out.extend_from_slice(head);
     }
 
