@@ -14,6 +14,7 @@ mod forward;
 mod http2;
 mod listener;
 mod refusal;
+mod stretch;
 
 pub use asked::Asked;
 pub use connection::Port;

@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::forward::Forwarded;
-use super::refusal::Way;
+use super::refusal::Speaks;
 use crate::http::Exchange;
 use crate::limits::WRITE_TIMEOUT;
 use crate::observe::metrics::ProxyError;
@@ -18,12 +18,12 @@ pub(super) async fn carry<N: Net>(
     shared: &Shared<N>,
     mut client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
-    way: Way,
+    speaks: Speaks,
     mut exchange: Option<Box<Exchange>>,
 ) {
     let Forwarded { request, mut backend, assigned, outgoing: _outgoing, .. } = forwarded;
     let carried = async {
-        if matches!(way, Way::Connect) {
+        if matches!(speaks, Speaks::Connect) {
             let established = async {
                 let answer = b"HTTP/1.1 200 Connection Established\r\n\r\n";
                 client.stream.write_all(answer).await?;

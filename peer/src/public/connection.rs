@@ -14,7 +14,7 @@ use super::carry::carry;
 use super::edge::{Edge, Ended};
 use super::forward::{Forwarded, forward};
 use super::http2::First;
-use super::refusal::{Cause, Refused, Way};
+use super::refusal::{Cause, Refused, Speaks};
 use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
 use crate::http::{Exchange, GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
@@ -68,7 +68,7 @@ pub(super) struct Connection<N: Net> {
 struct Connected<N: Net> {
     client: Side<Transport<N::Stream>>,
     forwarded: Forwarded<N>,
-    way: Way,
+    speaks: Speaks,
     /// The CONNECT, if it is one.
     exchange: Option<Box<Exchange>>,
     /// Kept until the request ends.
@@ -106,16 +106,16 @@ impl<N: Net> Connection<N> {
         let shared = self.shared.clone();
         let prepared = Box::pin(async {
             match self.meet(port, trusted).await? {
-                (connection, name, way @ Way::Http { .. }) => {
-                    connection.into_edge(&name, way, trusted).await.map(Prepared::Edge)
+                (connection, name, speaks @ Speaks::Http { .. }) => {
+                    connection.into_edge(&name, speaks, trusted).await.map(Prepared::Edge)
                 }
-                (connection, name, way @ Way::Http2 { stream }) => {
+                (connection, name, speaks @ Speaks::Http2 { stream }) => {
                     let was_greeted = connection.was_greeted;
-                    let edge = connection.into_edge(&name, way, trusted).await?;
+                    let edge = connection.into_edge(&name, speaks, trusted).await?;
                     Some(Prepared::Http2(edge, First { name, stream, was_greeted }))
                 }
-                (connection, name, way) => {
-                    connection.connect(name, way).await.map(Box::new).map(Prepared::Connected)
+                (connection, name, speaks) => {
+                    connection.connect(name, speaks).await.map(Box::new).map(Prepared::Connected)
                 }
             }
         });
@@ -125,15 +125,15 @@ impl<N: Net> Connection<N> {
             Some(Prepared::Edge(edge)) => Box::pin(edge.serve()).await,
             Some(Prepared::Http2(edge, first)) => Box::pin(edge.serve_http2(first)).await,
             Some(Prepared::Connected(connected)) => {
-                let Connected { client, forwarded, way, exchange, ticket: _ticket, busy: _busy } =
+                let Connected { client, forwarded, speaks, exchange, ticket: _ticket, busy: _busy } =
                     connected.unboxed();
-                carry(&shared, client, forwarded, way, exchange).await;
+                carry(&shared, client, forwarded, speaks, exchange).await;
             }
         }
     }
 
     /// A client that speaks HTTP, or none if there is no room for it.
-    async fn into_edge(self, name: &Name, way: Way, trusted: bool) -> Option<Edge<N>> {
+    async fn into_edge(self, name: &Name, speaks: Speaks, trusted: bool) -> Option<Edge<N>> {
         let Self { shared, stream, source, dest, head, ticket, front, .. } = self;
         let busy = shared.tasks.busy();
         match ticket.into_public() {
@@ -143,7 +143,7 @@ impl<N: Net> Connection<N> {
             }
             Err(_) => {
                 shared.metrics.rejected(Rejection::ConnectionLimit);
-                Refused::now(&shared, source, Some(name), way).close(stream, Cause::Full).await;
+                Refused::now(&shared, source, Some(name), speaks).close(stream, Cause::Full).await;
                 None
             }
         }
@@ -151,7 +151,7 @@ impl<N: Net> Connection<N> {
 
     /// Finds out what this is. A request comes back with its name and its way; a peer is
     /// served here, and what cannot be routed is refused.
-    async fn meet(mut self, port: Port, trusted: bool) -> Option<(Self, Name, Way)> {
+    async fn meet(mut self, port: Port, trusted: bool) -> Option<(Self, Name, Speaks)> {
         if trusted {
             if !self.read_proxy_header().await {
                 return None;
@@ -165,7 +165,7 @@ impl<N: Net> Connection<N> {
             }
         }
         match port {
-            Port::Tcp(name) => Some((self, name, Way::Tcp)),
+            Port::Tcp(name) => Some((self, name, Speaks::Tcp)),
             Port::Mixed => self.classify(trusted).await,
         }
     }
@@ -197,7 +197,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    async fn classify(mut self, trusted: bool) -> Option<(Self, Name, Way)> {
+    async fn classify(mut self, trusted: bool) -> Option<(Self, Name, Speaks)> {
         let mut classifier = Classifier::default();
         let verdict = loop {
             let no_header = match trusted {
@@ -230,15 +230,15 @@ impl<N: Net> Connection<N> {
             }
         };
         match verdict {
-            Verdict::Http { name, is_head } => return Some((self, name, Way::Http { is_head })),
-            Verdict::Http2 { name, stream } => return Some((self, name, Way::Http2 { stream })),
+            Verdict::Http { name, is_head } => return Some((self, name, Speaks::Http { is_head })),
+            Verdict::Http2 { name, stream } => return Some((self, name, Speaks::Http2 { stream })),
             Verdict::Connect { name, consumed } => {
                 self.head.advance(consumed);
-                return Some((self, name, Way::Connect));
+                return Some((self, name, Speaks::Connect));
             }
             Verdict::Tls { name } if self.front.is_none() => {
                 let certified = self.shared.front.as_ref().and_then(|one| one.certificate(&name));
-                let Some(certified) = certified else { return Some((self, name, Way::Tls)) };
+                let Some(certified) = certified else { return Some((self, name, Speaks::Tls)) };
                 return Box::pin(Box::pin(self.end_tls(&name, certified)).await?.classify(trusted))
                     .await;
             }
@@ -284,7 +284,7 @@ impl<N: Net> Connection<N> {
     }
 
     /// Connects a request to its backend, or tells its client why it cannot be.
-    async fn connect(self, name: Name, way: Way) -> Option<Connected<N>> {
+    async fn connect(self, name: Name, speaks: Speaks) -> Option<Connected<N>> {
         let Self { shared, mut stream, source, dest, head, ticket, front, .. } = self;
         // From here on it is a request, or a refusal that is to be read: a connection
         // that says nothing holds up nobody's end.
@@ -294,7 +294,7 @@ impl<N: Net> Connection<N> {
             shared: &*shared,
             client: source,
             name: Some(&name),
-            way,
+            speaks,
             exchange,
         };
         let Ok(ticket) = ticket.into_public() else {
@@ -302,11 +302,11 @@ impl<N: Net> Connection<N> {
             refused(exchange).close(stream, Cause::Full).await;
             return None;
         };
-        let (protocol, by) = match way {
-            Way::Http { .. } | Way::Http2 { .. } => (Protocol::Http, offer::Way::Http),
-            Way::Connect => (Protocol::Http, offer::Way::Connect),
-            Way::Tls => (Protocol::Https, offer::Way::Https),
-            Way::Tcp => (Protocol::Tcp, offer::Way::Tcp),
+        let (protocol, by) = match speaks {
+            Speaks::Http { .. } | Speaks::Http2 { .. } => (Protocol::Http, offer::Way::Http),
+            Speaks::Connect => (Protocol::Http, offer::Way::Connect),
+            Speaks::Tls => (Protocol::Https, offer::Way::Https),
+            Speaks::Tcp => (Protocol::Tcp, offer::Way::Tcp),
         };
         let tls = front.map(|front| front.version);
         let protocol = if tls.is_some() { Protocol::Https } else { protocol };
@@ -325,8 +325,8 @@ impl<N: Net> Connection<N> {
             Ok(forwarded) => {
                 let ahead = if forwarded.head_sent { Bytes::new() } else { head.freeze() };
                 let client = Side::raw(stream, ahead);
-                let exchange = matches!(way, Way::Connect).then(|| Box::new(exchange));
-                Some(Connected { client, forwarded, way, exchange, ticket, busy })
+                let exchange = matches!(speaks, Speaks::Connect).then(|| Box::new(exchange));
+                Some(Connected { client, forwarded, speaks, exchange, ticket, busy })
             }
             Err(why) => {
                 refused(exchange).close(stream, Cause::NotForwarded(why)).await;
@@ -337,8 +337,8 @@ impl<N: Net> Connection<N> {
 
     async fn refuse_head(self, refusal: Refusal) {
         let _busy = self.shared.tasks.busy();
-        let http = Way::Http { is_head: false };
-        let (rejection, cause, way) = match refusal {
+        let http = Speaks::Http { is_head: false };
+        let (rejection, cause, speaks) = match refusal {
             Refusal::BadHead => (Rejection::BadHead, Cause::BadHead, http),
             Refusal::BadFraming => (Rejection::BadFraming, Cause::BadFraming, http),
             Refusal::HeadTooLarge => (Rejection::HeadTooLarge, Cause::HeadTooLarge, http),
@@ -346,13 +346,15 @@ impl<N: Net> Connection<N> {
                 self.reject(Rejection::BadH2);
                 return close_after(self.stream, &goaway(flaw.code())).await;
             }
-            Refusal::BadClientHello => (Rejection::BadClientHello, Cause::BadClientHello, Way::Tls),
-            Refusal::NoSni => (Rejection::NoSni, Cause::NoSni, Way::Tls),
-            Refusal::BadSni => (Rejection::BadSni, Cause::BadSni, Way::Tls),
+            Refusal::BadClientHello => {
+                (Rejection::BadClientHello, Cause::BadClientHello, Speaks::Tls)
+            }
+            Refusal::NoSni => (Rejection::NoSni, Cause::NoSni, Speaks::Tls),
+            Refusal::BadSni => (Rejection::BadSni, Cause::BadSni, Speaks::Tls),
             Refusal::UnknownProtocol => return self.reject(Rejection::UnknownProtocol),
         };
         self.reject(rejection);
-        Refused::now(&self.shared, self.source, None, way).close(self.stream, cause).await;
+        Refused::now(&self.shared, self.source, None, speaks).close(self.stream, cause).await;
     }
 
     /// Tells an HTTP client that its head came too late.
@@ -361,8 +363,8 @@ impl<N: Net> Connection<N> {
         if self.head.starts_with(PREFACE) {
             close_after(self.stream, &goaway(GOAWAY_NO_ERROR)).await;
         } else if self.head.first() != Some(&HANDSHAKE) {
-            let way = Way::Http { is_head: false };
-            Refused::now(&self.shared, self.source, None, way)
+            let speaks = Speaks::Http { is_head: false };
+            Refused::now(&self.shared, self.source, None, speaks)
                 .close(self.stream, Cause::HeadTimeout)
                 .await;
         }

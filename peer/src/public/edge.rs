@@ -9,29 +9,26 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ahead::{Reading, admit, end_of, refusal_of, reworded};
 use super::asked::Asked;
-use super::carry::carry;
-use super::forward::{Assigned, Forwarded, forward};
-use super::refusal::{After, Cause, Refused, Way, http_answer, http_status, redirect};
+use super::forward::{Forwarded, forward};
+use super::refusal::{After, Cause, Refused, Speaks, http_answer, redirect};
 use crate::http::{
     Asks, Conversation, Exchange, Flaw, HeadEnd, RequestHead, RequestLine, Told, read_request,
 };
-use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, STRETCH_END, WRITE_TIMEOUT};
+use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, WRITE_TIMEOUT};
 use crate::mesh::admission::Ticket;
-use crate::mesh::outgoing::Registered;
 use crate::names::{Name, ProxyId};
-use crate::observe::metrics::{Protocol, ProxyError, Rejection};
+use crate::observe::metrics::{Protocol, Rejection};
 use crate::offer;
 use crate::shared::Shared;
-use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
-use crate::stream::relay::{Ahead, Meter, Over, RelayError, Side};
-use crate::stream::transport::{Transport, hold_conversation};
+use crate::stream::relay::Ahead;
+use crate::stream::transport::Transport;
 use crate::tasks::{Busy, Phase};
 use crate::trust::front::{Certified, Front};
 use crate::wire::TlsVersion;
@@ -82,21 +79,9 @@ pub(super) enum Kind {
 }
 
 impl<N: Net> Edge<N> {
-    /// Serves the client until its connection ends.
-    pub(super) async fn serve(self) {
-        let mut edge = self;
-        // Boxed: what routes is large, and gone while bytes flow.
-        while let Some(stretch) = Box::pin(edge.route()).await {
-            match stretch.carry().await {
-                Some(next) => edge = next,
-                None => return,
-            }
-        }
-    }
-
     /// Reads the next request and connects it. `None` when the connection has ended, or is
     /// refused.
-    async fn route(mut self) -> Option<Stretch<N>> {
+    pub(super) async fn route(mut self) -> Option<Stretch<N>> {
         loop {
             let (length, head) = match self.next_head().await {
                 Ok(Some(head)) => head,
@@ -107,14 +92,14 @@ impl<N: Net> Edge<N> {
                 }
             };
             let is_tunnel = head.asks == Asks::Connect;
-            let way = match head.asks {
-                Asks::Connect => Way::Connect,
-                asks => Way::Http { is_head: asks == Asks::Head },
+            let speaks = match head.asks {
+                Asks::Connect => Speaks::Connect,
+                asks => Speaks::Http { is_head: asks == Asks::Head },
             };
             let now = Instant::now();
             if self.shared.tasks.phase() >= Phase::Finishing {
                 self.shared.metrics.rejected(Rejection::Draining);
-                let refused = Refused::now(&self.shared, self.source, Some(&head.name), way);
+                let refused = Refused::now(&self.shared, self.source, Some(&head.name), speaks);
                 refused.close(self.stream, Cause::Draining).await;
                 return None;
             }
@@ -126,7 +111,7 @@ impl<N: Net> Edge<N> {
                 };
                 let line = self.shared.access.as_ref().and_then(|_| RequestLine::of(request_head));
                 let exchange = Exchange::begin(1, line, now);
-                self = self.answer_here(&head, length, way, exchange, cause, answer).await?;
+                self = self.answer_here(&head, length, speaks, exchange, cause, answer).await?;
                 continue;
             }
             let mut conversation = Box::new(Conversation::new(head.name.clone(), now));
@@ -192,7 +177,7 @@ impl<N: Net> Edge<N> {
                     let exchange = conversation.into_first();
                     let exchange = exchange.unwrap_or_else(|| Exchange::begin(1, None, now));
                     let answer = http_answer(cause, head.asks == Asks::Head, After::Stay);
-                    self = self.answer_here(&head, length, way, exchange, cause, answer).await?;
+                    self = self.answer_here(&head, length, speaks, exchange, cause, answer).await?;
                 }
             }
         }
@@ -203,7 +188,7 @@ impl<N: Net> Edge<N> {
         mut self,
         head: &RequestHead,
         length: usize,
-        way: Way,
+        speaks: Speaks,
         exchange: Exchange,
         cause: Cause,
         answer: Vec<u8>,
@@ -211,7 +196,7 @@ impl<N: Net> Edge<N> {
         let end = end_of(head, length, &self.read);
         let (name, client) = (Some(&head.name), self.source);
         let shared = self.shared.clone();
-        let refused = Refused { shared: &*shared, client, name, way, exchange };
+        let refused = Refused { shared: &*shared, client, name, speaks, exchange };
         let Some(end) = end else {
             match cause {
                 Cause::Redirect => refused.close_with(self.stream, cause, &answer).await,
@@ -292,7 +277,7 @@ impl<N: Net> Edge<N> {
     }
 
     /// Counts a head without one meaning.
-    fn flawed(&self, flaw: Flaw) -> Cause {
+    pub(super) fn flawed(&self, flaw: Flaw) -> Cause {
         let (rejection, cause) = refusal_of(flaw);
         self.shared.metrics.rejected(rejection);
         tracing::debug!(source = %self.source, reason = %rejection, "refused a request");
@@ -300,189 +285,14 @@ impl<N: Net> Edge<N> {
     }
 
     /// Counts a head that did not get whole.
-    fn late(&self) -> Cause {
+    pub(super) fn late(&self) -> Cause {
         self.shared.metrics.rejected(Rejection::HeadTimeout);
         Cause::HeadTimeout
     }
 
     /// Refuses what has no name.
-    async fn refuse(self, cause: Cause) {
-        let way = Way::Http { is_head: false };
-        Refused::now(&self.shared, self.source, None, way).close(self.stream, cause).await;
+    pub(super) async fn refuse(self, cause: Cause) {
+        let speaks = Speaks::Http { is_head: false };
+        Refused::now(&self.shared, self.source, None, speaks).close(self.stream, cause).await;
     }
-}
-
-impl<N: Net> Stretch<N> {
-    /// Carries it to its end; the client, if it goes on.
-    pub(super) async fn carry(self) -> Option<Edge<N>> {
-        let Self { edge, forwarded, kind } = self;
-        let Edge { shared, stream, source, dest, trusted, front, read, ticket, busy } = edge;
-        let (mut conversation, ahead) = match kind {
-            Kind::Conversation(conversation, ahead) => (conversation, ahead),
-            Kind::Tunnel(exchange) => {
-                let ahead = if forwarded.head_sent { Bytes::new() } else { read.freeze() };
-                let client = Side::raw(stream, ahead);
-                carry(&shared, client, forwarded, Way::Connect, Some(exchange)).await;
-                return None;
-            }
-        };
-        let mut client = Side::raw(stream, Bytes::new());
-        let Forwarded { request, mut backend, assigned, outgoing, .. } = forwarded;
-        let carried = hold_conversation(
-            &shared.net,
-            &mut client,
-            &mut backend,
-            ahead,
-            &mut conversation,
-            &request,
-            shared.tasks.is_finishing(),
-        );
-        let over = shared.tasks.told_to_finish(carried).await;
-        let stream = client.stream;
-        let is_idle = conversation.is_idle();
-        let can_answer = conversation.owes_answer() && !conversation.is_answering();
-        let own_answer = match &over {
-            Some(Ok(Over::BadAnswer(_))) => Some(Cause::BadAnswer),
-            Some(Ok(Over::Flawed(flaw))) if can_answer => Some(refusal_of(*flaw).1),
-            Some(Err(RelayError::Backend(_))) if can_answer => Some(Cause::NoAnswer),
-            _ => None,
-        };
-        conversation.at(Instant::now());
-        conversation.end(own_answer.map(http_status), matches!(over, Some(Ok(_))));
-        conversation.finished().for_each(|exchange| request.exchanged(exchange));
-        let read = match over {
-            Some(Ok(Over::Closed)) => {
-                assigned.keep(backend);
-                request.succeeded();
-                return None;
-            }
-            Some(Ok(Over::Next(read))) => {
-                request.succeeded();
-                if is_idle {
-                    shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                } else {
-                    // It has a part of a request that is no longer answered.
-                    shared.abort(backend.stream);
-                }
-                read
-            }
-            Some(Ok(Over::Broken(read))) => {
-                tracing::debug!(name = %conversation.name(), "the backend's connection broke while idle");
-                request.succeeded();
-                shared.abort(backend.stream);
-                read
-            }
-            Some(Ok(Over::Idle)) => {
-                request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                close_after(stream, b"").await;
-                return None;
-            }
-            Some(Ok(Over::Late)) => {
-                request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                let read = BytesMut::new();
-                let edge =
-                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
-                let cause = edge.late();
-                edge.refuse(cause).await;
-                return None;
-            }
-            Some(Ok(Over::Unasked(read))) => {
-                tracing::debug!(name = %conversation.name(), "the backend sent an answer that nobody asked for");
-                request.succeeded();
-                shared.abort(backend.stream);
-                read
-            }
-            Some(Ok(Over::Flawed(flaw))) if is_idle => {
-                request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
-                let read = BytesMut::new();
-                let edge =
-                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
-                let cause = edge.flawed(flaw);
-                edge.refuse(cause).await;
-                return None;
-            }
-            Some(Ok(Over::Flawed(flaw))) => {
-                // It is within a body: the backend must not take what it has for the whole.
-                shared.abort(backend.stream);
-                request.failed(ProxyError::DataIoError);
-                let read = BytesMut::new();
-                let edge =
-                    Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
-                let cause = edge.flawed(flaw);
-                match can_answer {
-                    // It is counted as the answer to the request whose body it is.
-                    true => {
-                        let answer = http_answer(cause, false, After::Close);
-                        close_after(edge.stream, &answer).await;
-                    }
-                    false => edge.shared.abort(edge.stream),
-                }
-                return None;
-            }
-            Some(Ok(Over::BadAnswer(flaw))) => {
-                tracing::debug!(name = %conversation.name(), %flaw, "the backend's answer is malformed");
-                shared.abort(backend.stream);
-                request.failed(ProxyError::DataIoError);
-                let answer = http_answer(Cause::BadAnswer, false, After::Close);
-                close_after(stream, &answer).await;
-                return None;
-            }
-            Some(Err(RelayError::Public(_))) if is_idle => {
-                // Whoever leaves between two requests has failed in nothing.
-                shared.abort(backend.stream);
-                request.succeeded();
-                return None;
-            }
-            Some(Err(RelayError::Backend(error))) if can_answer => {
-                tracing::debug!(%error, "the backend ended without an answer");
-                shared.abort(backend.stream);
-                request.failed(ProxyError::DataIoError);
-                let answer = http_answer(Cause::NoAnswer, false, After::Close);
-                close_after(stream, &answer).await;
-                return None;
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "request failed");
-                // Neither end may take the cut for a clean end.
-                shared.abort(stream);
-                shared.abort(backend.stream);
-                request.failed(ProxyError::DataIoError);
-                return None;
-            }
-            None => {
-                shared.abort(stream);
-                shared.abort(backend.stream);
-                request.failed(ProxyError::DataIoError);
-                return None;
-            }
-        };
-        if !conversation.persists() {
-            // One end has said that it was the last request; what follows is not served.
-            close_after(stream, b"").await;
-            return None;
-        }
-        Some(Edge { shared, stream, source, dest, trusted, front, read, ticket, busy })
-    }
-}
-
-/// Tells the backend that no more requests follow, and keeps the DATA connection if both
-/// ends agree that this was the last.
-async fn end_stretch<N: Net>(
-    shared: Arc<Shared<N>>,
-    mut backend: Side<Transport<N::Stream>>,
-    assigned: Assigned<N>,
-    outgoing: Option<Registered>,
-) {
-    let ending = async {
-        backend.shutdown().await?;
-        backend.read(&mut [0; 1]).await
-    };
-    match timeout(STRETCH_END, ending).await {
-        Ok(Ok(0)) => assigned.keep(backend),
-        _ => shared.abort(backend.stream),
-    }
-    drop(outgoing);
 }

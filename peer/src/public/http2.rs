@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::asked::Asked;
 use super::edge::{Edge, Kind, Stretch};
 use super::forward::forward;
-use super::refusal::{Cause, Refused, Way};
+use super::refusal::{Cause, Refused, Speaks};
 use crate::http::{Admission, Conversation};
 use crate::names::Name;
 use crate::observe::metrics::Rejection;
@@ -40,15 +40,15 @@ impl<N: Net> Edge<N> {
 
     async fn connect_http2(mut self, first: First) -> Option<Stretch<N>> {
         let First { name, stream, was_greeted } = first;
-        let way = Way::Http2 { stream };
+        let speaks = Speaks::Http2 { stream };
         if self.shared.tasks.phase() >= Phase::Finishing {
             self.shared.metrics.rejected(Rejection::Draining);
-            let refused = Refused::now(&self.shared, self.source, Some(&name), way);
+            let refused = Refused::now(&self.shared, self.source, Some(&name), speaks);
             refused.close(self.stream, Cause::Draining).await;
             return None;
         }
         if self.front.as_ref().is_some_and(|front| !front.covers(&name)) {
-            let refused = Refused::now(&self.shared, self.source, Some(&name), way);
+            let refused = Refused::now(&self.shared, self.source, Some(&name), speaks);
             refused.close(self.stream, Cause::Misdirected).await;
             return None;
         }
@@ -80,7 +80,7 @@ impl<N: Net> Edge<N> {
                 Some(Stretch { edge: self, forwarded, kind })
             }
             Err(why) => {
-                let refused = Refused::now(&self.shared, self.source, Some(&name), way);
+                let refused = Refused::now(&self.shared, self.source, Some(&name), speaks);
                 refused.close(self.stream, Cause::NotForwarded(why)).await;
                 None
             }

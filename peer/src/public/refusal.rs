@@ -99,7 +99,7 @@ fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
             ("421 Misdirected Request", "this connection's certificate is not valid for that name")
         }
         Cause::Redirect => ("308 Permanent Redirect", "ask by HTTPS"),
-        Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one way"),
+        Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one speaks"),
         Cause::NoAnswer => ("502 Bad Gateway", "the backend of this name ended without an answer"),
         Cause::BadAnswer => ("502 Bad Gateway", "the backend of this name sent a malformed answer"),
         _ => ("400 Bad Request", "the request head is malformed"),
@@ -165,7 +165,7 @@ pub(super) fn tls_alert(cause: Cause) -> Vec<u8> {
 
 /// How a client came, and so how it is answered.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum Speaks {
     /// An HTTP request, routed by its Host.
     Http {
         /// An answer has no body.
@@ -191,7 +191,7 @@ pub(super) struct Refused<'a, N: Net> {
     pub(super) client: SocketAddr,
     /// The name that it asked for, where it is known.
     pub(super) name: Option<&'a Name>,
-    pub(super) way: Way,
+    pub(super) speaks: Speaks,
     /// Since its head was read.
     pub(super) exchange: Exchange,
 }
@@ -202,23 +202,23 @@ impl<'a, N: Net> Refused<'a, N> {
         shared: &'a Shared<N>,
         client: SocketAddr,
         name: Option<&'a Name>,
-        way: Way,
+        speaks: Speaks,
     ) -> Self {
-        Self { shared, client, name, way, exchange: Exchange::begin(1, None, Instant::now()) }
+        Self { shared, client, name, speaks, exchange: Exchange::begin(1, None, Instant::now()) }
     }
 
     /// Tells the client why it is not served, in the way that it came, and closes.
     pub(super) async fn close(self, connection: Transport<N::Stream>, cause: Cause) {
-        let answer = match self.way {
-            Way::Http { is_head } => http_answer(cause, is_head, After::Close),
-            Way::Http2 { stream } => {
+        let answer = match self.speaks {
+            Speaks::Http { is_head } => http_answer(cause, is_head, After::Close),
+            Speaks::Http2 { stream } => {
                 let (status, _) = status_and_text(cause);
                 http::answer(stream, &status[..3])
             }
-            Way::Connect => http_answer(cause, false, After::Close),
-            Way::Tls => tls_alert(cause),
+            Speaks::Connect => http_answer(cause, false, After::Close),
+            Speaks::Tls => tls_alert(cause),
             // Raw TCP has no words for it.
-            Way::Tcp => {
+            Speaks::Tcp => {
                 self.shared.abort(connection);
                 return self.answered(cause, false);
             }
@@ -238,8 +238,8 @@ impl<'a, N: Net> Refused<'a, N> {
 
     /// The client was told, if that could be `sent`.
     pub(super) fn answered(self, cause: Cause, sent: bool) {
-        let Self { shared, client, name, way, exchange } = self;
-        let is_http = matches!(way, Way::Http { .. } | Way::Connect);
+        let Self { shared, client, name, speaks, exchange } = self;
+        let is_http = matches!(speaks, Speaks::Http { .. } | Speaks::Connect);
         let status = (sent && is_http).then(|| http_status(cause));
         let exchange = exchange.answered_here(status, Instant::now());
         let duration = exchange.ended - exchange.asked;
@@ -254,7 +254,7 @@ impl<'a, N: Net> Refused<'a, N> {
             number: None,
             client: Some(client),
             name: name.cloned(),
-            way: Some(way.offered()),
+            way: Some(speaks.offered()),
             line: exchange.line,
             status,
             sent: 0,
@@ -295,7 +295,7 @@ fn word(cause: Cause) -> &'static str {
     }
 }
 
-impl Way {
+impl Speaks {
     /// As names offer it.
     pub(super) fn offered(self) -> offer::Way {
         match self {
