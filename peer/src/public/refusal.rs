@@ -99,7 +99,7 @@ fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
             ("421 Misdirected Request", "this connection's certificate is not valid for that name")
         }
         Cause::Redirect => ("308 Permanent Redirect", "ask by HTTPS"),
-        Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one speaks"),
+        Cause::BadFraming => ("400 Bad Request", "the request can be read in more than one way"),
         Cause::NoAnswer => ("502 Bad Gateway", "the backend of this name ended without an answer"),
         Cause::BadAnswer => ("502 Bad Gateway", "the backend of this name sent a malformed answer"),
         _ => ("400 Bad Request", "the request head is malformed"),
