@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ops_proxy::config::PeerConfig;
+use ops_proxy::config::{PeerConfig, Service};
+use ops_proxy::offer::Ways;
 use ops_proxy::peer::{Peer, RunError};
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy_tests::backend::Backend;
@@ -64,8 +65,9 @@ impl Tunnel {
         let mut site = PeerConfig::new("site".parse().unwrap());
         site.connect.push(public.to_string().parse().unwrap());
         for (name, backend) in [WEB, ECHO, FILE].into_iter().zip(&backends) {
-            let endpoint = backend.addr().to_string().parse().unwrap();
-            site.services.insert(name.parse().unwrap(), endpoint);
+            let mut service: Service = backend.addr().to_string().parse().unwrap();
+            service.terms.ways = Ways::ALL;
+            site.services.insert(name.parse().unwrap(), service);
         }
         peers.spawn(Peer::start(site, TokioNet).await.unwrap().run());
         until("the names", async || (handle.snapshot().names.len() == 3).then_some(())).await;

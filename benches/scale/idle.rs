@@ -44,7 +44,7 @@ impl Idle {
     pub(crate) async fn measure(connections: usize) -> Self {
         let backend = Backend::echo().await;
         let public = peer("--listen 127.0.0.1:0").await;
-        let service = format!("--service {NAME}={}", backend.addr());
+        let service = format!("--service {NAME}={0} --service {NAME}/connect={0}", backend.addr());
         let behind = peer(&format!("--connect {} {service}", public.listen())).await;
         public.serves(&[NAME]).await;
         let mut streams = open(&public, FIRST).await;
