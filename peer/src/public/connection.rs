@@ -236,17 +236,16 @@ impl<N: Net> Connection<N> {
                 self.head.advance(consumed);
                 return Some((self, name, Speaks::Connect));
             }
-            Verdict::Tls { name } if self.front.is_none() => {
-                let certified = self.shared.front.as_ref().and_then(|one| one.certificate(&name));
-                let Some(certified) = certified else { return Some((self, name, Speaks::Tls)) };
-                return Box::pin(Box::pin(self.end_tls(&name, certified)).await?.classify(trusted))
-                    .await;
-            }
             // Only what a client would say in clear text stands within its TLS.
             Verdict::Tls { .. } | Verdict::Peer | Verdict::PeerTls if self.front.is_some() => {
                 self.reject(Rejection::UnknownProtocol);
             }
-            Verdict::Tls { .. } => {}
+            Verdict::Tls { name } => {
+                let certified = self.shared.front.as_ref().and_then(|one| one.certificate(&name));
+                let Some(certified) = certified else { return Some((self, name, Speaks::Tls)) };
+                let client = Box::pin(self.end_tls(&name, certified)).await?;
+                return Box::pin(client.classify(trusted)).await;
+            }
             Verdict::Peer => Box::pin(self.into_peer().serve_plaintext()).await,
             Verdict::PeerTls => Box::pin(self.into_peer().serve_tls()).await,
             Verdict::Refused(refusal) => Box::pin(self.refuse_head(refusal)).await,

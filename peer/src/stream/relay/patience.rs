@@ -34,13 +34,41 @@ impl Patience {
             return true;
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if timer.is_elapsed() || timer.deadline() > until {
+        if timer.deadline() > until {
             timer.as_mut().reset(until);
         }
-        // One that was set for an earlier standstill is over before this one is.
         while timer.as_mut().poll(cx).is_ready() {
+            // The clock may have gone on since it was read.
+            if timer.deadline() >= until {
+                return true;
+            }
+            // It was set for an earlier standstill, which was over before this one is.
             timer.as_mut().reset(until);
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The time goes on behind the back of whoever has read the clock.
+    #[tokio::test]
+    async fn a_standstill_that_ends_while_it_is_looked_at_is_over() {
+        let now = Instant::now();
+        let before = now - KEEP_ALIVE - Duration::from_secs(1);
+        let mut patience = Patience::default();
+        let over = poll_fn(|cx| match patience.is_over(cx, Standstill::Idle(before), before) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        over.await;
+        let next = poll_fn(|cx| Poll::Ready(patience.is_over(cx, Standstill::Idle(now), now)));
+        assert!(!next.await, "the next one begins");
     }
 }
