@@ -5,9 +5,11 @@
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
+use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ops_proxy::classify::proxy_protocol::{self, Progress};
 use ops_proxy::classify::{Verdict, classify};
+use ops_proxy::http::{Admission, Client, Conversation, Told};
 use ops_proxy::limits::NAMES_PER_LINK;
 use ops_proxy::mesh::routes::{LinkId, Lookup, Routes, Wanted};
 use ops_proxy::names::{Name, ProxyId};
@@ -15,6 +17,7 @@ use ops_proxy::offer::{Offer, Way};
 use ops_proxy::trust::{Identity, Owner};
 use ops_proxy::wire::{Line, LineBuffer, Requested};
 use ops_proxy_tests::hello;
+use tokio::time::Instant;
 
 fn name(text: &str) -> Name {
     Name::registered(text).unwrap()
@@ -92,6 +95,42 @@ fn proxy_headers(c: &mut Criterion) {
     group.finish();
 }
 
+/// A request of a stretch and its answer, from the first byte to the count.
+fn exchanges(c: &mut Criterion) {
+    let mut group = c.benchmark_group("exchange");
+    let request = b"GET / HTTP/1.1\r\nHost: app.example\r\n\r\n";
+    let answer = [
+        &b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 05:00:00 GMT\r\n\
+        Content-Type: application/octet-stream\r\nContent-Length: 64\r\n\
+        Connection: keep-alive\r\n\r\n"[..],
+        &[b'x'; 64],
+    ]
+    .concat();
+    for (what, told) in [("unchanged", false), ("with its client", true)] {
+        let mut conversation = Conversation::new(name("app.example"), Instant::now());
+        if told {
+            let client = Client { ip: Ipv4Addr::LOCALHOST.into(), secure: false, trusted: false };
+            conversation.tell(Told::new(client, ProxyId::from_random([0xa5; 16])));
+        }
+        group.bench_function(what, |b| {
+            b.iter(|| {
+                let mut out = BytesMut::new();
+                match conversation.admit_request(black_box(request)) {
+                    Admission::Reword(length) => conversation.reword(&request[..length], &mut out),
+                    admission => assert_eq!(admission, Admission::Pass(request.len() as u64)),
+                }
+                conversation.passed_request(request.len() as u64);
+                let admission = conversation.admit_answer(black_box(&answer));
+                assert_eq!(admission, Admission::Pass(answer.len() as u64));
+                conversation.passed_answer(answer.len() as u64);
+                assert_eq!(conversation.finished().count(), 1);
+                out
+            });
+        });
+    }
+    group.finish();
+}
+
 /// `count` names, each served by one link.
 fn table(count: usize) -> Routes<()> {
     let mut routes = Routes::default();
@@ -125,5 +164,5 @@ fn routes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lines, first_bytes, proxy_headers, routes);
+criterion_group!(benches, lines, first_bytes, proxy_headers, exchanges, routes);
 criterion_main!(benches);

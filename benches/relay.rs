@@ -2,16 +2,23 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ops_proxy::http::Conversation;
+use ops_proxy::names::Name;
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
-use ops_proxy::stream::relay::{Meter, Side, copy_both};
+use ops_proxy::stream::relay::{
+    Ahead, Buffer, Meter, Outstanding, Over, Side, converse, copy_both,
+};
 use ops_proxy_tests::pki::{Ca, Request};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,6 +29,9 @@ const LENGTH: usize = 16 * 1024 * 1024;
 
 /// What a pipe in memory holds, in bytes: about a socket buffer.
 const PIPE: usize = 256 * 1024;
+
+/// How many requests one iteration carries.
+const REQUESTS: u64 = 1000;
 
 struct Uncounted;
 
@@ -150,5 +160,77 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, relay);
+/// Requests and answers, one after the other, over one connection.
+async fn requests<R>(
+    client: impl AsyncRead + AsyncWrite,
+    backend: impl AsyncRead + AsyncWrite,
+    relay: R,
+) where
+    R: Future<Output = ()>,
+{
+    let request = b"GET / HTTP/1.1\r\nHost: app.example\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
+    let (mut client, mut backend) = (pin!(client), pin!(backend));
+    let ask = async {
+        let mut buffer = [0; 1024];
+        for _ in 0..REQUESTS {
+            client.write_all(request).await.unwrap();
+            client.read_exact(&mut buffer[..answer.len()]).await.unwrap();
+        }
+        client.shutdown().await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    let serve = async {
+        let mut buffer = [0; 1024];
+        for _ in 0..REQUESTS {
+            backend.read_exact(&mut buffer[..request.len()]).await.unwrap();
+            backend.write_all(answer).await.unwrap();
+        }
+        backend.read_to_end(&mut Vec::new()).await.unwrap();
+        backend.shutdown().await.unwrap();
+    };
+    tokio::join!(biased; relay, ask, serve);
+}
+
+async fn blind_requests() {
+    let (client, public) = duplex(PIPE);
+    let (inner, backend) = duplex(PIPE);
+    let relay = async {
+        copy_both(&mut side(public), &mut side(inner), &Uncounted).await.unwrap();
+    };
+    requests(client, backend, relay).await;
+}
+
+async fn read_requests() {
+    let (client, public) = duplex(PIPE);
+    let (inner, backend) = duplex(PIPE);
+    let relay = async {
+        let name = Name::requested("app.example").unwrap();
+        let mut conversation = Conversation::new(name, Instant::now());
+        let leaving = AtomicBool::new(false);
+        let (mut public, mut inner) = (side(public), side(inner));
+        let over = converse::<Buffer, _, _, _>(
+            &mut public,
+            &mut inner,
+            Ahead::default(),
+            &mut conversation,
+            &Uncounted,
+            &leaving,
+            None::<fn(&DuplexStream, &DuplexStream) -> Outstanding>,
+        );
+        assert_eq!(over.await.unwrap(), Over::Closed);
+    };
+    requests(client, backend, relay).await;
+}
+
+fn exchanges(c: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = c.benchmark_group("requests");
+    group.throughput(Throughput::Elements(REQUESTS));
+    group.bench_function("blind", |b| b.to_async(&runtime).iter(blind_requests));
+    group.bench_function("read", |b| b.to_async(&runtime).iter(read_requests));
+    group.finish();
+}
+
+criterion_group!(benches, relay, exchanges);
 criterion_main!(benches);

@@ -40,7 +40,7 @@ pub use flaw::{Flaw, H2Flaw};
 pub use h2::{GOAWAY_NO_ERROR, PREFACE, Watch, answer, goaway, greeting};
 pub use head_end::HeadEnd;
 pub use request::{Asks, RequestHead, read_request};
-pub use told::Told;
+pub use told::{Client, Told};
 
 #[cfg(test)]
 mod tests;

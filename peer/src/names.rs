@@ -34,6 +34,18 @@ impl Name {
         Self::normalise(strip_port(text)?)
     }
 
+    /// As [`requested`](Self::requested). Where that is `likely`, a requested name too, it
+    /// costs no more than to compare them.
+    ///
+    /// # Errors
+    /// As [`requested`](Self::requested).
+    pub fn requested_likely(text: &str, likely: &Self) -> Result<Self, BadName> {
+        match strip_port(text)? {
+            host if host == likely.as_str() => Ok(likely.clone()),
+            host => Self::normalise(host),
+        }
+    }
+
     /// The name that a peer registers or a configuration serves: it may begin with
     /// `*.` and must not have a port.
     ///

@@ -137,7 +137,7 @@ impl Conversation {
 
     /// Writes `head`, the request head that comes next, as the backend is to get it.
     pub fn reword(&mut self, head: &[u8], out: &mut BytesMut) {
-        let Some(told) = &self.told else { return out.extend_from_slice(head) };
+        let Some(told) = &mut self.told else { return out.extend_from_slice(head) };
         let before = out.len();
         told.reword(self.asked, head, out);
         if let Some(Unanswered { exchange, .. }) = self.unanswered.back_mut() {
@@ -225,7 +225,7 @@ impl Conversation {
                 Stage::Head(_) if self.unanswered.back().is_some_and(|last| last.asked.upgrade) => {
                     return Admission::Wait;
                 }
-                Stage::Head(end) => match request_at(end, bytes) {
+                Stage::Head(end) => match request_at(end, bytes, &self.name) {
                     Ok(None) => {
                         // An empty line begins no head.
                         if !b"\r\n".starts_with(bytes) {

@@ -4,7 +4,8 @@ use super::answer::read_answer;
 use super::body::Body;
 use super::flaw::Flaw;
 use super::head_end::HeadEnd;
-use super::request::{Asks, RequestHead, read_request};
+use super::request::{Asks, RequestHead, read_request_for};
+use crate::names::Name;
 
 /// What matters of a request to its answer.
 #[derive(Debug, Clone, Copy)]
@@ -14,10 +15,12 @@ pub(super) struct Asked {
     pub(super) closes: bool,
 }
 
-/// The request head that `bytes` begin with, and its length, once it is whole.
+/// The request head that `bytes` begin with, and its length, once it is whole. It is likely
+/// one for `likely`.
 pub(super) fn request_at(
     end: &mut HeadEnd,
     bytes: &[u8],
+    likely: &Name,
 ) -> Result<Option<(usize, RequestHead)>, Flaw> {
     // One empty line before it is passed over (RFC 9112 §2.2).
     let start = match bytes {
@@ -29,7 +32,7 @@ pub(super) fn request_at(
         end.begin_at(start);
     }
     let Some(length) = end.find(bytes)? else { return Ok(None) };
-    Ok(Some((length, read_request(&bytes[start..length])?)))
+    Ok(Some((length, read_request_for(&bytes[start..length], Some(likely))?)))
 }
 
 /// A head of an answer, by what follows it.

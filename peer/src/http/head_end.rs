@@ -1,5 +1,7 @@
 //! Where a head ends, searched for while it arrives.
 
+use memchr::memchr;
+
 use super::flaw::Flaw;
 use crate::limits::HEAD_BYTES;
 
@@ -32,8 +34,7 @@ impl HeadEnd {
             if matches!(window.get(self.line), Some(b' ' | b'\t')) {
                 return Err(Flaw::Framing);
             }
-            let Some(offset) = window[self.searched..].iter().position(|&byte| byte == b'\n')
-            else {
+            let Some(offset) = memchr(b'\n', &window[self.searched..]) else {
                 self.searched = window.len();
                 return if window.len() == HEAD_BYTES { Err(Flaw::TooLarge) } else { Ok(None) };
             };

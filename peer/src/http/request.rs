@@ -44,6 +44,11 @@ pub struct RequestHead {
 /// # Errors
 /// [`Flaw`].
 pub fn read_request(head: &[u8]) -> Result<RequestHead, Flaw> {
+    read_request_for(head, None)
+}
+
+/// As [`read_request`], where the head is likely one for this name.
+pub(super) fn read_request_for(head: &[u8], likely: Option<&Name>) -> Result<RequestHead, Flaw> {
     let mut storage = [const { MaybeUninit::<Header<'_>>::uninit() }; HTTP_FIELDS];
     let mut request = Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut storage) {
@@ -55,7 +60,7 @@ pub fn read_request(head: &[u8]) -> Result<RequestHead, Flaw> {
     else {
         return Err(Flaw::Head);
     };
-    let host = host(request.headers)?;
+    let host = host(request.headers, likely)?;
     let fields = Fields::read(request.headers)?;
     let (name, asks) = match method {
         "CONNECT" => {

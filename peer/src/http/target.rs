@@ -5,8 +5,8 @@ use httparse::Header;
 use super::flaw::Flaw;
 use crate::names::Name;
 
-/// The one Host field. Two are refused even when equal (RFC 9112 §3.2).
-pub(super) fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Flaw> {
+/// The name in the one Host field, [likely](Name::requested_likely) this one. Two are refused even when equal (RFC 9112 §3.2).
+pub(super) fn host(fields: &[Header<'_>], likely: Option<&Name>) -> Result<Option<Name>, Flaw> {
     let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
     let field = match (hosts.next(), hosts.next()) {
         (None, _) => return Ok(None),
@@ -14,7 +14,11 @@ pub(super) fn host(fields: &[Header<'_>]) -> Result<Option<Name>, Flaw> {
         (Some(_), Some(_)) => return Err(Flaw::Head),
     };
     let value = std::str::from_utf8(field.value).map_err(|_| Flaw::Head)?;
-    requested(value).map(Some)
+    let name = match likely {
+        Some(likely) => Name::requested_likely(value, likely),
+        None => Name::requested(value),
+    };
+    name.map(Some).map_err(|_| Flaw::Head)
 }
 
 /// `name:port`, the port present and not 0 (RFC 9110 §9.3.6).

@@ -8,23 +8,52 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
+use memchr::memchr;
 
 use crate::names::ProxyId;
 
-/// What the backend is told.
+/// The client of a connection, as its backends are told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    /// The client.
-    pub client: IpAddr,
+pub struct Client {
+    /// Its address.
+    pub ip: IpAddr,
     /// It came over TLS, which ended here.
     pub secure: bool,
     /// A trusted proxy speaks for it: what it says of clients before it is passed on.
     pub trusted: bool,
-    /// The id of the stretch: that of its n-th request is `<id>.<n>`.
-    pub id: ProxyId,
+}
+
+/// What the backend of a stretch is told of its client.
+#[derive(Debug, Clone)]
+pub struct Told {
+    client: Client,
+    id: ProxyId,
+    /// The fields that were added to the last head that said nothing of clients itself. Most
+    /// heads of a stretch have the same Host, and are added the same.
+    usual: Added,
+}
+
+/// What is added to a head with this Host, up to the number of the request.
+#[derive(Debug, Clone, Default)]
+struct Added {
+    host: Vec<u8>,
+    fields: Vec<u8>,
+}
+
+/// What a head says of clients itself.
+#[derive(Debug, Default)]
+struct Said {
+    /// The members of `X-Forwarded-For`.
+    clients: Vec<u8>,
+    /// The elements of `Forwarded`.
+    elements: Vec<u8>,
+    has_proto: bool,
+    has_host: bool,
+    has_id: bool,
 }
 
 /// A field of a head that is about the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Host,
     For,
@@ -37,77 +66,107 @@ enum Field {
 }
 
 impl Told {
+    /// What is told of `client` in the stretch of this id: that of its n-th request is
+    /// `<id>.<n>`.
+    pub fn new(client: Client, id: ProxyId) -> Self {
+        Self { client, id, usual: Added::default() }
+    }
+
     /// Writes the head of the `nth` request, which is well formed, with what is told.
-    pub fn reword(&self, nth: u64, head: &[u8], out: &mut BytesMut) {
+    pub fn reword(&mut self, nth: u64, head: &[u8], out: &mut BytesMut) {
         const GROWTH: usize = 320;
         out.reserve(head.len() + GROWTH);
-        let mut lines = head.split_inclusive(|&byte| byte == b'\n').peekable();
-        // The request line, and an empty one before it.
-        out.put_slice(lines.next_if_eq(&&b"\r\n"[..]).unwrap_or_default());
-        out.put_slice(lines.next().unwrap_or_default());
+        let mut said = Said::default();
+        let mut says = false;
         let mut host: &[u8] = b"";
-        let (mut clients, mut elements) = (Vec::new(), Vec::new());
-        let (mut has_proto, mut has_host, mut has_id) = (false, false, false);
-        for line in lines {
-            if line == b"\r\n" {
-                break;
+        // Lines that are kept are written with those before them.
+        let (mut from, mut at) = (0, request_line(head));
+        let end = head.len() - b"\r\n".len();
+        while at < end {
+            let next = line_end(head, at);
+            let line = &head[at..next];
+            match field(line) {
+                None => {}
+                Some(Field::Host) => host = value(line),
+                Some(field) => {
+                    let is_kept = self.client.trusted && said.take(field, value(line));
+                    says |= self.client.trusted;
+                    if !is_kept {
+                        out.put_slice(&head[from..at]);
+                        from = next;
+                    }
+                }
             }
-            let kept = match field(line) {
-                None => true,
-                Some(Field::Host) => {
-                    host = value(line);
-                    true
-                }
-                Some(_) if !self.trusted => false,
-                Some(Field::For) => {
-                    join(&mut clients, value(line));
-                    false
-                }
-                Some(Field::Forwarded) => {
-                    join(&mut elements, value(line));
-                    false
-                }
-                Some(Field::Proto) => {
-                    has_proto = true;
-                    true
-                }
-                Some(Field::ForwardedHost) => {
-                    has_host = true;
-                    true
-                }
-                Some(Field::RequestId) => {
-                    has_id = true;
-                    true
-                }
-                Some(Field::Family) => true,
-            };
-            if kept {
-                out.put_slice(line);
-            }
+            at = next;
         }
-        let client = self.client.to_canonical();
-        let proto = if self.secure { "https" } else { "http" };
+        out.put_slice(&head[from..end]);
+        if says {
+            let fields = self.added(host, &mut said);
+            out.put_slice(&fields);
+        } else {
+            if self.usual.host != host || self.usual.fields.is_empty() {
+                self.usual = Added { host: host.to_vec(), fields: self.added(host, &mut said) };
+            }
+            out.put_slice(&self.usual.fields);
+        }
+        // A buffer that grows takes all.
+        let _ = match said.has_id {
+            true => out.write_str("\r\n"),
+            false => write!(out, "{nth}\r\n\r\n"),
+        };
+    }
+
+    /// The fields that are added, up to the number of the request if it is given one.
+    fn added(&self, host: &[u8], said: &mut Said) -> Vec<u8> {
+        let mut fields = Vec::new();
+        let client = self.client.ip.to_canonical();
+        let proto = if self.client.secure { "https" } else { "http" };
         let address = match client {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("\"[{ip}]\""),
         };
-        join(&mut clients, client.to_string().as_bytes());
+        join(&mut said.clients, client.to_string().as_bytes());
         let host_text = host.escape_ascii();
-        join(&mut elements, format!("for={address};host=\"{host_text}\";proto={proto}").as_bytes());
-        put_field(out, b"X-Forwarded-For", &clients);
-        if !has_proto {
-            put_field(out, b"X-Forwarded-Proto", proto.as_bytes());
+        let element = format!("for={address};host=\"{host_text}\";proto={proto}");
+        join(&mut said.elements, element.as_bytes());
+        put_field(&mut fields, b"X-Forwarded-For", &said.clients);
+        if !said.has_proto {
+            put_field(&mut fields, b"X-Forwarded-Proto", proto.as_bytes());
         }
-        if !has_host {
-            put_field(out, b"X-Forwarded-Host", host);
+        if !said.has_host {
+            put_field(&mut fields, b"X-Forwarded-Host", host);
         }
-        put_field(out, b"Forwarded", &elements);
-        if !has_id {
-            // A buffer that grows takes all.
-            let _ = write!(out, "X-Request-Id: {}.{nth}\r\n", self.id);
+        put_field(&mut fields, b"Forwarded", &said.elements);
+        if !said.has_id {
+            fields.extend_from_slice(format!("X-Request-Id: {}.", self.id).as_bytes());
         }
-        out.put_slice(b"\r\n");
+        fields
     }
+}
+
+impl Said {
+    /// Takes a field in. Whether its line stays as it is.
+    fn take(&mut self, field: Field, value: &[u8]) -> bool {
+        match field {
+            Field::For => join(&mut self.clients, value),
+            Field::Forwarded => join(&mut self.elements, value),
+            Field::Proto => self.has_proto = true,
+            Field::ForwardedHost => self.has_host = true,
+            Field::RequestId => self.has_id = true,
+            Field::Host | Field::Family => {}
+        }
+        !matches!(field, Field::For | Field::Forwarded)
+    }
+}
+
+/// Where the request line ends, and an empty one before it.
+fn request_line(head: &[u8]) -> usize {
+    let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    line_end(head, start)
+}
+
+fn line_end(head: &[u8], start: usize) -> usize {
+    memchr(b'\n', &head[start..]).map_or(head.len(), |lf| start + lf + 1)
 }
 
 /// What a line of a head is about, if that is the client. Underscores stand for hyphens,
@@ -154,9 +213,9 @@ fn join(list: &mut Vec<u8>, value: &[u8]) {
     list.extend_from_slice(value);
 }
 
-fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
-        out.put_slice(part);
+        out.extend_from_slice(part);
     }
 }
 
@@ -169,10 +228,28 @@ mod tests {
 
     fn reworded(client: &str, trusted: bool, head: &str) -> String {
         let id = ID.parse().unwrap();
-        let told = Told { client: client.parse().unwrap(), secure: trusted, trusted, id };
+        let client = Client { ip: client.parse().unwrap(), secure: trusted, trusted };
+        let mut told = Told::new(client, id);
         let mut out = BytesMut::new();
         told.reword(3, head.as_bytes(), &mut out);
         String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// What was added before is not added to a head that differs in what it depends on.
+    #[test]
+    fn each_head_of_a_stretch_is_told_its_own() {
+        let client = Client { ip: "192.0.2.7".parse().unwrap(), secure: false, trusted: true };
+        let claim = "X-Forwarded-For: 10.0.0.1\r\n";
+        let heads = [("app", ""), ("app", ""), ("App:80", ""), ("app", claim), ("app", "")];
+        let mut told = Told::new(client, ID.parse().unwrap());
+        for (nth, (host, claims)) in (1..).zip(heads) {
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{claims}\r\n");
+            let mut out = BytesMut::new();
+            told.reword(nth, head.as_bytes(), &mut out);
+            let mut alone = BytesMut::new();
+            Told::new(client, ID.parse().unwrap()).reword(nth, head.as_bytes(), &mut alone);
+            assert_eq!(out, alone, "{nth}");
+        }
     }
 
     #[test]

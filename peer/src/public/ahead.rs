@@ -38,7 +38,7 @@ pub(super) fn admit(conversation: &mut Conversation, bytes: &[u8]) -> (usize, Ve
 /// The first bytes of a stretch, with its backend told of the client in each head; and how
 /// long each head was, and is.
 pub(super) fn reworded(
-    told: &Told,
+    told: &mut Told,
     bytes: &[u8],
     heads: &[Range<usize>],
 ) -> (BytesMut, Vec<(usize, usize)>) {

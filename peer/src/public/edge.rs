@@ -18,11 +18,12 @@ use super::asked::Asked;
 use super::forward::{Forwarded, forward};
 use super::refusal::{After, Cause, Refused, Speaks, http_answer, redirect};
 use crate::http::{
-    Asks, Conversation, Exchange, Flaw, HeadEnd, RequestHead, RequestLine, Told, read_request,
+    Asks, Client, Conversation, Exchange, Flaw, HeadEnd, RequestHead, RequestLine, Told,
+    read_request,
 };
 use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE, WRITE_TIMEOUT};
 use crate::mesh::admission::Ticket;
-use crate::names::{Name, ProxyId};
+use crate::names::Name;
 use crate::observe::metrics::{Protocol, Rejection};
 use crate::offer;
 use crate::shared::Shared;
@@ -124,11 +125,13 @@ impl<N: Net> Edge<N> {
             } else {
                 admit(&mut conversation, &self.read)
             };
-            let told = self.told();
+            let client = self.client();
             let forwarded = {
                 let bytes = &self.read[..admitted];
                 let first = |id, forwarded| match forwarded {
-                    true => Cow::Owned(reworded(&told(id), bytes, &heads).0.into()),
+                    true => {
+                        Cow::Owned(reworded(&mut Told::new(client, id), bytes, &heads).0.into())
+                    }
                     false => Cow::Borrowed(bytes),
                 };
                 let asked = Asked {
@@ -149,14 +152,14 @@ impl<N: Net> Edge<N> {
                 Ok(forwarded) => {
                     let mut admitted = self.read.split_to(admitted);
                     if forwarded.assigned.is_told_of_clients() && !is_tunnel {
-                        let told = told(forwarded.id);
-                        conversation.tell(told);
+                        let mut told = Told::new(client, forwarded.id);
                         // What has gone on already is looked at again for the log alone.
                         if !forwarded.head_sent || self.shared.access.is_some() {
                             let lengths;
-                            (admitted, lengths) = reworded(&told, &admitted, &heads);
+                            (admitted, lengths) = reworded(&mut told, &admitted, &heads);
                             conversation.reworded(lengths);
                         }
+                        conversation.tell(told);
                     }
                     if forwarded.head_sent {
                         admitted.clear();
@@ -251,11 +254,10 @@ impl<N: Net> Edge<N> {
         }
     }
 
-    /// What backends are told of this client, with the stretch of an id.
-    fn told(&self) -> impl Fn(ProxyId) -> Told + use<N> {
-        let (client, trusted) = (self.source.ip(), self.trusted);
-        let secure = self.front.is_some();
-        move |id| Told { client, secure, trusted, id }
+    /// Its client, as backends are told of it.
+    fn client(&self) -> Client {
+        let Self { source, trusted, front, .. } = self;
+        Client { ip: source.ip(), secure: front.is_some(), trusted: *trusted }
     }
 
     /// How its requests are counted.

@@ -6,6 +6,7 @@
 //! gone. A read that fills the stack starts bulk: a [`Carrier`] takes over, a pooled
 //! buffer or what the network provides, and is returned when the stream pauses.
 
+mod alarm;
 mod both;
 mod buffer;
 mod carrier;

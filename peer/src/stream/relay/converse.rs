@@ -166,10 +166,13 @@ where
     /// Moves what can be moved now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ending, RelayError>> {
         // A backend that has left between two requests is not to get the next one.
-        if self.conversation.is_idle()
-            && let Poll::Ready(Some(ending)) = self.poll_answers(cx)?
-        {
-            return Poll::Ready(Ok(ending));
+        let mut silent = false;
+        if self.conversation.is_idle() {
+            match self.poll_answers(cx)? {
+                Poll::Ready(Some(ending)) => return Poll::Ready(Ok(ending)),
+                Poll::Ready(None) => {}
+                Poll::Pending => silent = true,
+            }
         }
         loop {
             let asked = self.poll_requests(cx)?;
@@ -177,7 +180,11 @@ where
                 return Poll::Ready(Ok(Ending::Asked(stop)));
             }
             let was_waiting = self.conversation.is_waiting();
-            let answered = self.poll_answers(cx)?;
+            // Who was silent a moment ago wakes this task when that is over.
+            let answered = match std::mem::take(&mut silent) {
+                true => Poll::Pending,
+                false => self.poll_answers(cx)?,
+            };
             if let Poll::Ready(Some(ending)) = answered {
                 return Poll::Ready(Ok(ending));
             }

@@ -308,8 +308,8 @@ impl<C> Gated<C> {
     }
 
     /// Writes as many of `bytes` as may go on and are taken; if they are the `last`, the
-    /// end goes with them where that needs no close. A head that is reworded is admitted,
-    /// with what follows it, and written next.
+    /// end goes with them where that needs no close. A head that is reworded is written with
+    /// what follows it; what is not taken of it is admitted.
     fn pass<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -370,8 +370,20 @@ impl<C> Gated<C> {
         if reworded.is_empty() {
             return (passed, rest);
         }
+        while !reworded.is_empty() {
+            match write_some(cx, writer, &reworded) {
+                Poll::Ready(Ok(written)) => {
+                    count(written);
+                    reworded.advance(written);
+                }
+                Poll::Ready(Err(broken)) => return (passed, Rest::Broken(broken)),
+                Poll::Pending => {
+                    self.admitted = reworded.freeze();
+                    break;
+                }
+            }
+        }
         // What stops the rest is asked again behind it.
-        self.admitted = reworded.freeze();
         (passed, Rest::Reworded)
     }
 }

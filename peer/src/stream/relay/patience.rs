@@ -1,11 +1,10 @@
 //! How long a stretch of requests may stand still: between two requests, and within a head.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::Context;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use crate::http::Standstill;
 use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE};
 
@@ -13,7 +12,7 @@ use crate::limits::{HEAD_DEADLINE, KEEP_ALIVE};
 /// requests flow, it is not touched.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Patience {
@@ -33,17 +32,16 @@ impl Patience {
         if until <= now {
             return true;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if timer.deadline() > until {
-            timer.as_mut().reset(until);
+        if self.alarm.at().is_none_or(|at| at > until) {
+            self.alarm.set(until);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        while self.alarm.poll(cx).is_ready() {
             // The clock may have gone on since it was read.
-            if timer.deadline() >= until {
+            if self.alarm.at() >= Some(until) {
                 return true;
             }
             // It was set for an earlier standstill, which was over before this one is.
-            timer.as_mut().reset(until);
+            self.alarm.set(until);
         }
         false
     }

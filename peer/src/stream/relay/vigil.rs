@@ -4,15 +4,14 @@
 //! A reader that pauses closes its window, and its kernel answers each probe of it: it may
 //! pause for as long as it likes. One that has vanished answers nothing.
 
-use std::future::Future;
 use std::io;
 use std::mem::replace;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::meter::RelayError;
 use crate::limits::{UNACKNOWLEDGED_LOOK, UNANSWERED_TRIES, VANISHED_AFTER};
 
@@ -32,8 +31,8 @@ pub type Outstanding = [Option<Unacknowledged>; 2];
 /// Watches over both ends of a relay. It costs nothing while nothing is written.
 #[derive(Debug, Default)]
 pub(super) struct Vigil {
-    /// The next look; none while all that was written is known to have arrived.
-    look: Option<Pin<Box<Sleep>>>,
+    /// The next look; not set while all that was written is known to have arrived.
+    look: Alarm,
     ends: [Suspicion; 2],
 }
 
@@ -49,12 +48,10 @@ impl Vigil {
         written: bool,
         outstanding: impl FnOnce() -> Outstanding,
     ) -> Result<(), RelayError> {
-        let look = match &mut self.look {
-            Some(look) => look,
-            None if written => self.look.insert(Box::pin(sleep(UNACKNOWLEDGED_LOOK))),
-            None => return Ok(()),
-        };
-        if look.as_mut().poll(cx).is_pending() {
+        if written && self.look.at().is_none() {
+            self.look.set(Instant::now() + UNACKNOWLEDGED_LOOK);
+        }
+        if self.look.poll(cx).is_pending() {
             return Ok(());
         }
         let now = outstanding();
@@ -66,12 +63,12 @@ impl Vigil {
             return Err(RelayError::Backend(vanished()));
         }
         if now == [None; 2] {
-            self.look = None;
+            self.look.clear();
             return Ok(());
         }
-        look.as_mut().reset(Instant::now() + UNACKNOWLEDGED_LOOK);
+        self.look.set(Instant::now() + UNACKNOWLEDGED_LOOK);
         // So that the timer knows whom to wake; it is not over yet.
-        let _: Poll<()> = look.as_mut().poll(cx);
+        let _: Poll<()> = self.look.poll(cx);
         Ok(())
     }
 }
