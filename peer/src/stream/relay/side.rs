@@ -2,6 +2,7 @@
 //! ([`frames`](crate::wire::frames)).
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -156,8 +157,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
                     let header = length.to_be_bytes();
                     let header = &header[FRAME_HEADER_BYTES - usize::from(unsent)..];
                     let frame = &bytes[..bytes.len().min(usize::from(length))];
-                    let both = [IoSlice::new(header), IoSlice::new(frame)];
-                    let count = ready!(stream.as_mut().poll_write_vectored(cx, &both))?;
+                    let count = ready!(write_both(stream.as_mut(), cx, header, frame))?;
                     if count == 0 {
                         return Poll::Ready(Ok(0));
                     }
@@ -200,6 +200,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
         self.frames.writing = Writing::Ended;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
+}
+
+/// Writes a header and its frame at once. To copy a small frame behind its header costs less
+/// than to have the kernel gather both.
+fn write_both<S: AsyncWrite>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    header: &[u8],
+    frame: &[u8],
+) -> Poll<io::Result<usize>> {
+    const SMALL: usize = 1024;
+    if header.len() + frame.len() > SMALL {
+        return stream.poll_write_vectored(cx, &[IoSlice::new(header), IoSlice::new(frame)]);
+    }
+    let mut storage = [MaybeUninit::uninit(); SMALL];
+    let mut both = ReadBuf::uninit(&mut storage);
+    both.put_slice(header);
+    both.put_slice(frame);
+    stream.poll_write(cx, both.filled())
 }
 
 fn unfilled() -> io::Error {
