@@ -1,6 +1,6 @@
 //! Where a head ends, searched for while it arrives.
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use super::flaw::Flaw;
 use crate::limits::HEAD_BYTES;
@@ -29,17 +29,9 @@ impl HeadEnd {
     /// [`Flaw::Framing`] for a bare LF or a folded line, [`Flaw::TooLarge`].
     pub fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, Flaw> {
         let window = &bytes[..bytes.len().min(HEAD_BYTES)];
-        loop {
-            // A line that begins with white space goes on the one before (RFC 9112 §5.2).
-            if matches!(window.get(self.line), Some(b' ' | b'\t')) {
-                return Err(Flaw::Framing);
-            }
-            let Some(offset) = memchr(b'\n', &window[self.searched..]) else {
-                self.searched = window.len();
-                return if window.len() == HEAD_BYTES { Err(Flaw::TooLarge) } else { Ok(None) };
-            };
-            let lf = self.searched + offset;
-            if lf == self.line || window[lf - 1] != b'\r' {
+        let searched = self.searched;
+        for lf in memchr_iter(b'\n', &window[searched..]).map(|offset| searched + offset) {
+            if self.is_folded(window) || lf == self.line || window[lf - 1] != b'\r' {
                 return Err(Flaw::Framing);
             }
             if lf - 1 == self.line {
@@ -47,6 +39,17 @@ impl HeadEnd {
             }
             (self.searched, self.line) = (lf + 1, lf + 1);
         }
+        if self.is_folded(window) {
+            return Err(Flaw::Framing);
+        }
+        self.searched = window.len();
+        if window.len() == HEAD_BYTES { Err(Flaw::TooLarge) } else { Ok(None) }
+    }
+
+    /// Whether the current line goes on the one before: it begins with white space (RFC 9112
+    /// §5.2).
+    fn is_folded(&self, window: &[u8]) -> bool {
+        matches!(window.get(self.line), Some(b' ' | b'\t'))
     }
 }
 
