@@ -41,6 +41,7 @@ mod refusals;
 mod resources;
 mod services;
 mod shutdown;
+mod smuggling;
 mod startup;
 mod streams;
 mod tcp;

@@ -54,6 +54,8 @@ impl Fields {
                 }
                 7 if name.eq_ignore_ascii_case("upgrade") => fields.upgrade = true,
                 6 if name.eq_ignore_ascii_case("expect") => fields.expects = true,
+                // Some servers take an underscore for a hyphen.
+                14 | 17 if is_framing_to_some(name) => return Err(Flaw::Framing),
                 _ => {}
             }
         }
@@ -61,6 +63,10 @@ impl Fields {
         is_twofold |= fields.length.is_some() && fields.coding.is_some();
         if is_twofold { Err(Flaw::Framing) } else { Ok(fields) }
     }
+}
+
+fn is_framing_to_some(name: &str) -> bool {
+    ["content_length", "transfer_encoding"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn length(value: &[u8]) -> Result<u64, Flaw> {

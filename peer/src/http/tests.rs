@@ -338,6 +338,8 @@ fn a_request_that_can_be_read_in_two_ways_does_not_go_on() {
         "Content-Length\0: 5",
         "Content-Length: 5\0",
         "Content Length: 5",
+        "Content_Length: 5",
+        "Transfer_Encoding: chunked",
         "Content-Length",
         ": 5",
     ];
