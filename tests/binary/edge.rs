@@ -295,6 +295,23 @@ async fn an_answer_that_can_be_read_in_two_ways_is_502() {
 }
 
 #[tokio::test]
+async fn what_is_answered_to_a_head_for_its_backend_has_no_body() {
+    let odd =
+        answering(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n"]).await;
+    let silent = Backend::start(|mut stream| async move {
+        client::raw_head(&mut stream).await;
+    });
+    for backend in [odd, silent.await] {
+        let two = Two::new(backend, Backend::named("two").await, "").await;
+        let mut stream = two.connect().await;
+        let head = format!("HEAD / HTTP/1.1\r\nHost: {ONE}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(client::head(&mut stream).await.status, 502);
+        assert_eq!(client::to_end(&mut stream).await.unwrap(), b"");
+    }
+}
+
+#[tokio::test]
 async fn a_connect_behind_a_request_begins_a_tunnel() {
     let two = Two::new(Backend::named("one").await, Backend::echo().await, "").await;
     let mut stream = two.connect().await;

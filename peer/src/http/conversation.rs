@@ -419,6 +419,11 @@ impl Conversation {
         !self.unanswered.is_empty()
     }
 
+    /// Whether the answer that comes next is one to a HEAD, which has no body.
+    pub fn owes_head(&self) -> bool {
+        self.unanswered.front().is_some_and(|front| front.asked.asks == Asks::Head)
+    }
+
     /// Whether bytes of the client wait for an answer.
     pub fn is_waiting(&self) -> bool {
         let waits_for_protocol = self.unanswered.back().is_some_and(|last| last.asked.upgrade);

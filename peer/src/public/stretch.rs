@@ -63,6 +63,7 @@ impl<N: Net> Stretch<N> {
         let over = shared.tasks.told_to_finish(carried).await;
         let stream = client.stream;
         let is_idle = conversation.is_idle();
+        let is_head = conversation.owes_head();
         let can_answer = conversation.owes_answer() && !conversation.is_answering();
         let own_answer = match &over {
             Some(Ok(Over::BadAnswer(_))) => Some(Cause::BadAnswer),
@@ -138,7 +139,7 @@ impl<N: Net> Stretch<N> {
                 match can_answer {
                     // It is counted as the answer to the request whose body it is.
                     true => {
-                        let answer = http_answer(cause, false, After::Close);
+                        let answer = http_answer(cause, is_head, After::Close);
                         close_after(edge.stream, &answer).await;
                     }
                     false => edge.shared.abort(edge.stream),
@@ -149,7 +150,7 @@ impl<N: Net> Stretch<N> {
                 tracing::debug!(name = %conversation.name(), %flaw, "the backend's answer is malformed");
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
-                let answer = http_answer(Cause::BadAnswer, false, After::Close);
+                let answer = http_answer(Cause::BadAnswer, is_head, After::Close);
                 close_after(stream, &answer).await;
                 return None;
             }
@@ -163,7 +164,7 @@ impl<N: Net> Stretch<N> {
                 tracing::debug!(%error, "the backend ended without an answer");
                 shared.abort(backend.stream);
                 request.failed(ProxyError::DataIoError);
-                let answer = http_answer(Cause::NoAnswer, false, After::Close);
+                let answer = http_answer(Cause::NoAnswer, is_head, After::Close);
                 close_after(stream, &answer).await;
                 return None;
             }
