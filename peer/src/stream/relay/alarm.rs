@@ -57,3 +57,40 @@ impl Alarm {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    /// The task that waits may not be the one that has waited before.
+    #[tokio::test]
+    async fn it_wakes_whoever_polled_it_last() {
+        let at = Instant::now() + Duration::from_millis(20);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut alarm = Alarm::default();
+        alarm.set(at);
+        assert!(alarm.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(alarm.poll(&mut Context::from_waker(&waker)).is_pending());
+        // A later timer of the same runtime: the alarm has rung before it.
+        sleep_until(at + Duration::from_millis(20)).await;
+        assert!(woken.0.load(SeqCst));
+        assert!(alarm.poll(&mut Context::from_waker(&waker)).is_ready());
+        alarm.set(at + Duration::from_hours(1));
+        assert!(alarm.poll(&mut Context::from_waker(&waker)).is_pending(), "set anew");
+    }
+}
