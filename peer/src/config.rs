@@ -10,6 +10,7 @@ mod files;
 mod peer;
 mod service;
 mod timing;
+mod upstream;
 
 pub use capacity::Capacity;
 pub use endpoint::{BadEndpoint, Endpoint, TcpMapping};
@@ -18,3 +19,4 @@ pub use files::{TlsConfig, TokenSource};
 pub use peer::PeerConfig;
 pub use service::{ProxyVersion, Service};
 pub use timing::Timing;
+pub use upstream::{BadUpstream, Upstream};

@@ -3,12 +3,18 @@
 //!
 //! Nothing here may know the listening side or the public side.
 
+mod addresses;
 mod backoff;
+mod ended;
+mod held;
 mod idle_data;
 mod link;
+mod links;
+mod refused;
 mod reserve;
 mod serve;
 mod upstream;
 
 pub use backoff::Backoff;
-pub use link::keep_link;
+pub use held::Held;
+pub use links::keep_links;

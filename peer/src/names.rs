@@ -151,19 +151,42 @@ impl fmt::Debug for Name {
 }
 
 /// The id of one running process: 1 to 255 bytes of letters, digits, `-`, `_` and
-/// `.`. `@` and `>` are reserved for paths through peers.
+/// `.`. Processes that do the same may each be an instance of one id: `site-1/pod-abc`.
+/// `@` and `>` are reserved for paths through peers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(Arc<str>);
 
 /// The text is not a peer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a peer id: expected 1 to {PEER_ID_BYTES} letters, digits, '-', '_' or '.'")]
+#[error(
+    "not a peer id: expected 1 to {PEER_ID_BYTES} letters, digits, '-', '_' or '.', and for an \
+     instance '/' and its own"
+)]
 pub struct BadPeerId;
 
 impl PeerId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Which of the processes with one id this is, if they are told apart.
+    pub fn instance(&self) -> Option<&str> {
+        Some(self.0.split_once('/')?.1)
+    }
+
+    /// This very instance of the peer.
+    ///
+    /// # Errors
+    /// [`BadPeerId`], also where this is an instance already.
+    pub fn with_instance(&self, instance: &str) -> Result<Self, BadPeerId> {
+        format!("{self}/{instance}").parse()
+    }
+
+    /// Whether who proves to be `self` may call itself `other`: the same, or an instance.
+    pub fn covers(&self, other: &Self) -> bool {
+        let rest = other.0.strip_prefix(&*self.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -172,7 +195,10 @@ impl FromStr for PeerId {
 
     fn from_str(text: &str) -> Result<Self, BadPeerId> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if text.is_empty() || text.len() > PEER_ID_BYTES || !text.bytes().all(plain) {
+        let is_plain = |part: &str| !part.is_empty() && part.bytes().all(plain);
+        let (id, instance) = text.split_once('/').unzip();
+        let parts = [Some(id.unwrap_or(text)), instance];
+        if text.len() > PEER_ID_BYTES || !parts.into_iter().flatten().all(is_plain) {
             return Err(BadPeerId);
         }
         Ok(Self(text.into()))
@@ -275,6 +301,20 @@ mod tests {
         assert_eq!(wildcard("single"), None);
         assert_eq!(wildcard("[::ffff:1.2.3.4]"), None);
         assert_eq!(Name::registered("*.B.c.").unwrap().as_str(), "*.b.c");
+    }
+
+    #[test]
+    fn an_instance_is_covered_by_its_id_alone() {
+        let id = |text: &str| text.parse::<PeerId>().unwrap();
+        let site = id("site");
+        assert_eq!(site.with_instance("pod-1").unwrap(), id("site/pod-1"));
+        assert_eq!(id("site/pod-1").instance(), Some("pod-1"));
+        assert!(site.covers(&site) && site.covers(&id("site/pod-1")));
+        assert!(!site.covers(&id("site-2")) && !site.covers(&id("site-2/pod-1")));
+        assert!(!id("site/pod-1").covers(&site) && !id("site/a").covers(&id("site/ab")));
+        for text in ["/", "a/", "/a", "a/b/c", "a/b@c"] {
+            assert_eq!(text.parse::<PeerId>(), Err(BadPeerId), "{text:?}");
+        }
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{ConfigError, PeerConfig};
-use crate::connecting::keep_link;
+use crate::connecting::{Held, keep_links};
 use crate::limits::{
     CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
 };
@@ -142,9 +142,12 @@ fn begin<N: Net>(
         let server = Arc::new(AdminServer::new(shared.clone(), listener));
         tasks.keep("the admin server", move || server.clone().serve());
     }
+    let held = Held::new(shared.metrics.clone(), shared.config.idle_data);
     for upstream in shared.config.connect.clone() {
-        let kept = shared.clone();
-        tasks.keep("a link", move || keep_link(kept.clone(), upstream.clone()));
+        let (kept, held) = (shared.clone(), held.clone());
+        tasks.keep("the links to a listening peer", move || {
+            keep_links(kept.clone(), held.clone(), upstream.clone())
+        });
     }
     let kept = shared.clone();
     tasks.keep("the forgetting of names", move || forget_names(kept.clone()));
@@ -178,7 +181,11 @@ async fn drained<N: Net>(shared: &Shared<N>) {
     drain(shared).await;
     // What is cut gets the time to be reset rather than closed cleanly.
     shared.tasks.enter(Phase::Closing);
-    let _ = timeout(CLOSE_GRACE, shared.tasks.idle()).await;
+    let ended = async {
+        shared.tasks.idle().await;
+        shared.tasks.left().await;
+    };
+    let _ = timeout(CLOSE_GRACE, ended).await;
     shared.provoked.summarise();
 }
 

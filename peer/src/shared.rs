@@ -121,7 +121,8 @@ impl<N: Net> Shared<N> {
     /// Whether traffic may be sent here: not draining, and listening or
     /// registered with a listening peer.
     pub fn is_ready(&self) -> bool {
-        let registered = || self.config.connect.iter().any(|one| self.metrics.is_link_up(one));
+        let registered =
+            || self.config.connect.iter().any(|one| self.metrics.is_link_up(&one.endpoint));
         self.tasks.phase() == Phase::Serving && (self.config.is_listening() || registered())
     }
 

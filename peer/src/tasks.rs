@@ -50,10 +50,12 @@ pub struct Tasks {
     /// Says so to who waits for this and for no earlier phase.
     closing: watch::Sender<()>,
     busy: watch::Sender<usize>,
+    links: watch::Sender<usize>,
     panics: Panics,
 }
 
-/// Held while a request is served, on either side; draining waits for all.
+/// Held while a request is served, on either side, or by a link; the end of the peer waits
+/// for all.
 #[derive(Debug)]
 pub struct Busy(watch::Sender<usize>);
 
@@ -68,6 +70,7 @@ impl Tasks {
             is_closing: AtomicBool::new(false),
             closing: watch::Sender::new(()),
             busy: watch::Sender::new(0),
+            links: watch::Sender::new(0),
             panics: Panics { metrics, poisoned: watch::Sender::new(None) },
         }
     }
@@ -198,6 +201,18 @@ impl Tasks {
     /// Returns once nothing holds a [`Busy`].
     pub async fn idle(&self) {
         let mut watcher = self.busy.subscribe();
+        let _ = watcher.wait_for(|count| *count == 0).await;
+    }
+
+    /// Held by a link, which has to tell its other end when [`Phase::Closing`] is entered.
+    pub fn takes_leave(&self) -> Busy {
+        self.links.send_modify(|count| *count += 1);
+        Busy(self.links.clone())
+    }
+
+    /// Returns once every link has ended.
+    pub async fn left(&self) {
+        let mut watcher = self.links.subscribe();
         let _ = watcher.wait_for(|count| *count == 0).await;
     }
 

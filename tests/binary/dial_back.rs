@@ -21,7 +21,7 @@ async fn connected(listener: &TcpListener, backend: std::net::SocketAddr) -> (Pe
     let mut link = Link::on(backend::accept(listener).await);
     assert_eq!(link.line().await, "HELLO:1:beside");
     assert_eq!(link.line().await, format!("REGISTER:{NAME}"));
-    link.send("OK:0").await;
+    link.send("OK:0:hub").await;
     (behind, link)
 }
 

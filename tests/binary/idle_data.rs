@@ -222,7 +222,7 @@ async fn dialled(listener: &TcpListener, backend: SocketAddr) -> (Peer, Link, Li
     let mut link = Link::on(backend::accept(listener).await);
     assert_eq!(link.line().await, "HELLO:1:beside");
     assert_eq!(link.line().await, format!("REGISTER:{NAME}"));
-    link.send("OK:0\nOK:1").await;
+    link.send("OK:0:hub\nOK:1").await;
     let mut idle = Link::on(backend::accept(listener).await);
     assert_eq!(idle.line().await, "DATA:idle:beside");
     (behind, link, idle)
@@ -253,7 +253,7 @@ async fn an_idle_connection_that_is_taken_away_is_dialled_again_at_the_next_hear
     let args = format!("--service {NAME}=127.0.0.1:1 --idle-data 1 --heartbeat 100ms");
     let behind = connecting(addr, &args).await;
     let mut link = Link::on(backend::accept(&listener).await);
-    link.send("OK:0\nOK:1").await;
+    link.send("OK:0:hub\nOK:1").await;
     for _ in 0..3 {
         let mut idle = Link::on(backend::accept(&listener).await);
         assert!(idle.line().await.starts_with("DATA:idle:"));

@@ -81,17 +81,17 @@ async fn answer_to(to: std::net::SocketAddr, lines: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_bad_line_is_answered_counted_and_ends_the_link() {
-    let public = listening("").await;
+    let public = listening("--peer-id hub").await;
     let long = [b"HELLO:1:p\nREGISTER:", &vec![b'a'; 9000][..]].concat();
     let cases: [(&[u8], &str, &str); 6] = [
         (b"HELLO:9:p\n", "ERROR:unsupported_version:", "unsupported_version"),
-        (b"HELLO:1:p\nNOISE:x\n", "OK:0\nERROR:bad_line:", "bad_line"),
-        (&long, "OK:0\nERROR:line_too_long:", "line_too_long"),
-        (b"HELLO:1:p\nREGISTER:good.example,_bad\n", "OK:0\nERROR:bad_name:", "bad_name"),
-        (b"HELLO:1:p\nREGISTER:\n", "OK:0\nERROR:bad_name:", "bad_name"),
+        (b"HELLO:1:p\nNOISE:x\n", "OK:0:hub\nERROR:bad_line:", "bad_line"),
+        (&long, "OK:0:hub\nERROR:line_too_long:", "line_too_long"),
+        (b"HELLO:1:p\nREGISTER:good.example,_bad\n", "OK:0:hub\nERROR:bad_name:", "bad_name"),
+        (b"HELLO:1:p\nREGISTER:\n", "OK:0:hub\nERROR:bad_name:", "bad_name"),
         (
             b"HELLO:1:p\nFORWARD:0123456789abcdef0123456789abcdef:x:http:127.0.0.1:1\n",
-            "OK:0\nERROR:unexpected_command:",
+            "OK:0:hub\nERROR:unexpected_command:",
             "unexpected_command",
         ),
     ];
@@ -150,16 +150,16 @@ async fn what_a_stranger_sends_writes_no_line_of_its_own_into_the_log() {
 
 #[tokio::test]
 async fn a_register_line_in_one_byte_writes_registers() {
-    let public = listening("").await;
+    let public = listening("--peer-id hub").await;
     let mut stream = connect(public.listen()).await;
     stream.set_nodelay(true).unwrap();
     for byte in format!("HELLO:1:by-hand\r\nREGISTER:{NAME}\r\n").bytes() {
         stream.write_all(&[byte]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let mut answer = [0; 10];
+    let mut answer = [0; 14];
     within("two answers", stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"OK:0\nOK:1\n");
+    assert_eq!(&answer, b"OK:0:hub\nOK:1\n");
     public.serves(&[NAME]).await;
 }
 

@@ -305,7 +305,7 @@ async fn answered(listener: &TcpListener) -> Link {
     let mut link = Link::on(backend::accept(listener).await);
     assert_eq!(link.line().await, "HELLO:1:site");
     assert_eq!(link.line().await, "REGISTER:app.example");
-    link.send("OK:0\nOK:1").await;
+    link.send("OK:0:hub\nOK:1").await;
     link
 }
 

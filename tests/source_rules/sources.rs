@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 17] = [
+pub(crate) const PURE: [&str; 18] = [
     "names",
     "offer",
     "words",
@@ -20,6 +20,7 @@ pub(crate) const PURE: [&str; 17] = [
     "trust/permission",
     "trust/token",
     "listening/pace",
+    "connecting/addresses",
     "connecting/backoff",
     "connecting/reserve",
 ];

@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub async fn register_on(stream: S, peer_id: &str, names: &[&str]) -> Self {
         let mut link = Self::on(stream);
         link.send(&format!("HELLO:1:{peer_id}")).await;
-        assert_eq!(link.line().await, "OK:0");
+        link.welcomed().await;
         link.send(&format!("REGISTER:{}", names.join(","))).await;
         assert_eq!(link.line().await, format!("OK:{}", names.len()));
         link
@@ -82,9 +82,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub async fn asks(mut self, hello: &str, name: &str) -> String {
         self.send(&format!("HELLO:1:{hello}\nREGISTER:{name}")).await;
         match self.line().await.as_str() {
-            "OK:0" => self.line().await,
+            welcome if welcome.starts_with("OK:0:") => self.line().await,
             other => other.to_owned(),
         }
+    }
+
+    /// Reads the answer to HELLO; the id of who listens.
+    pub async fn welcomed(&mut self) -> String {
+        let line = self.line().await;
+        line.strip_prefix("OK:0:").unwrap_or_else(|| panic!("{line} is no welcome")).to_owned()
     }
 
     /// Whether the connection breaks before a line comes.

@@ -74,7 +74,8 @@ fn step(session: &mut Session, input: &mut Input<'_>) {
         }
         6 => session.write(input.byte().into()),
         7 => {
-            let Line::Data { id, .. } = sent(Line::Data { id: id(session, input), token: None })
+            let Line::Data { id, .. } =
+                sent(Line::Data { id: id(session, input), token: None, to: None })
             else {
                 unreachable!()
             };

@@ -69,6 +69,8 @@ struct Link {
     peer: PeerId,
     source: IpAddr,
     open: bool,
+    /// It has registered names, and replaced who had before.
+    registers: bool,
     names: BTreeSet<Name>,
     forwards: mpsc::Receiver<Forward>,
 }
@@ -129,16 +131,13 @@ impl Session {
 
     pub(super) fn hello(&mut self, peer: PeerId, source: IpAddr) {
         let Opened { id, forwards, .. } = self.mesh.open_link(peer.clone(), principal(source));
-        let old = self.links.iter().position(|link| link.open && link.peer == peer);
-        if let Some(old) = old {
-            self.gone(old);
-        }
         let names = BTreeSet::new();
-        self.links.push(Link { id, peer, source, open: true, names, forwards });
+        self.links.push(Link { id, peer, source, open: true, registers: false, names, forwards });
     }
 
     pub(super) fn register(&mut self, choice: usize, offers: &[Offer]) {
         let Some(link) = self.link(choice) else { return };
+        self.take_over(link);
         let link = &mut self.links[link];
         let taken = self.mesh.register(link.id, offers).expect("there are few names");
         let distinct: BTreeSet<Name> = offers.iter().map(|offer| offer.name.clone()).collect();
@@ -149,6 +148,19 @@ impl Session {
             }
             link.names.extend(distinct);
         }
+    }
+
+    /// With its first REGISTER, a link replaces the one of its peer that registered before.
+    fn take_over(&mut self, link: usize) {
+        if !self.links[link].open || self.links[link].registers {
+            return;
+        }
+        let peer = &self.links[link].peer;
+        let old = self.links.iter().position(|one| one.open && one.registers && one.peer == *peer);
+        if let Some(old) = old {
+            self.gone(old);
+        }
+        self.links[link].registers = true;
     }
 
     pub(super) fn unregister(&mut self, choice: usize, names: &[Name]) {

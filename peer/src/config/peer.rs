@@ -1,17 +1,18 @@
 //! The configuration of one peer, and whether it is valid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::capacity::Capacity;
-use super::endpoint::{Endpoint, TcpMapping};
+use super::endpoint::TcpMapping;
 use super::error::ConfigError;
 use super::files::TlsConfig;
 use super::service::Service;
 use super::timing::Timing;
+use super::upstream::Upstream;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, PeerId};
 use crate::offer::{Offer, Ways};
@@ -31,7 +32,7 @@ pub struct PeerConfig {
     /// Raw TCP listeners, each with the name it routes to.
     pub tcp: Vec<TcpMapping>,
     /// The listening peers to register with.
-    pub connect: Vec<Endpoint>,
+    pub connect: Vec<Upstream>,
     /// The names served by this peer.
     pub services: BTreeMap<Name, Service>,
     /// The ways in which public clients may reach any name here, whatever its services say.
@@ -48,7 +49,7 @@ pub struct PeerConfig {
     pub public_cert: Option<PathBuf>,
     /// Sends clear-text HTTP for these names to HTTPS.
     pub redirect_https: bool,
-    /// Most idle DATA connections kept per link; 0 keeps none.
+    /// Most idle DATA connections kept, on all links together; 0 keeps none.
     pub idle_data: usize,
     /// How many connections, names and requests are accepted.
     pub capacity: Capacity,
@@ -138,6 +139,7 @@ impl PeerConfig {
             return Err(ConfigError::new("redirect_https", problem));
         }
         self.check_addresses()?;
+        self.check_upstreams()?;
         self.check_tls()?;
         self.check_plaintext()
     }
@@ -156,6 +158,21 @@ impl PeerConfig {
             taken.push((key, addr));
         }
         Ok(())
+    }
+
+    /// No listening peer may be listed twice.
+    fn check_upstreams(&self) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        match self.connect.iter().find(|upstream| !seen.insert(&upstream.endpoint)) {
+            None => Ok(()),
+            Some(Upstream { endpoint, .. }) => {
+                let problem = format!(
+                    "{endpoint} is listed twice; for links to several peers behind it, write \
+                     {endpoint}*2"
+                );
+                Err(ConfigError::new("connect", problem))
+            }
+        }
     }
 
     /// The TLS settings must suffice for what this peer does.
@@ -217,7 +234,7 @@ impl PeerConfig {
         if let Some(addr) = beyond.filter(|_| self.tls.cert.is_none()) {
             return refuse("listen", addr.to_string(), "set tls_cert, tls_key and tls_ca");
         }
-        let beyond = self.connect.iter().find(|peer| !peer.is_loopback());
+        let beyond = self.connect.iter().find(|peer| !peer.endpoint.is_loopback());
         if let Some(peer) = beyond.filter(|_| self.tls.ca.is_none()) {
             return refuse("connect", peer.to_string(), "set tls_ca, tls_cert and tls_key");
         }

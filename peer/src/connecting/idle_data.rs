@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::reserve::{Begun, FromLink, Reserve};
-use super::serve::{Active, Serving, write_line};
-use super::upstream::{DialledPeer, dial_peer};
-use crate::config::Endpoint;
+use super::reserve::{Begun, Budget, FromLink, Reserve};
+use super::serve::{Active, Serving};
+use super::upstream::{DialPeerError, Target};
 use crate::names::ProxyId;
 use crate::observe::metrics::{ClientFailure, Metrics};
 use crate::shared::Shared;
@@ -21,6 +20,7 @@ use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
+use crate::trust::Token;
 use crate::wire::{FailReason, Line, LineBuffer};
 
 /// The idle DATA connections of one link. They end when it is dropped.
@@ -33,7 +33,7 @@ pub(super) struct IdleData<N: Net> {
 
 struct Pool<N: Net> {
     shared: Arc<Shared<N>>,
-    upstream: Endpoint,
+    target: Arc<Target>,
     /// One for each request that the link may still carry.
     slots: Arc<Semaphore>,
     reserve: Mutex<Reserve>,
@@ -43,13 +43,18 @@ struct Pool<N: Net> {
 }
 
 impl<N: Net> IdleData<N> {
-    /// None yet, for a link to `upstream` that may carry as many requests as there
+    /// None yet, for a link to `target` that may carry as many requests as there
     /// are `slots`.
-    pub(super) fn new(shared: Arc<Shared<N>>, upstream: Endpoint, slots: Arc<Semaphore>) -> Self {
-        let reserve = Mutex::new(Reserve::new(shared.config.idle_data));
+    pub(super) fn new(
+        shared: Arc<Shared<N>>,
+        target: Arc<Target>,
+        slots: Arc<Semaphore>,
+        budget: Arc<Budget>,
+    ) -> Self {
+        let reserve = Mutex::new(Reserve::new(budget));
         let (begun, surplus) = (Mutex::default(), Notify::new());
         let (open, ended) = watch::channel(());
-        let pool = Arc::new(Pool { shared, upstream, slots, reserve, begun, surplus });
+        let pool = Arc::new(Pool { shared, target, slots, reserve, begun, surplus });
         Self { pool, _open: open, ended }
     }
 
@@ -77,6 +82,12 @@ impl<N: Net> IdleData<N> {
             self.pool.surplus.notify_one();
         }
         self.replenish();
+    }
+}
+
+impl<N: Net> Drop for IdleData<N> {
+    fn drop(&mut self) {
+        self.pool.reserve().end();
     }
 }
 
@@ -108,14 +119,14 @@ impl<N: Net> Pool<N> {
             dialled = self.dial() => dialled,
         };
         self.reserve().dialled(dialled.is_ok());
-        let mut stream = match dialled {
-            Ok(stream) => stream,
+        let (mut stream, ahead) = match dialled {
+            Ok(dialled) => dialled,
             Err(error) => {
-                let upstream = &self.upstream;
-                return tracing::debug!(%upstream, %error, "cannot dial an idle DATA connection");
+                let target = &self.target;
+                return tracing::debug!(upstream = %target, %error, "cannot dial an idle DATA connection");
             }
         };
-        let mut lines = LineBuffer::default();
+        let mut lines = LineBuffer::starting_with(&ahead);
         while let Some(line) = self.next_line(&mut stream, &mut lines, &mut ended).await {
             let forward = line.and_then(|line| Ok(Line::parse(&line)?));
             let Ok(Line::Forward(id, requested)) = forward else {
@@ -123,8 +134,8 @@ impl<N: Net> Pool<N> {
             };
             self.reserve().taken();
             self.replenish(&ended);
-            let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
-            let serving = Serving { shared, upstream, id, requested };
+            let (shared, target) = (self.shared.clone(), self.target.clone());
+            let serving = Serving { shared, target, id, requested };
             let ahead = std::mem::take(&mut lines).into_rest();
             // Boxed: most of its life, this task waits.
             let served = Box::pin(self.serve(serving, stream, ahead)).await;
@@ -140,12 +151,13 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    async fn dial(&self) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
-        let DialledPeer { mut stream, token, .. } = dial_peer(&self.shared, &self.upstream).await?;
-        let peer = self.shared.config.peer_id.clone();
-        let proof = token.map(|(token, exporter)| token.idle_proof(&exporter, &peer));
-        write_line(&mut stream, &Line::DataIdle { peer, proof }).await?;
-        Ok(stream)
+    async fn dial(&self) -> Result<(Transport<N::Stream>, Bytes), DialPeerError> {
+        let peer = &self.shared.config.peer_id;
+        let line = |token: Option<(Token, [u8; 32])>, to| {
+            let proof = token.map(|(token, exporter)| token.idle_proof(&exporter, peer));
+            Line::DataIdle { peer: peer.clone(), proof, to }
+        };
+        self.target.dial_data(&self.shared, line).await
     }
 
     /// The line that an idle connection has waited for; `None` when it is to be closed.

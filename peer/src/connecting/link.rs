@@ -1,23 +1,26 @@
 //! The connecting side: keeps a link to a listening peer, registers our names
 //! there, and answers each FORWARD with a DATA connection.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_rustls::rustls;
 
+use super::addresses::Wish;
 use super::backoff::Backoff;
+use super::ended::Ended;
+use super::held::{To, Wanted};
 use super::idle_data::IdleData;
+use super::refused::Refused;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
-use super::upstream::{DialledPeer, dial_peer};
-use crate::config::Endpoint;
-use crate::limits::FORWARDS_PER_LINK;
-use crate::names::{Name, ProxyId};
-use crate::observe::metrics::{ClientFailure, Rejection};
+use super::upstream::{DialledPeer, Target};
+use crate::limits::{BACKOFF_BASE, FORWARDS_PER_LINK};
+use crate::names::{PeerId, ProxyId};
+use crate::observe::metrics::{ClientFailure, Incident, Rejection};
 use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
@@ -25,115 +28,134 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
-use crate::wire::{
-    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, forbidden_names,
-    in_lines,
-};
+use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError};
 
-/// Why a link ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("closed by the listening peer")]
-    Closed,
-    #[error("nothing received within the peer timeout")]
-    Silent,
-    #[error("the listening peer stopped reading")]
-    Stalled,
-    #[error("refused by the listening peer: {0}")]
-    Refused(ReportedError),
-    #[error("the listening peer's certificate has been revoked")]
-    Revoked,
-    #[error("certificates or tokens have changed, and names that were refused are tried again")]
-    Renewed,
-    #[error("this process ends")]
-    Closing,
-    #[error(transparent)]
-    Control(#[from] ControlError),
+/// Keeps one link: opens it again whenever it ends.
+pub(super) struct Keeper<N: Net> {
+    /// The peer that keeps it.
+    pub(super) shared: Arc<Shared<N>>,
+    /// Which link.
+    pub(super) wanted: Wanted,
+    /// What is to become of it.
+    pub(super) wish: watch::Receiver<Wish>,
+    /// Hears when it has ended, or could not be opened.
+    pub(super) ended: Arc<Notify>,
 }
 
-/// Keeps a link to `upstream` until the peer closes.
-pub async fn keep_link<N: Net>(shared: Arc<Shared<N>>, upstream: Endpoint) {
-    let mut backoff = Backoff::default();
-    let mut refused = Refused::default();
-    shared.metrics.client_link(&upstream, false);
-    while shared.tasks.phase() < Phase::Draining {
-        let began = Instant::now();
-        match dial_peer(&shared, &upstream).await {
-            Ok(dialled) => {
-                let offers = refused.others(&shared);
-                let has_refused = !refused.names.is_empty();
-                let mut link =
-                    Link::new(shared.clone(), upstream.clone(), dialled, offers, has_refused);
-                let ended = link.run().await;
-                shared.metrics.client_link(&upstream, false);
-                tracing::warn!(%upstream, reason = %ended, "link down");
-                if let Ended::Control(ControlError::Wire(error)) = &ended {
-                    shared.metrics.rejected(Rejection::from(error.code));
-                    link.control.refuse(error.code, &error.text).await;
+/// What to do before the next dial.
+enum Next {
+    /// Nothing.
+    AtOnce,
+    /// Wait for this long.
+    After(Duration),
+    /// Wait until no other link holds this peer.
+    Alias(PeerId),
+    /// Nothing will change: there is nobody to be reached but ourselves.
+    Never,
+}
+
+impl<N: Net> Keeper<N> {
+    /// Keeps the link until the peer drains, or it is not wished for.
+    pub(super) async fn keep_link(mut self) {
+        let Self { shared, wanted, .. } = &self;
+        let (shared, slot) = (shared.clone(), wanted.slot().clone());
+        let mut backoff = Backoff::default();
+        let mut refused = Refused::default();
+        while shared.tasks.phase() < Phase::Draining && *self.wish.borrow() == Wish::Keep {
+            let target = Arc::new(Target::new(slot.upstream.clone(), slot.to));
+            let next = match target.dial(&shared).await {
+                Ok(dialled) => self.run(&target, dialled, &mut backoff, &mut refused).await,
+                Err(error) => {
+                    tracing::warn!(upstream = %target, %error, "cannot dial the listening peer");
+                    self.ended.notify_one();
+                    Next::After(backoff.next(shared.random()))
                 }
-                backoff.link_ended(began.elapsed());
-                if refused.learn(&shared, &upstream, &ended) {
-                    // The others are asked for at once.
-                    continue;
-                }
+            };
+            if let Next::After(wait) = next {
+                tracing::debug!(upstream = %target, ?wait, "waiting before the next dial");
             }
-            Err(error) => tracing::warn!(%upstream, %error, "cannot dial the listening peer"),
+            let wanted = &self.wanted;
+            let waiting = async {
+                match next {
+                    Next::AtOnce => {}
+                    Next::After(wait) => sleep(wait).await,
+                    Next::Alias(hub) => wanted.until_free(&hub).await,
+                    Next::Never => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shared.tasks.entered(Phase::Draining) => {}
+                Ok(()) = self.wish.changed() => {}
+                () = waiting => {}
+            }
         }
-        let wait = backoff.next(shared.random());
-        tracing::debug!(%upstream, ?wait, "waiting before the next dial");
-        tokio::select! {
-            biased;
-            () = shared.tasks.entered(Phase::Draining) => {}
-            () = sleep(wait) => {}
+    }
+
+    /// Runs the link that was dialled until it ends.
+    async fn run(
+        &mut self,
+        target: &Arc<Target>,
+        dialled: DialledPeer<N>,
+        backoff: &mut Backoff,
+        refused: &mut Refused,
+    ) -> Next {
+        let Self { shared, wanted, wish, ended: ended_too } = self;
+        let upstream = &target.upstream;
+        let _takes_leave = shared.tasks.takes_leave();
+        let began = Instant::now();
+        let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
+        let ended = link.run(wish.clone()).await;
+        wanted.ended();
+        if let Some((code, text)) = ended.farewell() {
+            if let Ended::Control(_) = &ended {
+                shared.metrics.rejected(Rejection::from(code));
+            }
+            link.control.refuse(code, text).await;
         }
+        ended_too.notify_one();
+        backoff.link_ended(began.elapsed());
+        if ended.is_replaced() {
+            // By another link of this process, perhaps, which has yet to hear who answers.
+            sleep(BACKOFF_BASE / 2).await;
+        }
+        let alias = target.hub().filter(|hub| ended.is_replaced() && wanted.is_elsewhere(hub));
+        if let Some(hub) = alias {
+            tracing::info!(upstream = %target, %hub, "this address leads to a peer that another link holds; waiting until that ends");
+            return Next::Alias(hub.clone());
+        }
+        match &ended {
+            Ended::SameAgain(hub) => {
+                if shared.may_log(upstream, Incident::SamePeer) {
+                    let held = wanted.of_upstream();
+                    tracing::warn!(upstream = %target, %hub, held, "there are fewer different peers behind this address than links to keep, or its balancer does not take turns; dialling again");
+                }
+                return Next::After(backoff.next(shared.random()));
+            }
+            Ended::Itself => {
+                tracing::info!(upstream = %target, "this address leads to this very peer; no link is kept to it");
+                return Next::Never;
+            }
+            ended if ended.is_replaced() => {
+                shared.metrics.client_replaced(upstream);
+                let wait = backoff.replaced(shared.random());
+                tracing::warn!(upstream = %target, ?wait, "link down: another process connected under the peer id of this one; give each its own --instance or --peer-id");
+                return Next::After(wait);
+            }
+            ended => tracing::warn!(upstream = %target, reason = %ended, "link down"),
+        }
+        if refused.learn(shared, upstream, &ended) {
+            // The others are asked for at once.
+            return Next::AtOnce;
+        }
+        Next::After(backoff.next(shared.random()))
     }
 }
 
-/// Names that a listening peer does not let us register. They are left out of the next
-/// link, so that the others are served, and asked for again after that one.
-#[derive(Default)]
-struct Refused {
-    names: BTreeSet<Name>,
-}
-
-impl Refused {
-    /// Our names but for these, in groups of a line each.
-    fn others<N: Net>(&self, shared: &Shared<N>) -> Vec<Vec<Offer>> {
-        in_lines(shared.config.offers().filter(|offer| !self.names.contains(&offer.name)))
-    }
-
-    /// Takes note of how a link ended. Whether the next one is to be opened at once, with
-    /// fewer names.
-    fn learn<N: Net>(&mut self, shared: &Shared<N>, upstream: &Endpoint, ended: &Ended) -> bool {
-        let before = self.names.len();
-        if let Ended::Refused(ReportedError { code: ErrorCode::NameForbidden, text }) = ended {
-            let is_ours = |name: &Name| shared.config.services.contains_key(name);
-            self.names.extend(forbidden_names(text).into_iter().filter(is_ours));
-        }
-        if self.names.len() == before {
-            self.names.clear();
-            return false;
-        }
-        let names: Vec<&str> = self.names.iter().map(Name::as_str).collect();
-        let others = shared.config.services.len() - names.len();
-        tracing::warn!(
-            %upstream,
-            names = names.join(", "),
-            others,
-            "the listening peer refuses to register these names: the certificate or token of \
-             this peer does not permit them; the others are served"
-        );
-        shared.metrics.client_names_refused(upstream, names.len());
-        if others == 0 {
-            self.names.clear();
-        }
-        others > 0
-    }
-}
-
-struct Link<N: Net> {
+struct Link<'a, N: Net> {
     shared: Arc<Shared<N>>,
-    upstream: Endpoint,
+    wanted: &'a Wanted,
+    target: Arc<Target>,
     hello: Line,
     control: Control<Transport<N::Stream>>,
     /// Our names, in groups of a line each.
@@ -145,7 +167,11 @@ struct Link<N: Net> {
     /// One for each request that this link may still carry.
     slots: Arc<Semaphore>,
     idle: IdleData<N>,
+    /// Whether REGISTER may be sent: at once, unless who answers decides.
+    may_register: bool,
     registered: bool,
+    /// How far the link has come in its giving up.
+    retiring: Retiring,
     /// Some of our names were refused and left out.
     has_refused: bool,
     /// What the listening peer showed, and when to look at that again.
@@ -154,18 +180,29 @@ struct Link<N: Net> {
     looks: watch::Receiver<()>,
 }
 
-impl<N: Net> Link<N> {
+/// A link whose address is gone is given up when its requests have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retiring {
+    No,
+    /// UNREGISTER is on its way: FORWARDs may still come.
+    Withdrawing,
+    /// It was answered: none come any more.
+    Withdrawn,
+}
+
+impl<'a, N: Net> Link<'a, N> {
     fn new(
         shared: Arc<Shared<N>>,
-        upstream: Endpoint,
+        wanted: &'a Wanted,
+        target: Arc<Target>,
         dialled: DialledPeer<N>,
-        offers: Vec<Vec<Offer>>,
-        has_refused: bool,
+        refused: &Refused,
     ) -> Self {
         let peer = shared.config.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
         Self {
-            offers,
+            offers: refused.others(&shared),
+            has_refused: !refused.is_empty(),
             hello: Line::Hello {
                 proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
                 peer,
@@ -173,20 +210,25 @@ impl<N: Net> Link<N> {
             control: Control::new(dialled.stream, LineBuffer::default()),
             heard: Instant::now(),
             failed: mpsc::channel(FORWARDS_PER_LINK),
-            idle: IdleData::new(shared.clone(), upstream.clone(), slots.clone()),
+            idle: IdleData::new(shared.clone(), target.clone(), slots.clone(), wanted.budget()),
             slots,
+            // Several links may lead to one peer, and a peer may meet itself: whoever is
+            // not wanted leaves before it registers.
+            may_register: matches!(target.to, To::Address(_)) && !shared.config.is_listening(),
             registered: false,
-            has_refused,
+            retiring: Retiring::No,
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
             looks: shared.looks_at_tls(),
             shared,
-            upstream,
+            wanted,
+            target,
         }
     }
 
-    async fn run(&mut self) -> Ended {
+    async fn run(&mut self, mut wish: watch::Receiver<Wish>) -> Ended {
         let shared = self.shared.clone();
+        let slots = self.slots.clone();
         let timing = shared.config.timing;
         self.control.queue(&self.hello);
         let mut heartbeat = interval(timing.heartbeat);
@@ -203,11 +245,24 @@ impl<N: Net> Link<N> {
                     draining = true;
                     heartbeat.reset_immediately();
                 }
+                Ok(()) = wish.changed() => {
+                    if *wish.borrow() == Wish::Retire && self.retiring == Retiring::No {
+                        self.retiring = Retiring::Withdrawing;
+                        heartbeat.reset_immediately();
+                    }
+                }
+                _ = slots.acquire_many(FORWARDS_PER_LINK as u32), if self.retiring == Retiring::Withdrawn => {
+                    return Ended::Retired;
+                }
                 event = self.control.event() => match event {
                     Ok(Event::Line(line)) => {
                         self.heard = Instant::now();
+                        let might = self.may_register;
                         if let Err(ended) = self.take(line) {
                             return ended;
+                        }
+                        if !might && self.may_register {
+                            heartbeat.reset_immediately();
                         }
                     }
                     Ok(Event::Written(_)) => {}
@@ -215,8 +270,8 @@ impl<N: Net> Link<N> {
                     Err(error) => return error.into(),
                 },
                 Some(line) = self.failed.1.recv() => { self.control.queue(&line); }
-                _ = heartbeat.tick() => {
-                    self.beat(draining);
+                _ = heartbeat.tick(), if self.may_register => {
+                    self.beat(draining || self.retiring != Retiring::No);
                     if self.registered {
                         self.idle.next_period();
                     }
@@ -241,7 +296,7 @@ impl<N: Net> Link<N> {
         };
         let loaded = tls.current();
         let now = UnixTime::since_unix_epoch(self.shared.net.unix_time());
-        let host = ServerName::try_from(self.upstream.host.as_str());
+        let host = ServerName::try_from(self.target.upstream.host.as_str());
         let verdict =
             host.map_or(Verdict::Outdated, |host| loaded.judge_server(&self.chain, &host, now));
         if verdict == Verdict::Revoked {
@@ -270,15 +325,20 @@ impl<N: Net> Link<N> {
 
     fn take(&mut self, line: Line) -> Result<(), Ended> {
         match line {
-            // HELLO is answered with 0, a REGISTER of ours with at least 1.
+            Line::Welcome(hub) => self.welcome(hub),
+            // A REGISTER of ours is answered with at least 1.
             Line::Ok(count) => {
-                if count > 0 && !self.registered {
+                if self.retiring == Retiring::Withdrawing {
+                    self.retiring = Retiring::Withdrawn;
+                } else if count > 0 && !self.registered {
                     self.registered = true;
-                    self.shared.metrics.client_link(&self.upstream, true);
+                    self.wanted.registered();
+                    let upstream = &self.target.upstream;
                     if !self.has_refused {
-                        self.shared.metrics.client_names_refused(&self.upstream, 0);
+                        self.shared.metrics.client_names_refused(upstream, 0);
                     }
-                    tracing::info!(upstream = %self.upstream, "link up, names registered");
+                    let hub = self.target.hub().map(tracing::field::display);
+                    tracing::info!(upstream = %self.target, hub, "link up, names registered");
                     self.idle.replenish();
                 }
                 Ok(())
@@ -300,6 +360,20 @@ impl<N: Net> Link<N> {
         }
     }
 
+    /// The listening peer has said who it is.
+    fn welcome(&mut self, hub: PeerId) -> Result<(), Ended> {
+        if hub == self.shared.config.peer_id {
+            return Err(Ended::Itself);
+        }
+        let is_first = self.wanted.reached(&hub);
+        if !is_first && matches!(self.target.to, To::Behind(_)) {
+            return Err(Ended::SameAgain(hub));
+        }
+        self.target.answered(hub);
+        self.may_register = true;
+        Ok(())
+    }
+
     /// Serves a FORWARD beside all others: none waits for another.
     fn forward(&mut self, id: ProxyId, requested: Requested) {
         let from_link = self.idle.missed(id);
@@ -312,8 +386,8 @@ impl<N: Net> Link<N> {
             self.control.queue(&Line::Fail(id, FailReason::Overloaded));
             return active.end(Err(ClientFailure::Overloaded));
         };
-        let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
-        let serving = Serving { shared, upstream, id, requested };
+        let (shared, target) = (self.shared.clone(), self.target.clone());
+        let serving = Serving { shared, target, id, requested };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {

@@ -1,4 +1,4 @@
-//! How many idle DATA connections a link keeps, and which FORWARDs on them began.
+//! How many idle DATA connections the links keep, and which FORWARDs on them began.
 //!
 //! Pure. A [`Reserve`] is told what happens to the connections of a link and says
 //! how many to dial and to close. A few are always spare. Each FORWARD that found none
@@ -6,15 +6,43 @@
 //! requests run at a time. Those not needed for a whole period are closed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::limits::{BROKEN_FORWARDS, IDLE_DATA_SPARE};
 use crate::names::ProxyId;
 
+/// How many idle DATA connections all links of a peer may keep together. Links share it by
+/// use: what one does not need, another may take.
+#[derive(Debug)]
+pub(super) struct Budget {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// No more than `most`; 0 keeps none.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    }
+
+    /// Takes as many as are left, of `wanted`.
+    fn take(&self, wanted: usize) -> usize {
+        let room = |used: usize| wanted.min(self.most.saturating_sub(used));
+        let before = self.used.update(Relaxed, Relaxed, |used| used + room(used));
+        room(before)
+    }
+
+    fn give_back(&self, count: usize) {
+        self.used.fetch_sub(count, Relaxed);
+    }
+}
+
 /// The idle DATA connections of one link, by number.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    /// More are never kept.
-    most: usize,
+    /// Holds `idle` and `dialling` of it.
+    budget: Arc<Budget>,
     idle: usize,
     dialling: usize,
     /// FORWARDs that found none, and for which none was dialled yet.
@@ -23,53 +51,58 @@ pub(super) struct Reserve {
     lowest: usize,
     /// None is dialled for the rest of this period.
     paused: bool,
+    /// The link has ended: others have what it held of the budget.
+    ended: bool,
 }
 
 impl Reserve {
-    /// None yet, and never more than `most`; 0 keeps none.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, idle: 0, dialling: 0, missed: 0, lowest: 0, paused: false }
-    }
-
-    fn spare(&self) -> usize {
-        IDLE_DATA_SPARE.min(self.most)
+    /// None yet, and never more than the budget has.
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, idle: 0, dialling: 0, missed: 0, lowest: 0, paused: false, ended: false }
     }
 
     /// How many are to be dialled now. Each is then [`dialled`](Self::dialled).
     pub(super) fn wanted(&mut self) -> usize {
         let missed = std::mem::take(&mut self.missed);
-        if self.paused {
+        if self.paused || self.ended {
             return 0;
         }
-        let coming = self.idle + self.dialling;
-        let lacking = self.spare().saturating_sub(coming);
-        let wanted = missed.min(self.most.saturating_sub(coming)).max(lacking);
+        let lacking = IDLE_DATA_SPARE.saturating_sub(self.idle + self.dialling);
+        let wanted = self.budget.take(missed.max(lacking));
         self.dialling += wanted;
         wanted
     }
 
     /// A dial has ended; one that failed is not repeated in this period.
     pub(super) fn dialled(&mut self, is_open: bool) {
+        if self.ended {
+            return;
+        }
         self.dialling -= 1;
         if is_open {
             self.idle += 1;
         } else {
+            self.budget.give_back(1);
             self.paused = true;
         }
     }
 
     /// A FORWARD came on an idle connection.
     pub(super) fn taken(&mut self) {
+        if self.ended {
+            return;
+        }
         self.idle -= 1;
+        self.budget.give_back(1);
         self.lowest = self.lowest.min(self.idle);
     }
 
     /// A request has ended and its connection could carry another. Whether it is
     /// kept.
     pub(super) fn returned(&mut self) -> bool {
-        let is_kept = self.idle < self.most;
-        self.idle += usize::from(is_kept);
-        is_kept
+        let kept = if self.ended { 0 } else { self.budget.take(1) };
+        self.idle += kept;
+        kept == 1
     }
 
     /// A request has ended and its connection with it, by a reset or as bulk: another is
@@ -86,8 +119,7 @@ impl Reserve {
 
     /// An idle connection was closed because the period ended.
     pub(super) fn closed(&mut self) {
-        self.idle -= 1;
-        self.lowest = self.lowest.min(self.idle);
+        self.taken();
     }
 
     /// A FORWARD came down the link, for none was idle.
@@ -95,12 +127,24 @@ impl Reserve {
         self.missed += 1;
     }
 
+    /// The link has ended. Requests may still run on its connections.
+    pub(super) fn end(&mut self) {
+        self.budget.give_back(self.idle + self.dialling);
+        (self.idle, self.dialling, self.ended) = (0, 0, true);
+    }
+
     /// A period has ended. How many idle connections are to be closed.
     pub(super) fn next_period(&mut self) -> usize {
-        let surplus = self.lowest.saturating_sub(self.spare());
+        let surplus = self.lowest.saturating_sub(IDLE_DATA_SPARE);
         self.lowest = self.idle;
         self.paused = false;
         surplus
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -175,7 +219,7 @@ mod tests {
     use super::*;
 
     fn filled(most: usize) -> Reserve {
-        let mut reserve = Reserve::new(most);
+        let mut reserve = Reserve::new(Budget::new(most));
         for _ in 0..reserve.wanted() {
             reserve.dialled(true);
         }
@@ -192,7 +236,7 @@ mod tests {
 
     #[test]
     fn none_are_kept_where_none_are_wanted() {
-        let mut reserve = Reserve::new(0);
+        let mut reserve = Reserve::new(Budget::new(0));
         reserve.missed();
         assert_eq!((reserve.wanted(), reserve.next_period()), (0, 0));
         assert!(!reserve.returned());
@@ -216,6 +260,24 @@ mod tests {
         let surplus = reserve.next_period();
         (0..surplus).for_each(|_| reserve.closed());
         assert_eq!(reserve.idle, IDLE_DATA_SPARE);
+    }
+
+    #[test]
+    fn links_share_the_budget_by_use() {
+        let budget = Budget::new(5);
+        let mut busy = Reserve::new(budget.clone());
+        let mut quiet = Reserve::new(budget.clone());
+        assert_eq!(quiet.wanted(), IDLE_DATA_SPARE);
+        (0..10).for_each(|_| busy.missed());
+        assert_eq!(busy.wanted(), 3, "what is left");
+        drop(quiet);
+        (0..3).for_each(|_| busy.missed());
+        assert_eq!(busy.wanted(), 2, "what the other held");
+        busy.dialled(true);
+        busy.taken();
+        busy.end();
+        assert_eq!(budget.used.load(Relaxed), 0);
+        assert!(!busy.returned(), "whatever still ran on it");
     }
 
     #[test]
@@ -265,7 +327,7 @@ mod tests {
         /// Whatever happens, no more are kept than may be, and the numbers add up.
         #[test]
         fn the_numbers_add_up(most in 0..20_usize, steps in prop::collection::vec(0..7_u8, 0..200)) {
-            let mut reserve = Reserve::new(most);
+            let mut reserve = Reserve::new(Budget::new(most));
             let (mut dialling, mut in_use) = (0, 0);
             for step in steps {
                 match step {
@@ -292,7 +354,8 @@ mod tests {
                 }
                 prop_assert_eq!(reserve.dialling, dialling);
                 prop_assert!(reserve.lowest <= reserve.idle);
-                prop_assert!(reserve.idle + dialling <= 2 * most);
+                prop_assert!(reserve.idle + dialling <= most);
+                prop_assert_eq!(reserve.budget.used.load(Relaxed), reserve.idle + dialling);
             }
         }
     }

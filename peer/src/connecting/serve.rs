@@ -6,23 +6,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::upstream::{DialledPeer, dial_peer};
+use super::upstream::{DialPeerError, Target};
 use crate::backend::connect_backend;
-use crate::config::Endpoint;
-use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::outgoing::Registered;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
 use crate::observe::metrics::{ClientFailure, Incident, Metrics};
 use crate::shared::Shared;
+use crate::stream::control::write_line;
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
+use crate::trust::Token;
 use crate::wire::frames::Frames;
 use crate::wire::{FailReason, Line, Requested};
 
@@ -31,7 +30,7 @@ pub(super) struct Serving<N: Net> {
     /// The peer that serves it.
     pub shared: Arc<Shared<N>>,
     /// The listening peer that asked.
-    pub upstream: Endpoint,
+    pub target: Arc<Target>,
     /// The request's id.
     pub id: ProxyId,
     /// What was asked for.
@@ -138,7 +137,9 @@ impl<N: Net> Serving<N> {
             }
         };
         answered();
-        if let Err(error) = write_line(&mut data, &Line::Data { id: self.id, token: None }).await {
+        if let Err(error) =
+            write_line(&mut data, &Line::Data { id: self.id, token: None, to: None }).await
+        {
             tracing::debug!(id = %self.id, %error, "idle DATA connection failed");
             self.shared.abort(data);
             return Err(ClientFailure::DataIoError);
@@ -199,51 +200,33 @@ impl<N: Net> Serving<N> {
         let deadline = Instant::now() + self.shared.config.timing.answer();
         let (backend, outgoing) = self.dial_backend().await?;
         let dialled = timeout_at(deadline, self.dial_data()).await;
-        let data = dialled.unwrap_or_else(|late| Err(late.into())).map_err(|error| {
+        let data = dialled.unwrap_or(Err(DialPeerError::Late)).map_err(|error| {
             let (id, name) = (self.id, &self.requested.name);
-            if self.shared.may_log(&self.upstream, Incident::DataDial) {
+            if self.shared.may_log(&self.target.upstream, Incident::DataDial) {
                 tracing::warn!(%id, %name, %error, "cannot open a DATA connection to the listening peer");
             }
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
-        let side = |stream| Side::raw(stream, Bytes::new());
-        Ok((side(data), side(Transport::Plain(backend)), outgoing))
+        let (stream, ahead) = data;
+        let backend = Side::raw(Transport::Plain(backend), Bytes::new());
+        Ok((Side::raw(stream, ahead), backend, outgoing))
     }
 
     async fn dial_backend(&self) -> Result<(N::Stream, Option<Registered>), Failure> {
-        let Self { shared, id, requested, upstream } = self;
-        connect_backend(shared, *id, requested, upstream).await.map_err(fail)
+        let Self { shared, id, requested, target } = self;
+        connect_backend(shared, *id, requested, &target.upstream).await.map_err(fail)
     }
 
-    async fn dial_data(
-        &self,
-    ) -> Result<Transport<N::Stream>, Box<dyn std::error::Error + Send + Sync>> {
-        let DialledPeer { mut stream, token, .. } = dial_peer(&self.shared, &self.upstream).await?;
-        let peer = &self.shared.config.peer_id;
-        let token = token
-            .map(|(token, exporter)| (peer.clone(), token.data_proof(&exporter, self.id, peer)));
-        write_line(&mut stream, &Line::Data { id: self.id, token }).await?;
-        Ok(stream)
+    async fn dial_data(&self) -> Result<(Transport<N::Stream>, Bytes), DialPeerError> {
+        let (id, peer) = (self.id, &self.shared.config.peer_id);
+        let line = |token: Option<(Token, [u8; 32])>, to| {
+            let prove = |(token, exporter): (Token, [u8; 32])| {
+                (peer.clone(), token.data_proof(&exporter, id, peer))
+            };
+            Line::Data { id, token: token.map(prove), to }
+        };
+        self.target.dial_data(&self.shared, line).await
     }
-}
-
-/// Writes one line, within [`WRITE_TIMEOUT`].
-///
-/// # Errors
-/// As the stream's own, or that it took too long.
-pub(super) async fn write_line<S>(
-    stream: &mut S,
-    line: &Line,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
-where
-    S: AsyncWriteExt + Unpin,
-{
-    let line = format!("{line}\n");
-    let writing = async {
-        stream.write_all(line.as_bytes()).await?;
-        stream.flush().await
-    };
-    Ok(timeout(WRITE_TIMEOUT, writing).await??)
 }
 
 /// One end of a forwarded request.

@@ -17,7 +17,7 @@ use crate::names::{PeerId, ProxyId};
 use crate::observe::metrics::{Incident, Rejection};
 use crate::shared::Shared;
 use crate::stream::alert::{Alert, fatal_alert};
-use crate::stream::control::{Control, ControlError, first_line};
+use crate::stream::control::{Control, ControlError, first_line, write_line};
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::Side;
@@ -151,8 +151,16 @@ impl<N: Net> Encounter<N> {
                     Err(error) => self.refuse(&error).await,
                 }
             }
-            Ok(Line::Data { id, token }) => self.claim(id, token.as_ref()),
-            Ok(Line::DataIdle { peer, proof }) => self.introduce(peer, proof.as_ref()),
+            Ok(Line::Data { id, token, to }) => {
+                if self.is_for_us(to).await {
+                    self.claim(id, token.as_ref());
+                }
+            }
+            Ok(Line::DataIdle { peer, proof, to }) => {
+                if self.is_for_us(to).await {
+                    self.introduce(peer, proof.as_ref());
+                }
+            }
             Ok(Line::Error(code, text)) => {
                 // Nothing is answered to an ERROR, or two peers could go on for ever.
                 if self.shared.rejected(self.source.ip(), Rejection::UnexpectedCommand) {
@@ -166,6 +174,21 @@ impl<N: Net> Encounter<N> {
             }
             Err(error) => self.refuse(&error).await,
         }
+    }
+
+    /// Whether a DATA connection that names its peer is for this one, which is answered.
+    async fn is_for_us(&mut self, to: Option<PeerId>) -> bool {
+        let Some(to) = to else { return true };
+        let own = &self.shared.config.peer_id;
+        if to == *own {
+            let answer = Line::Welcome(own.clone());
+            return write_line(&mut self.stream, &answer).await.is_ok();
+        }
+        self.shared.metrics.rejected(Rejection::WrongPeer);
+        let text = "this is another peer than the one that the connection is for".to_owned();
+        // Whoever does not read it dials again after its own deadline.
+        let _ = write_line(&mut self.stream, &Line::Error(ErrorCode::WrongPeer, text)).await;
+        false
     }
 
     /// The first line, or what is wrong with it; `None` when none came.

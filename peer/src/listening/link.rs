@@ -42,12 +42,36 @@ enum Ended {
     Silent,
     #[error("the peer stopped reading")]
     Stalled,
-    #[error("the peer reported {0}")]
+    #[error("{}", reported(.0))]
     Reported(ReportedError),
     #[error("this process is shutting down")]
     Closing,
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+/// What the other end says, in plain words where it only takes leave.
+fn reported(error: &ReportedError) -> String {
+    match error.code {
+        ErrorCode::Draining => "the peer is shutting down".to_owned(),
+        ErrorCode::Silent => "the peer heard nothing from here for its peer timeout".to_owned(),
+        _ => format!("the peer reported {error}"),
+    }
+}
+
+impl Ended {
+    /// What the other end is told of an end that is not its own doing and breaks no rule.
+    fn farewell(&self) -> Option<(ErrorCode, &'static str)> {
+        match self {
+            Self::Closing => Some((ErrorCode::Draining, "this process is shutting down")),
+            Self::Replaced => {
+                Some((ErrorCode::Replaced, "another link was opened under this peer id"))
+            }
+            Self::Silent => Some((ErrorCode::Silent, "nothing was heard for the peer timeout")),
+            Self::Stalled => Some((ErrorCode::Silent, "nothing was read for too long")),
+            Self::Closed | Self::Crowded | Self::Reported(_) | Self::Control(_) => None,
+        }
+    }
 }
 
 impl From<WireError> for Ended {
@@ -109,7 +133,8 @@ pub(super) async fn serve_link<N: Net>(
         pace: Pace::new(Instant::now()),
         swept: Instant::now(),
     };
-    link.control.queue(&Line::Ok(0));
+    let _takes_leave = link.open.shared.tasks.takes_leave();
+    link.control.queue(&Line::Welcome(link.open.shared.config.peer_id.clone()));
     let ended = link.run().await;
     let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
@@ -126,7 +151,11 @@ pub(super) async fn serve_link<N: Net>(
             let error = WireError::new(ErrorCode::TooManyLinks, text);
             refuse_peer(&shared, control, &error, source).await;
         }
-        _ => {}
+        ended => {
+            if let Some((code, text)) = ended.farewell() {
+                control.refuse(code, text).await;
+            }
+        }
     }
 }
 
@@ -292,6 +321,7 @@ impl<N: Net> Link<N> {
             Line::Fail(id, reason) => mesh.fail(id, self.open.id, reason),
             Line::Error(code, text) => return Err(Ended::Reported(ReportedError { code, text })),
             Line::Hello { .. }
+            | Line::Welcome(_)
             | Line::Ok(_)
             | Line::Forward(..)
             | Line::Data { .. }

@@ -65,8 +65,8 @@ impl<S> Mesh<S> {
         Self { tables: Lock::new("the tables of the mesh", tables), metrics }
     }
 
-    /// Takes in a link. An older one of the same owner is replaced at once; if there are
-    /// too many, the oldest of whoever has most is dismissed.
+    /// Takes in a link. If there are too many, the oldest of whoever has most is
+    /// dismissed.
     pub fn open_link(&self, peer: PeerId, principal: Principal) -> Opened {
         let owner = Owner::new(peer, &principal.identity);
         let mut tables = self.lock();
@@ -75,12 +75,11 @@ impl<S> Mesh<S> {
         }
         let crowded = tables.links.crowded();
         let opened = tables.links.open(principal);
-        let replaced = tables.routes.open_link(opened.id, owner);
-        let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
+        tables.routes.open_link(opened.id, owner);
         let crowded = crowded.and_then(|old| tables.close_link(old, Some(Dismissal::Crowded)));
         drop(tables);
-        // Their sockets are closed when nobody waits for the tables.
-        drop((replaced, crowded));
+        // Its sockets are closed when nobody waits for the tables.
+        drop(crowded);
         opened
     }
 
@@ -91,12 +90,19 @@ impl<S> Mesh<S> {
         drop(closed);
     }
 
-    /// Adds or refreshes names of a link and returns how many were taken.
+    /// Adds or refreshes names of a link and returns how many were taken. With its first
+    /// ones, an older link of the same owner is replaced.
     ///
     /// # Errors
     /// [`TooManyNames`], and nothing was registered.
     pub fn register(&self, link: LinkId, offers: &[Offer]) -> Result<usize, TooManyNames> {
-        let taken = self.lock().routes.register(link, offers)?;
+        let mut tables = self.lock();
+        let replaced = tables.routes.take_over(link);
+        let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
+        let taken = tables.routes.register(link, offers);
+        drop(tables);
+        drop(replaced);
+        let taken = taken?;
         taken.iter().for_each(|stats| stats.registered());
         Ok(taken.len())
     }

@@ -209,7 +209,7 @@ impl<N: Net> Fetch<'_, N> {
         };
         let answer = asked.await.map(|line| Line::parse(&line));
         match answer {
-            Ok(Ok(Line::Data { id, token: None })) if id == self.id => {
+            Ok(Ok(Line::Data { id, token: None, to: None })) if id == self.id => {
                 let frames = Frames::framed(lines.into_rest());
                 // When the request has ended meanwhile, this closes the connection.
                 let _ = self.shared.mesh.claim_idle(id, self.link, Side { stream, frames });

@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
 
 use crate::limits::{LINK_OUTPUT_BYTES, WRITE_TIMEOUT};
 use crate::stream::lingering::close_after;
@@ -213,6 +213,23 @@ where
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
+}
+
+/// Writes one line to a connection that carries no others meanwhile, within
+/// [`WRITE_TIMEOUT`].
+///
+/// # Errors
+/// The stream's own, or [`TimedOut`](io::ErrorKind::TimedOut).
+pub async fn write_line<S>(stream: &mut S, line: &Line) -> io::Result<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    let line = format!("{line}\n");
+    let writing = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.flush().await
+    };
+    timeout(WRITE_TIMEOUT, writing).await?
 }
 
 #[cfg(test)]

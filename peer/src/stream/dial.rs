@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resolve::{Addresses, Resolver};
 use crate::config::Endpoint;
@@ -63,11 +63,24 @@ pub async fn dial<N: Net>(
     endpoint: &Endpoint,
     within: Duration,
 ) -> Result<N::Stream, DialError> {
+    dial_from(resolver, endpoint, 0, within).await
+}
+
+/// As [`dial`], beginning with the address of this number, modulo how many there are.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_from<N: Net>(
+    resolver: &Resolver<N>,
+    endpoint: &Endpoint,
+    first: usize,
+    within: Duration,
+) -> Result<N::Stream, DialError> {
     let began = Instant::now();
     let deadline = began + within;
     let mut found = resolve(resolver, endpoint, deadline).await?;
     loop {
-        let failed = match connect(resolver.net(), endpoint, &found, deadline).await {
+        let failed = match connect(resolver.net(), endpoint, &found, first, deadline).await {
             Ok(stream) => return Ok(stream),
             Err(failed) => failed,
         };
@@ -80,6 +93,22 @@ pub async fn dial<N: Net>(
             return Err(failed);
         }
         found = again;
+    }
+}
+
+/// Connects to `addr`, one of the addresses of `endpoint`, within this time.
+///
+/// # Errors
+/// [`DialError`].
+pub async fn dial_address<N: Net>(
+    net: &N,
+    endpoint: &Endpoint,
+    addr: SocketAddr,
+    within: Duration,
+) -> Result<N::Stream, DialError> {
+    match timeout(within, net.connect(addr)).await {
+        Ok(connected) => connected.map_err(|error| DialError::Connect(endpoint.clone(), error)),
+        Err(_) => Err(DialError::Timeout(endpoint.clone())),
     }
 }
 
@@ -101,11 +130,13 @@ async fn connect<N: Net>(
     net: &N,
     endpoint: &Endpoint,
     found: &Addresses,
+    first: usize,
     deadline: Instant,
 ) -> Result<N::Stream, DialError> {
     let connecting = async {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-        for ip in &*found.ips {
+        let count = found.ips.len();
+        for ip in found.ips.iter().cycle().skip(first % count.max(1)).take(count) {
             match net.connect(SocketAddr::new(*ip, endpoint.port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,

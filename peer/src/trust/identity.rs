@@ -90,7 +90,9 @@ pub fn certificate_identity(certificate: &CertificateDer<'_>) -> Option<Identity
     if trust_domain.is_empty() || trust_domain.contains('/') {
         return None;
     }
-    Some(Identity::Certificate { trust_domain: trust_domain.to_owned(), peer: peer.parse().ok()? })
+    // A certificate is for all instances of a peer.
+    let peer = peer.parse().ok().filter(|peer: &PeerId| peer.instance().is_none())?;
+    Some(Identity::Certificate { trust_domain: trust_domain.to_owned(), peer })
 }
 
 /// When a certificate ends to be valid, in seconds since the Unix epoch.

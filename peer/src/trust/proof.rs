@@ -130,7 +130,7 @@ fn by_connection(proven: &Proven, peer: Option<&PeerId>) -> Result<Principal, Wi
         Proven::Tls { certificate, .. } => {
             let certificate = certificate.as_ref().ok_or(UNAUTHORIZED)?;
             let identity = certificate_identity(certificate).ok_or(UNAUTHORIZED)?;
-            let is_own = |wanted: &PeerId| matches!(&identity, Identity::Certificate { peer, .. } if peer == wanted);
+            let is_own = |wanted: &PeerId| matches!(&identity, Identity::Certificate { peer, .. } if peer.covers(wanted));
             if !peer.is_none_or(is_own) {
                 return Err(UNAUTHORIZED);
             }

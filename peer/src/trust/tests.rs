@@ -103,6 +103,8 @@ fn hello_must_agree_with_the_certificate() {
     let Principal { identity, permission } = ask("site-1").unwrap();
     assert!(permission.permits(&name("a.example")) && !permission.permits(&name("b.example")));
     assert_eq!(ask("site-2").unwrap_err(), UNAUTHORIZED);
+    assert_eq!(ask("site-1/pod-a").unwrap().identity, identity, "it covers its instances");
+    assert_eq!(ask("site-10/pod-a").unwrap_err(), UNAUTHORIZED);
     let idle_of = |id| {
         identify_idle(&proven, &TokenRules::default(), &peer(id), None).ok().map(|one| one.identity)
     };

@@ -230,7 +230,7 @@ impl TokenRules {
 
     /// Whether `rule` lets in `peer`: not under an id that another rule is for.
     fn covers(&self, rule: &TokenRule, peer: &PeerId) -> bool {
-        let is_own = |rule: &TokenRule| rule.peer.as_ref() == Some(peer);
+        let is_own = |rule: &TokenRule| rule.peer.as_ref().is_some_and(|own| own.covers(peer));
         is_own(rule) || (rule.peer.is_none() && !self.0.iter().any(|one| is_own(one)))
     }
 

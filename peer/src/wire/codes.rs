@@ -3,7 +3,7 @@
 use crate::words::words;
 
 words! {
-    /// Why a line was refused.
+    /// Why a line was refused, or why a link ends.
     ErrorCode {
         /// HELLO of another protocol version.
         UnsupportedVersion = "unsupported_version",
@@ -25,6 +25,14 @@ words! {
         TooManyNames = "too_many_names",
         /// More links than fit, and this identity has the most.
         TooManyLinks = "too_many_links",
+        /// The process at this end is shutting down.
+        Draining = "draining",
+        /// Another link was opened under the same peer id.
+        Replaced = "replaced",
+        /// Nothing was heard for the peer timeout, or nothing was read for as long.
+        Silent = "silent",
+        /// A connection that was meant for another peer behind the same address.
+        WrongPeer = "wrong_peer",
     }
 }
 

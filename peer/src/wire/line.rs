@@ -28,7 +28,9 @@ pub enum Line {
     Register(Vec<Offer>),
     /// `UNREGISTER:<name>[,<name>…]`: withdraws names; running requests go on.
     Unregister(Vec<Name>),
-    /// `OK:<count>`: answers HELLO with 0, the others with the names taken.
+    /// `OK:0:<peer_id>`: answers HELLO, and says who listens.
+    Welcome(PeerId),
+    /// `OK:<count>`: answers REGISTER and UNREGISTER with the names taken.
     Ok(usize),
     /// `ERROR:<code>:<text>`: the line was refused and the connection closes.
     Error(ErrorCode, String),
@@ -37,21 +39,26 @@ pub enum Line {
     Forward(ProxyId, Requested),
     /// `FAIL:<proxy_id>:<reason>`: no DATA connection will come.
     Fail(ProxyId, FailReason),
-    /// `DATA:<proxy_id>[:<peer_id>:<proof>]`: from the byte after LF on, the
+    /// `DATA:<proxy_id>[:<peer_id>:<proof>][;to=<peer_id>]`: from the byte after LF on, the
     /// request's bytes.
     Data {
         /// The id of the FORWARD that this line answers.
         id: ProxyId,
         /// Who dials, where a token proves it rather than a certificate.
         token: Option<(PeerId, TokenProof)>,
+        /// Whom it must reach, where several peers listen behind one address. That peer
+        /// answers `OK:0:<peer_id>` before all else, and any other `ERROR:wrong_peer`.
+        to: Option<PeerId>,
     },
-    /// `DATA:idle:<peer_id>[:<proof>]`: a DATA connection for future requests. Each
-    /// begins with a FORWARD on it, answered there by DATA or FAIL.
+    /// `DATA:idle:<peer_id>[:<proof>][;to=<peer_id>]`: a DATA connection for future requests.
+    /// Each begins with a FORWARD on it, answered there by DATA or FAIL.
     DataIdle {
         /// The peer whose link it belongs to.
         peer: PeerId,
         /// Proves that the peer knows a token.
         proof: Option<TokenProof>,
+        /// As in `Data`.
+        to: Option<PeerId>,
     },
 }
 
@@ -74,7 +81,11 @@ impl Line {
             b"HELLO" => parse_hello(text(fields)?),
             b"REGISTER" => parse_offers(fields).map(Self::Register),
             b"UNREGISTER" => Ok(Self::Unregister(parse_names(fields)?)),
-            b"OK" => Ok(Self::Ok(parse_count(text(fields)?)?)),
+            b"OK" => match text(fields)?.split_once(':') {
+                Some(("0", peer)) => parse_peer(peer).map(Self::Welcome),
+                Some(_) => Err(BAD_LINE),
+                None => parse_count(text(fields)?).map(Self::Ok),
+            },
             b"ERROR" => parse_error(text(fields)?),
             b"FORWARD" => {
                 let (id, requested) = text(fields)?.split_once(':').ok_or(BAD_LINE)?;
@@ -144,15 +155,20 @@ fn parse_proven_peer(text: &str) -> Result<(PeerId, Option<TokenProof>), WireErr
 }
 
 fn parse_data(fields: &str) -> Result<Line, WireError> {
+    let (fields, to) = match fields.split_once(";to=") {
+        Some((fields, to)) => (fields, Some(parse_peer(to)?)),
+        None => (fields, None),
+    };
     if let Some(peer) = fields.strip_prefix("idle:") {
         let (peer, proof) = parse_proven_peer(peer)?;
-        return Ok(Line::DataIdle { peer, proof });
+        return Ok(Line::DataIdle { peer, proof, to });
     }
     let Some((id, token)) = fields.split_once(':') else {
-        return Ok(Line::Data { id: parse_id(fields)?, token: None });
+        return Ok(Line::Data { id: parse_id(fields)?, token: None, to });
     };
     let (peer, proof) = token.split_once(':').ok_or(BAD_LINE)?;
-    Ok(Line::Data { id: parse_id(id)?, token: Some((parse_peer(peer)?, parse_proof(proof)?)) })
+    let token = Some((parse_peer(peer)?, parse_proof(proof)?));
+    Ok(Line::Data { id: parse_id(id)?, token, to })
 }
 
 fn parse_peer(text: &str) -> Result<PeerId, WireError> {
@@ -214,16 +230,31 @@ impl fmt::Display for Line {
             }
             Self::Register(offers) => write_list(f, "REGISTER", offers),
             Self::Unregister(names) => write_list(f, "UNREGISTER", names),
+            Self::Welcome(peer) => write!(f, "OK:0:{peer}"),
             Self::Ok(count) => write!(f, "OK:{count}"),
             Self::Error(code, text) => write!(f, "ERROR:{code}:{text}"),
             Self::Forward(id, requested) => write!(f, "FORWARD:{id}:{requested}"),
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
-            Self::Data { id, token: None } => write!(f, "DATA:{id}"),
-            Self::Data { id, token: Some((peer, proof)) } => write!(f, "DATA:{id}:{peer}:{proof}"),
-            Self::DataIdle { peer, proof: None } => write!(f, "DATA:idle:{peer}"),
-            Self::DataIdle { peer, proof: Some(proof) } => write!(f, "DATA:idle:{peer}:{proof}"),
+            Self::Data { id, token, to } => {
+                write!(f, "DATA:{id}")?;
+                if let Some((peer, proof)) = token {
+                    write!(f, ":{peer}:{proof}")?;
+                }
+                write_addressee(f, to.as_ref())
+            }
+            Self::DataIdle { peer, proof, to } => {
+                write!(f, "DATA:idle:{peer}")?;
+                if let Some(proof) = proof {
+                    write!(f, ":{proof}")?;
+                }
+                write_addressee(f, to.as_ref())
+            }
         }
     }
+}
+
+fn write_addressee(f: &mut fmt::Formatter<'_>, to: Option<&PeerId>) -> fmt::Result {
+    to.map_or(Ok(()), |to| write!(f, ";to={to}"))
 }
 
 fn write_list(f: &mut fmt::Formatter<'_>, verb: &str, list: &[impl fmt::Display]) -> fmt::Result {
@@ -344,7 +375,7 @@ mod tests {
     }
 
     fn peers() -> impl Strategy<Value = PeerId> {
-        "[A-Za-z0-9._-]{1,20}".prop_map(|id| id.parse().unwrap())
+        "[A-Za-z0-9._-]{1,20}(/[A-Za-z0-9._-]{1,20})?".prop_map(|id| id.parse().unwrap())
     }
 
     fn proofs() -> impl Strategy<Value = TokenProof> {
@@ -368,14 +399,15 @@ mod tests {
                 .prop_map(|(peer, proof)| Line::Hello { peer, proof }),
             offers().prop_map(Line::Register),
             names().prop_map(Line::Unregister),
+            peers().prop_map(Line::Welcome),
             any::<usize>().prop_map(Line::Ok),
             (code, "[ -~]{0,20}").prop_map(|(code, text)| Line::Error(code, text)),
             (ids(), requested()).prop_map(|(id, requested)| Line::Forward(id, requested)),
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),
-            (ids(), prop::option::of((peers(), proofs())))
-                .prop_map(|(id, token)| Line::Data { id, token }),
-            (peers(), prop::option::of(proofs()))
-                .prop_map(|(peer, proof)| Line::DataIdle { peer, proof }),
+            (ids(), prop::option::of((peers(), proofs())), prop::option::of(peers()))
+                .prop_map(|(id, token, to)| Line::Data { id, token, to }),
+            (peers(), prop::option::of(proofs()), prop::option::of(peers()))
+                .prop_map(|(peer, proof, to)| Line::DataIdle { peer, proof, to }),
         ]
     }
 

@@ -6,7 +6,7 @@ use crate::scenario::steps::Dns;
 
 impl Action for Dns {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
-        mesh.set_name(&self.name, self.host.as_deref());
+        mesh.set_name(&self.name, self.all());
         mesh.set_lookup_time(&self.name, self.takes.map(|takes| takes.0));
         let name = self.name.clone();
         let before = mesh.lookups(&name);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ops_proxy::config::Endpoint;
+use ops_proxy::config::Upstream;
 use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT};
 use ops_proxy::observe::metrics::Snapshot;
 
@@ -213,10 +213,12 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
             all.extend(names().map(local));
         }
         for upstream in &peer.connect {
-            let Ok(endpoint) = upstream.parse::<Endpoint>() else { continue };
-            let Some(listening) = mesh.host_of(&endpoint.host) else { continue };
-            let listens = mesh.scenario().peers.get(&listening);
-            if listens.is_some_and(|peer| peer.listen == Some(endpoint.port)) {
+            let Ok(Upstream { endpoint, .. }) = upstream.parse() else { continue };
+            for listening in mesh.hosts_of(&endpoint.host) {
+                let listens = mesh.scenario().peers.get(&listening);
+                if listens.is_none_or(|peer| peer.listen != Some(endpoint.port)) {
+                    continue;
+                }
                 all.extend(names().map(|name| Wanted {
                     listening: listening.clone(),
                     name,

@@ -78,7 +78,7 @@ impl Mesh {
         let ip = self.sim.lookup(name);
         self.ips.insert(name.to_owned(), ip);
         let mut state = self.fabric.state();
-        state.names.insert(name.to_owned(), ip);
+        state.names.insert(name.to_owned(), vec![ip]);
         state.hosts.insert(ip, Host::new(name));
     }
 

@@ -74,12 +74,12 @@ impl Mesh {
     }
 
     /// Changes what a name resolves to.
-    pub fn set_name(&mut self, name: &str, host: Option<&str>) {
-        let ip = host.map(|host| self.ip(host));
+    pub fn set_name<'a>(&mut self, name: &str, hosts: impl Iterator<Item = &'a str>) {
+        let ips: Vec<_> = hosts.map(|host| self.ip(host)).collect();
         let mut state = self.fabric.state();
-        match ip {
-            Some(ip) => state.names.insert(name.to_owned(), ip),
-            None => state.names.remove(name),
+        match ips.is_empty() {
+            false => state.names.insert(name.to_owned(), ips),
+            true => state.names.remove(name),
         };
     }
 
@@ -115,11 +115,11 @@ impl Mesh {
         state.clocks.clear();
     }
 
-    /// The host that a name stands for now.
-    pub fn host_of(&self, name: &str) -> Option<String> {
+    /// The hosts that a name stands for now.
+    pub fn hosts_of(&self, name: &str) -> Vec<String> {
         let state = self.fabric.state();
-        let ip = state.names.get(name)?;
-        Some(state.host_name(*ip))
+        let ips = state.names.get(name).into_iter().flatten();
+        ips.map(|ip| state.host_name(*ip)).collect()
     }
 
     /// Lookups of a name so far.

@@ -56,8 +56,8 @@ impl Fabric {
 pub struct State {
     /// Simulated time at the start of the current tick.
     pub now: Duration,
-    /// What a name resolves to; a name without entry does not resolve.
-    pub names: BTreeMap<String, IpAddr>,
+    /// What a name resolves to, in order; a name without entry does not resolve.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// How long it takes to look a name up; one without entry is found at once.
     pub lookup_times: BTreeMap<String, Duration>,
     /// How far a host's wall clock is from the right time; one without entry is right.

@@ -77,7 +77,7 @@ impl Net for SimNet {
             }
         }
         match self.fabric.state().names.get(host) {
-            Some(&ip) => Ok(vec![SocketAddr::new(ip, port)]),
+            Some(ips) => Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "no such host")),
         }
     }

@@ -87,8 +87,8 @@ impl Mesh {
             if !self.is_running(&host) {
                 self.restart(&host);
             }
-            if self.host_of(&host).is_none() {
-                self.set_name(&host, Some(&host));
+            if self.hosts_of(&host).is_empty() {
+                self.set_name(&host, std::iter::once(host.as_str()));
             }
         }
         self.reset_latencies();
@@ -103,7 +103,7 @@ impl Mesh {
         let kinds: Option<Vec<BackendKind>> = backends
             .map(|backend| {
                 let endpoint: Endpoint = backend.parse().ok()?;
-                let backend = self.backend(&self.host_of(&endpoint.host)?)?;
+                let backend = self.backend(self.hosts_of(&endpoint.host).first()?)?;
                 (backend.port == endpoint.port).then_some(backend.kind)
             })
             .collect();

@@ -128,7 +128,7 @@ impl Scenario {
         let dialled: BTreeSet<&str> = dialled.collect();
         let moved = self.steps().filter_map(|step| step.dns.as_ref());
         let moved = moved.filter(|dns| dialled.contains(dns.name.as_str()));
-        let moved: Vec<&str> = moved.filter_map(|dns| dns.host.as_deref()).collect();
+        let moved: Vec<&str> = moved.flat_map(|dns| dns.all()).collect();
         dialled.into_iter().chain(moved).map(str::to_owned).collect()
     }
 

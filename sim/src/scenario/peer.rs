@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing};
+use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing, Upstream};
 use ops_proxy::names::Name;
 use ops_proxy::offer::Way;
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,9 @@ impl PeerSpec {
         let services = self.services.values().map(|text| ("services", text));
         let own = self.offers.values().flat_map(|offer| offer.own.values());
         let own = own.map(|text| ("offers", text));
-        connect.chain(services).chain(own).filter_map(|(key, text)| Some((key, text.parse().ok()?)))
+        let endpoint = |text: &str| text.parse().ok().map(|one: Upstream| one.endpoint);
+        let connect = connect.filter_map(move |(key, text)| Some((key, endpoint(text)?)));
+        let dialled = services.chain(own);
+        connect.chain(dialled.filter_map(|(key, text)| Some((key, text.parse().ok()?))))
     }
 }

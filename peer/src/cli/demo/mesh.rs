@@ -137,7 +137,7 @@ async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
 
 pub(super) fn site(id: &str, hub: SocketAddr, services: [(&str, SocketAddr); 2]) -> PeerConfig {
     let mut config = peer(id);
-    config.connect.push(Endpoint::from(hub));
+    config.connect.push(Endpoint::from(hub).into());
     for (text, backend) in services {
         let mut service = Service::from(Endpoint::from(backend));
         service.terms.ways = Ways::ALL;

@@ -235,6 +235,10 @@ fn create_dir(dir: &Path) -> io::Result<()> {
 
 /// Refuses a peer id whose files would be those of the CA or of another peer.
 pub(super) fn reserved(peer: &PeerId) -> Result<(), ConfigError> {
+    if peer.instance().is_some() {
+        let problem = "a certificate is for all instances of a peer; give the part before '/'";
+        return Err(ConfigError::new("peer", problem));
+    }
     if ["ca", "crl"].contains(&peer.as_str()) || peer.as_str().ends_with("-key") {
         let problem = format!("{peer}.pem is the name of another file; choose another id");
         return Err(ConfigError::new("peer", problem));

@@ -48,7 +48,7 @@ impl Settings {
         let unless_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let unknown = || "unknown".to_owned();
         let config = PeerConfig {
-            peer_id: self.peer_id.unwrap_or_else(|| surroundings.peer_id()),
+            peer_id: peer_id(self.peer_id, self.instance.as_deref(), &surroundings)?,
             node: unless_empty(surroundings.node).unwrap_or_else(unknown),
             pod: unless_empty(surroundings.pod)
                 .or_else(|| unless_empty(host))
@@ -114,6 +114,25 @@ impl Surroundings {
         let suffix = u32::from_be_bytes(self.random);
         format!("{host}-{suffix:08x}").parse().expect("made of the bytes of a peer id only")
     }
+}
+
+/// The id of this process, and its instance where that is told apart.
+fn peer_id(
+    id: Option<PeerId>,
+    instance: Option<&str>,
+    surroundings: &Surroundings,
+) -> Result<PeerId, ConfigError> {
+    let Some(instance) = instance else {
+        return Ok(id.unwrap_or_else(|| surroundings.peer_id()));
+    };
+    let Some(id) = id else {
+        let problem = "set peer_id, too: without it, every process has an id of its own already";
+        return Err(ConfigError::new("instance", problem));
+    };
+    id.with_instance(instance).map_err(|error| {
+        let problem = format!("{instance:?} cannot be the instance of {id}: {error}");
+        ConfigError::new("instance", problem)
+    })
 }
 
 /// The token of this peer: from its file, or from the environment.

@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
-use crate::config::{Endpoint, TcpMapping};
+use crate::config::{TcpMapping, Upstream};
 use crate::names::PeerId;
 use crate::offer::Way;
 
@@ -27,10 +27,10 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub tcp: Vec<TcpMapping>,
 
-    /// A listening peer to register this peer's services with (a list)
-    #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT", value_delimiter = ',')]
+    /// A listening peer to register this peer's services with: one link to each address that HOST resolves to, or with `*N` to N different peers behind one address (a list)
+    #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT[*N]", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
-    pub connect: Vec<Endpoint>,
+    pub connect: Vec<Upstream>,
 
     /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect) a backend of its own; CONNECT is refused unless named so. In the file, a [[service]] table can say more (a list)
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
@@ -51,6 +51,11 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_PEER_ID", value_name = "ID")]
     #[serde(deserialize_with = "from_text")]
     pub peer_id: Option<PeerId>,
+
+    /// Tells this process apart from others with the same peer id, such as the replicas of a site; makes the id ID/INSTANCE
+    #[arg(long, env = "OPS_PROXY_INSTANCE", value_name = "INSTANCE")]
+    #[serde(deserialize_with = "from_text")]
+    pub instance: Option<String>,
 
     /// Sources that must send a PROXY protocol header; from any other source it is refused (a list)
     #[arg(long, env = "OPS_PROXY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
@@ -143,7 +148,7 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
     pub max_pending_per_peer: Option<usize>,
 
-    /// Most idle DATA connections kept open to each listening peer, so that requests need not wait for one; 0 keeps none [default: 64]
+    /// Most idle DATA connections kept open to listening peers, in all, so that requests need not wait for one; 0 keeps none [default: 64]
     #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
     pub idle_data: Option<usize>,
 
@@ -202,6 +207,7 @@ impl Settings {
             ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),
             peer_id: self.peer_id.or(file.peer_id),
+            instance: self.instance.or(file.instance),
             trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),
             data_timeout: self.data_timeout.or(file.data_timeout),
             heartbeat: self.heartbeat.or(file.heartbeat),

@@ -39,7 +39,7 @@ pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
     if !shared.config.connect.is_empty() {
         page.push_str("<h2>Registers with</h2><ul>");
         for upstream in &shared.config.connect {
-            let (class, word) = match shared.metrics.is_link_up(upstream) {
+            let (class, word) = match shared.metrics.is_link_up(&upstream.endpoint) {
                 true => ("up", "up"),
                 false => ("down", "down"),
             };

@@ -211,6 +211,8 @@ words! {
         WayNotOffered = "way_not_offered",
         /// A request of a client that the name is not for.
         NotAllowed = "not_allowed",
+        /// A connection for another peer behind the same address; it is dialled again.
+        WrongPeer = "wrong_peer",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
         /// A request that arrived while this peer was finishing its last ones.
@@ -226,6 +228,7 @@ words! {
 }
 
 impl From<ErrorCode> for Rejection {
+    /// What broke a rule was refused for; the other codes only say why a link ends.
     fn from(code: ErrorCode) -> Self {
         match code {
             ErrorCode::UnsupportedVersion => Self::UnsupportedVersion,
@@ -238,6 +241,9 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::UnexpectedCommand => Self::UnexpectedCommand,
             ErrorCode::TooManyNames => Self::TooManyNames,
             ErrorCode::TooManyLinks => Self::LinkLimit,
+            ErrorCode::Draining => Self::Draining,
+            ErrorCode::Replaced | ErrorCode::Silent => Self::LinkLimit,
+            ErrorCode::WrongPeer => Self::WrongPeer,
         }
     }
 }
@@ -263,6 +269,8 @@ words! {
         DataDial = "data_dial",
         /// A request came back to the peer that sent it.
         Loop = "loop",
+        /// A link reached a peer that another link holds.
+        SamePeer = "same_peer",
         /// A connection could not be accepted.
         Accept = "accept",
     }

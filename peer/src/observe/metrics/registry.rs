@@ -44,6 +44,9 @@ pub struct Metrics {
     client_forwards_failed: IntCounterVec,
     client_active_forwards: IntGauge,
     client_link_up: IntGaugeVec,
+    client_links_wanted: IntGaugeVec,
+    client_links_held: IntGaugeVec,
+    client_replaced: IntCounterVec,
     client_names_refused: IntGaugeVec,
     tls_reloads: IntCounter,
     tls_reload_failed: IntCounter,
@@ -142,6 +145,24 @@ impl Metrics {
             client_link_up: build.gauges(
                 "client_link_up",
                 "Whether the names are registered with this listening peer (1) or not (0).",
+                "upstream",
+                connecting,
+            ),
+            client_links_wanted: build.gauges(
+                "client_links_wanted",
+                "Links to keep to this upstream: one for each address of its host, or as many as configured.",
+                "upstream",
+                connecting,
+            ),
+            client_links_held: build.gauges(
+                "client_links_held",
+                "Links to this upstream on which the names are registered.",
+                "upstream",
+                connecting,
+            ),
+            client_replaced: build.counters(
+                "client_replaced_total",
+                "Links that ended because another process connected under the peer id of this one.",
                 "upstream",
                 connecting,
             ),
@@ -264,9 +285,17 @@ impl Metrics {
         self.client_active_forwards.dec();
     }
 
-    /// The names are registered with `upstream`, or no longer.
-    pub fn client_link(&self, upstream: &Endpoint, up: bool) {
-        self.client_link_up.with_label_values(&[&upstream.to_string()]).set(i64::from(up));
+    /// So many links to `upstream` are to be kept, and so many are up.
+    pub fn client_links(&self, upstream: &Endpoint, wanted: usize, held: usize) {
+        let label = [upstream.to_string()];
+        self.client_link_up.with_label_values(&label).set(i64::from(held > 0));
+        self.client_links_wanted.with_label_values(&label).set(wanted as i64);
+        self.client_links_held.with_label_values(&label).set(held as i64);
+    }
+
+    /// A link to `upstream` was replaced by that of another process.
+    pub fn client_replaced(&self, upstream: &Endpoint) {
+        self.client_replaced.with_label_values(&[upstream.to_string()]).inc();
     }
 
     /// `upstream` does not let us register so many of our names.

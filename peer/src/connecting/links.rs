@@ -1,0 +1,172 @@
+//! Keeps all links to one configured upstream: one to each address that its host resolves
+//! to, or one to each of several peers behind it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::addresses::{Addresses, Wish};
+use super::backoff::Backoff;
+use super::held::{Held, Slot, To};
+use super::link::Keeper;
+use crate::config::{Endpoint, Upstream};
+use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL};
+use crate::shared::Shared;
+use crate::stream::net::Net;
+use crate::stream::resolve;
+use crate::tasks::Phase;
+
+/// Keeps the links to `upstream` until the peer closes.
+pub async fn keep_links<N: Net>(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Upstream) {
+    match upstream.peers {
+        Some(peers) => keep_number(shared, &held, &upstream.endpoint, peers).await,
+        None => Follower::new(shared, held, upstream.endpoint).run().await,
+    }
+}
+
+/// One link to each of so many peers behind one endpoint.
+async fn keep_number<N: Net>(
+    shared: Arc<Shared<N>>,
+    held: &Arc<Held>,
+    upstream: &Endpoint,
+    peers: usize,
+) {
+    let mut links = JoinSet::new();
+    for number in 0..peers {
+        let wanted = held.want(Slot { upstream: upstream.clone(), to: To::Behind(number) });
+        let (shared, ended) = (shared.clone(), Arc::new(Notify::new()));
+        links.spawn(async move {
+            let (_wishes, wish) = watch::channel(Wish::Keep);
+            Keeper { shared, wanted, wish, ended }.keep_link().await;
+        });
+    }
+    while let Some(ended) = links.join_next().await {
+        resume(ended);
+    }
+}
+
+/// Follows what a host resolves to.
+struct Follower<N: Net> {
+    shared: Arc<Shared<N>>,
+    held: Arc<Held>,
+    upstream: Endpoint,
+    addresses: Addresses,
+    wishes: BTreeMap<IpAddr, watch::Sender<Wish>>,
+    /// Each ends with its address.
+    links: JoinSet<IpAddr>,
+    /// A link has ended, or cannot be opened: it is time for a look.
+    ended: Arc<Notify>,
+    /// What the host resolved to at the last look.
+    last: Option<resolve::Addresses>,
+}
+
+impl<N: Net> Follower<N> {
+    fn new(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Endpoint) -> Self {
+        Self {
+            shared,
+            held,
+            upstream,
+            addresses: Addresses::default(),
+            wishes: BTreeMap::new(),
+            links: JoinSet::new(),
+            ended: Arc::new(Notify::new()),
+            last: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let shared = self.shared.clone();
+        let mut backoff = Backoff::default();
+        while shared.tasks.phase() < Phase::Draining {
+            self.look().await;
+            // A host that has never been found is looked for as if it were dialled.
+            let wait = match self.wishes.is_empty() {
+                true => backoff.next(shared.random()),
+                false => LOOK_INTERVAL,
+            };
+            tokio::select! {
+                biased;
+                () = shared.tasks.entered(Phase::Draining) => {}
+                Some(ended) = self.links.join_next() => {
+                    let ip = resume(ended);
+                    self.addresses.ended(ip);
+                    self.wishes.remove(&ip);
+                }
+                () = self.ended.notified() => {
+                    // What was found a moment ago may be the reason.
+                    if let Some(last) = &self.last {
+                        shared.resolver.forget(&self.upstream.host, last);
+                    }
+                }
+                () = sleep(wait) => {}
+            }
+        }
+        while let Some(ended) = self.links.join_next().await {
+            resume(ended);
+        }
+    }
+
+    /// Looks the host up, opens links to new addresses and tells the others what is to
+    /// become of them. What is known stays if there is no answer.
+    async fn look(&mut self) {
+        let upstream = &self.upstream;
+        let looked = timeout(CONNECT_TIMEOUT, self.shared.resolver.addresses(&upstream.host));
+        let now = match looked.await {
+            Ok(Ok(found)) => {
+                let now = Instant::now();
+                let new = self.addresses.look(&found.ips, now);
+                if found.ips.len() > LINKS_PER_UPSTREAM && !new.is_empty() {
+                    tracing::warn!(
+                        %upstream,
+                        addresses = found.ips.len(),
+                        "the host has more addresses than links are kept; {LINKS_PER_UPSTREAM} of \
+                         them get one"
+                    );
+                }
+                self.last = Some(found);
+                new.into_iter().for_each(|ip| self.open(ip));
+                now
+            }
+            Ok(Err(error)) if self.wishes.is_empty() => {
+                return tracing::warn!(%upstream, %error, "cannot resolve the listening peer");
+            }
+            Err(_) if self.wishes.is_empty() => {
+                return tracing::warn!(
+                    %upstream,
+                    "cannot resolve the listening peer: DNS did not answer in time; look at this \
+                     machine's resolver"
+                );
+            }
+            Ok(Err(_)) | Err(_) => Instant::now(),
+        };
+        for (ip, wish) in self.addresses.wishes(now) {
+            if let Some(sender) = self.wishes.get(&ip) {
+                sender.send_if_modified(|old| std::mem::replace(old, wish) != wish);
+            }
+        }
+    }
+
+    fn open(&mut self, ip: IpAddr) {
+        let wanted = self.held.want(Slot { upstream: self.upstream.clone(), to: To::Address(ip) });
+        let (sender, wish) = watch::channel(Wish::Keep);
+        self.wishes.insert(ip, sender);
+        let keeper =
+            Keeper { shared: self.shared.clone(), wanted, wish, ended: self.ended.clone() };
+        self.links.spawn(async move {
+            keeper.keep_link().await;
+            ip
+        });
+    }
+}
+
+/// What a task ended with; its panic goes on here.
+fn resume<T>(ended: Result<T, tokio::task::JoinError>) -> T {
+    match ended {
+        Ok(ended) => ended,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
