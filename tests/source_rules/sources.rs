@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 17] = [
+pub(crate) const PURE: [&str; 18] = [
     "names",
     "offer",
     "words",
@@ -22,6 +22,7 @@ pub(crate) const PURE: [&str; 17] = [
     "listening/pace",
     "connecting/backoff",
     "connecting/reserve",
+    "stream/via/answer",
 ];
 
 /// One source file.

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_rustls::rustls;
+use tracing::field::display;
 
 use super::backoff::Backoff;
 use super::idle_data::IdleData;
@@ -278,7 +279,8 @@ impl<N: Net> Link<N> {
                     if !self.has_refused {
                         self.shared.metrics.client_names_refused(&self.upstream, 0);
                     }
-                    tracing::info!(upstream = %self.upstream, "link up, names registered");
+                    let via = self.shared.config.proxies.to(&self.upstream).map(display);
+                    tracing::info!(upstream = %self.upstream, via, "link up, names registered");
                     self.idle.replenish();
                 }
                 Ok(())

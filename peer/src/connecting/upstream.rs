@@ -12,6 +12,7 @@ use crate::shared::Shared;
 use crate::stream::dial::{DialError, dial};
 use crate::stream::net::Net;
 use crate::stream::transport::Transport;
+use crate::stream::via::{ViaError, dial_via};
 use crate::trust::{Token, tls};
 
 /// A connection to a listening peer, and what proves to it who we are.
@@ -24,7 +25,7 @@ pub(super) struct DialledPeer<N: Net> {
     pub chain: Vec<CertificateDer<'static>>,
 }
 
-/// Dials a listening peer, inside TLS where a CA is configured to verify it.
+/// Dials a listening peer, through its proxy if it has one, and inside TLS where a CA is configured to verify it.
 ///
 /// # Errors
 /// [`DialPeerError`].
@@ -32,7 +33,11 @@ pub(super) async fn dial_peer<N: Net>(
     shared: &Shared<N>,
     upstream: &Endpoint,
 ) -> Result<DialledPeer<N>, DialPeerError> {
-    let stream = dial(&shared.resolver, upstream, CONNECT_TIMEOUT).await?;
+    let resolver = &shared.resolver;
+    let stream = match shared.config.proxies.to(upstream) {
+        Some(via) => dial_via(resolver, via, upstream, CONNECT_TIMEOUT).await?,
+        None => dial(resolver, upstream, CONNECT_TIMEOUT).await?,
+    };
     let loaded = shared.tls.as_ref().map(|tls| tls.current());
     let Some((config, token)) =
         loaded.and_then(|loaded| Some((loaded.client.clone()?, loaded.token.clone())))
@@ -55,6 +60,9 @@ pub(super) enum DialPeerError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// No connection through its proxy.
+    #[error(transparent)]
+    Via(#[from] ViaError),
     /// No TLS on it.
     #[error("TLS handshake failed: {0}")]
     Tls(#[from] io::Error),
