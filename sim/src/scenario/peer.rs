@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing};
+use ops_proxy::config::{Endpoint, NoProxy, PeerConfig, Proxies, TcpMapping, Timing, Via};
 use ops_proxy::names::Name;
 use ops_proxy::offer::Way;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,10 @@ pub struct PeerSpec {
     /// The listening peers to register with, as `host:port`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect: Vec<String>,
+    /// The HTTP proxy that those are reached through, as `host:port`. A peer that serves
+    /// their names by CONNECT is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// The names served, each with its backend as `host:port`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, String>,
@@ -102,6 +106,10 @@ impl PeerSpec {
         for endpoint in &self.connect {
             config.connect.push(read("connect", endpoint)?);
         }
+        let via = self.via.as_deref().map(|url| {
+            Via::parse(url, "via").map_err(|error| ("via", url.to_owned(), error.to_string()))
+        });
+        config.proxies = Proxies::chosen(via.transpose()?, NoProxy::default());
         if let Some(name) = self.offers.keys().find(|name| !self.services.contains_key(*name)) {
             let problem = "is not among the services".to_owned();
             return Err(("offers", name.clone(), problem));
@@ -149,9 +157,14 @@ impl PeerSpec {
     /// The hosts that it refers to, each with the key that names it.
     pub fn references(&self) -> impl Iterator<Item = (&'static str, Endpoint)> {
         let connect = self.connect.iter().map(|text| ("connect", text));
+        let via = self.via.iter().map(|text| ("via", text));
         let services = self.services.values().map(|text| ("services", text));
         let own = self.offers.values().flat_map(|offer| offer.own.values());
         let own = own.map(|text| ("offers", text));
-        connect.chain(services).chain(own).filter_map(|(key, text)| Some((key, text.parse().ok()?)))
+        connect
+            .chain(via)
+            .chain(services)
+            .chain(own)
+            .filter_map(|(key, text)| Some((key, text.parse().ok()?)))
     }
 }
