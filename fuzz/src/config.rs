@@ -1,6 +1,6 @@
 //! The configuration file: `peer/src/cli/settings.rs` and `peer/src/config.rs`.
 
-use ops_proxy::cli::settings::{Settings, Surroundings};
+use ops_proxy::cli::settings::{ProxyVariables, Settings, Surroundings};
 use ops_proxy::config::ConfigError;
 
 /// `data` is the file. An error names the key at fault, and what is read can be
@@ -40,5 +40,13 @@ fn assert_known_key(error: &ConfigError) {
 /// A machine with as odd a host name as the file has.
 fn surroundings(text: &str) -> Surroundings {
     let host: String = text.chars().rev().take(80).collect();
-    Surroundings { host, node: None, pod: Some(String::new()), token: None, random: [0xf; 4] }
+    let proxies = ProxyVariables::default();
+    Surroundings {
+        host,
+        node: None,
+        pod: Some(String::new()),
+        token: None,
+        proxies,
+        random: [0xf; 4],
+    }
 }

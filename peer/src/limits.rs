@@ -88,8 +88,16 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// system's resolver repeats a question that was lost after as long.
 pub const LOOKUP_OVERDUE: Duration = Duration::from_secs(5);
 
+/// Longest user or password of a SOCKS proxy, in bytes (RFC 1929 §2).
+pub const SOCKS_LOGIN_BYTES: usize = 255;
+
+/// Longest head of a proxy's answer to CONNECT, in bytes: ten times what proxies say, cookies
+/// and reasons included.
+pub const VIA_HEAD_BYTES: usize = 8 * 1024;
+
 /// A listening peer must be found in DNS and accept a connection within this time; so
-/// must a backend, where the data timeout leaves it that long.
+/// must a backend, where the data timeout leaves it that long. A proxy that leads to a
+/// listening peer must have connected to both within it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Fifths of the data timeout, counted from FORWARD, within which a backend must be

@@ -13,3 +13,4 @@ pub mod quiet;
 pub mod relay;
 pub mod resolve;
 pub mod transport;
+pub mod via;

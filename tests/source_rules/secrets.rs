@@ -6,7 +6,7 @@ use crate::sources::{self, Source, assert_none};
 const SECRET_TYPES: [&str; 5] = ["Token", "PrivateKeyDer", "hmac::Key", "KeyPair", "Contents"];
 
 /// Fields that hold a secret, whatever their type is.
-const SECRET_FIELDS: [&str; 2] = ["secret", "exporter"];
+const SECRET_FIELDS: [&str; 3] = ["secret", "exporter", "password"];
 
 /// Whether a line of a type declares something that holds a secret.
 fn declares_a_secret(line: &str) -> bool {

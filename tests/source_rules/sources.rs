@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 18] = [
+pub(crate) const PURE: [&str; 19] = [
     "names",
     "offer",
     "words",
@@ -23,6 +23,7 @@ pub(crate) const PURE: [&str; 18] = [
     "connecting/addresses",
     "connecting/backoff",
     "connecting/reserve",
+    "stream/via/answer",
 ];
 
 /// One source file.

@@ -89,7 +89,12 @@ fn describe(config: &PeerConfig) -> String {
     }
     for peer in &config.connect {
         let how = if config.tls.ca.is_some() { "over TLS" } else { "unencrypted" };
-        lines.push(("connect", format!("{peer}: registers the services below, {how}")));
+        let route = match (config.proxies.to(&peer.endpoint), config.proxies.any()) {
+            (Some(via), _) => format!(", through the proxy {via} ({})", via.set_by),
+            (None, Some(_)) => ", directly: on this machine or in NO_PROXY".to_owned(),
+            (None, None) => String::new(),
+        };
+        lines.push(("connect", format!("{peer}: registers the services below, {how}{route}")));
     }
     lines.extend(tls_files(&config.tls));
     if let Some(directory) = &config.public_cert {

@@ -12,11 +12,13 @@ mod file;
 mod flags;
 mod service;
 mod values;
+mod via;
 
 pub(super) use checked::DEFAULT_ADMIN;
 pub use checked::Surroundings;
 pub use flags::Settings;
 pub use values::{Admin, LogFormat, Source};
+pub use via::{ProxyVariables, ViaText};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::settings::{Settings, Surroundings};
+use super::settings::{ProxyVariables, Settings, Surroundings};
 use crate::config::{ConfigError, PeerConfig};
 use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
@@ -43,6 +43,7 @@ pub(super) fn configure(settings: Settings) -> Result<PeerConfig, ConfigError> {
         node: std::env::var("NODE_NAME").ok(),
         pod: std::env::var("POD_NAME").ok(),
         token: std::env::var("OPS_PROXY_TOKEN").ok(),
+        proxies: ProxyVariables::read(|name| std::env::var(name).ok()),
         random,
     })
 }

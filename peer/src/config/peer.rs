@@ -10,6 +10,7 @@ use super::capacity::Capacity;
 use super::endpoint::TcpMapping;
 use super::error::ConfigError;
 use super::files::TlsConfig;
+use super::proxies::Proxies;
 use super::service::Service;
 use super::timing::Timing;
 use super::upstream::Upstream;
@@ -33,6 +34,8 @@ pub struct PeerConfig {
     pub tcp: Vec<TcpMapping>,
     /// The listening peers to register with.
     pub connect: Vec<Upstream>,
+    /// The proxy that those are dialled through, if any.
+    pub proxies: Proxies,
     /// The names served by this peer.
     pub services: BTreeMap<Name, Service>,
     /// The ways in which public clients may reach any name here, whatever its services say.
@@ -67,6 +70,7 @@ impl PeerConfig {
             listen: None,
             tcp: Vec::new(),
             connect: Vec::new(),
+            proxies: Proxies::default(),
             services: BTreeMap::new(),
             ways: Ways::ALL,
             admin: None,

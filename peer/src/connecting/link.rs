@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_rustls::rustls;
+use tracing::field::display;
 
 use super::addresses::Wish;
 use super::backoff::Backoff;
@@ -337,8 +338,9 @@ impl<'a, N: Net> Link<'a, N> {
                     if !self.has_refused {
                         self.shared.metrics.client_names_refused(upstream, 0);
                     }
-                    let hub = self.target.hub().map(tracing::field::display);
-                    tracing::info!(upstream = %self.target, hub, "link up, names registered");
+                    let hub = self.target.hub().map(display);
+                    let via = self.shared.config.proxies.to(upstream).map(display);
+                    tracing::info!(upstream = %self.target, hub, via, "link up, names registered");
                     self.idle.replenish();
                 }
                 Ok(())

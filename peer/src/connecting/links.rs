@@ -22,7 +22,9 @@ use crate::tasks::Phase;
 
 /// Keeps the links to `upstream` until the peer closes.
 pub async fn keep_links<N: Net>(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Upstream) {
-    match upstream.peers {
+    // Behind a proxy, it is the proxy that looks the host up, and any peer may answer.
+    let is_proxied = shared.config.proxies.to(&upstream.endpoint).is_some();
+    match upstream.peers.or(is_proxied.then_some(1)) {
         Some(peers) => keep_number(shared, &held, &upstream.endpoint, peers).await,
         None => Follower::new(shared, held, upstream.endpoint).run().await,
     }

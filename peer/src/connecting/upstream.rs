@@ -19,6 +19,7 @@ use crate::stream::control::{ControlError, first_line, write_line};
 use crate::stream::dial::{DialError, dial_address, dial_from};
 use crate::stream::net::Net;
 use crate::stream::transport::Transport;
+use crate::stream::via::{ViaError, dial_via};
 use crate::trust::{Token, tls};
 use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
 
@@ -79,7 +80,7 @@ impl Target {
         }
     }
 
-    /// Dials, inside TLS where a CA is configured to verify who answers.
+    /// Dials, through a proxy if there is one for this upstream, and inside TLS where a CA is configured to verify who answers.
     ///
     /// # Errors
     /// [`DialPeerError`].
@@ -88,12 +89,14 @@ impl Target {
         shared: &Shared<N>,
     ) -> Result<DialledPeer<N>, DialPeerError> {
         let upstream = &self.upstream;
-        let stream = match self.address() {
-            Some(ip) => {
+        let via = shared.config.proxies.to(upstream);
+        let stream = match (via, self.address()) {
+            (Some(via), _) => dial_via(&shared.resolver, via, upstream, CONNECT_TIMEOUT).await?,
+            (None, Some(ip)) => {
                 let addr = SocketAddr::new(ip, upstream.port);
                 dial_address(&shared.net, upstream, addr, CONNECT_TIMEOUT).await?
             }
-            None => {
+            (None, None) => {
                 // Several addresses take turns, as the peers behind one do.
                 let first = shared.random() as usize;
                 dial_from(&shared.resolver, upstream, first, CONNECT_TIMEOUT).await?
@@ -157,6 +160,9 @@ pub(super) enum DialPeerError {
     /// No TLS on it, or it broke.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// No connection through its proxy.
+    #[error(transparent)]
+    Via(#[from] ViaError),
     /// No TLS on it.
     #[error("TLS handshake failed: {0}")]
     Tls(io::Error),

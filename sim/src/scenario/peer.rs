@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ops_proxy::config::{Endpoint, PeerConfig, TcpMapping, Timing, Upstream};
+use ops_proxy::config::{
+    Endpoint, NoProxy, PeerConfig, Proxies, TcpMapping, Timing, Upstream, Via,
+};
 use ops_proxy::names::Name;
 use ops_proxy::offer::Way;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,10 @@ pub struct PeerSpec {
     /// The listening peers to register with, as `host:port`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect: Vec<String>,
+    /// The HTTP proxy that those are reached through, as `host:port`. A peer that serves
+    /// their names by CONNECT is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// The names served, each with its backend as `host:port`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, String>,
@@ -102,6 +108,10 @@ impl PeerSpec {
         for endpoint in &self.connect {
             config.connect.push(read("connect", endpoint)?);
         }
+        let via = self.via.as_deref().map(|url| {
+            Via::parse(url, "via").map_err(|error| ("via", url.to_owned(), error.to_string()))
+        });
+        config.proxies = Proxies::chosen(via.transpose()?, NoProxy::default());
         if let Some(name) = self.offers.keys().find(|name| !self.services.contains_key(*name)) {
             let problem = "is not among the services".to_owned();
             return Err(("offers", name.clone(), problem));
@@ -149,12 +159,13 @@ impl PeerSpec {
     /// The hosts that it refers to, each with the key that names it.
     pub fn references(&self) -> impl Iterator<Item = (&'static str, Endpoint)> {
         let connect = self.connect.iter().map(|text| ("connect", text));
+        let via = self.via.iter().map(|text| ("via", text));
         let services = self.services.values().map(|text| ("services", text));
         let own = self.offers.values().flat_map(|offer| offer.own.values());
         let own = own.map(|text| ("offers", text));
         let endpoint = |text: &str| text.parse().ok().map(|one: Upstream| one.endpoint);
         let connect = connect.filter_map(move |(key, text)| Some((key, endpoint(text)?)));
-        let dialled = services.chain(own);
+        let dialled = via.chain(services).chain(own);
         connect.chain(dialled.filter_map(|(key, text)| Some((key, text.parse().ok()?))))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::flags::Settings;
 use super::service::services;
 use super::values::{Admin, Source};
+use super::via::{ProxyVariables, proxies};
 use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
     CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub pod: Option<String>,
     /// `OPS_PROXY_TOKEN`.
     pub token: Option<String>,
+    /// `HTTPS_PROXY` and the like.
+    pub proxies: ProxyVariables,
     /// Tells apart the peers of one host.
     pub random: [u8; 4],
 }
@@ -55,6 +58,7 @@ impl Settings {
                 .unwrap_or_else(unknown),
             listen: self.listen,
             tcp: self.tcp,
+            proxies: proxies(self.via, &surroundings.proxies, !self.connect.is_empty())?,
             connect: self.connect,
             services,
             ways: match self.ways.is_empty() {

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
+use super::via::ViaText;
 use crate::config::{TcpMapping, Upstream};
 use crate::names::PeerId;
 use crate::offer::Way;
@@ -31,6 +32,11 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT[*N]", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub connect: Vec<Upstream>,
+
+    /// A proxy to reach them through: http://[USER:PASSWORD@]HOST[:PORT], socks5://…, or `none`. A password on the command line can be seen by others on this machine: put it into the file or the variable [default: from HTTPS_PROXY or ALL_PROXY, except for NO_PROXY]
+    #[arg(long, env = "OPS_PROXY_VIA", value_name = "URL", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub via: Option<ViaText>,
 
     /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect) a backend of its own; CONNECT is refused unless named so. In the file, a [[service]] table can say more (a list)
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
@@ -203,6 +209,7 @@ impl Settings {
             listen: self.listen.or(file.listen),
             tcp: list(self.tcp, file.tcp),
             connect: list(self.connect, file.connect),
+            via: self.via.or(file.via),
             service: list(self.service, file.service),
             ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),

@@ -26,6 +26,7 @@ fn surroundings() -> Surroundings {
         node: None,
         pod: None,
         token: None,
+        proxies: ProxyVariables::default(),
         random: [0xab, 0, 0, 1],
     }
 }
@@ -84,7 +85,7 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 }
 
 /// Every setting, in both forms.
-const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 \
+const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 --via http://u:p@v:5 \
     --service *.c=h:5 --service *.c/https=h:6 --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
@@ -95,6 +96,7 @@ const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
     connect = ["h:4"]
+    via = "http://u:p@v:5"
     service = ["*.c=h:5", "*.c/https=h:6"]
     ways = ["http", "https"]
     admin = "none"
@@ -149,6 +151,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         node: Some("node-1".to_owned()),
         pod: Some("pod-1".to_owned()),
         token: None,
+        proxies: ProxyVariables::default(),
         random: [0; 4],
     };
     let config = listening().into_config(kubernetes).unwrap();
@@ -160,6 +163,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         node: Some(String::new()),
         pod: Some(String::new()),
         token: None,
+        proxies: ProxyVariables::default(),
         random: [0; 4],
     };
     let config = listening().into_config(nameless).unwrap();
