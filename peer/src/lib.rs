@@ -11,6 +11,7 @@ pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod connecting;
+pub mod forward;
 pub mod http;
 pub mod limits;
 pub mod listening;

@@ -5,18 +5,13 @@
 //! arrive are handed to the [listening side](crate::listening).
 
 mod ahead;
-mod asked;
 mod carry;
 mod connection;
 mod edge;
-mod fetch;
-mod forward;
 mod http2;
 mod listener;
 mod refusal;
 mod stretch;
 
-pub use asked::Asked;
 pub use connection::Port;
-pub use forward::{Forwarded, NotForwarded, forward};
 pub use listener::accept_loop;

@@ -5,7 +5,8 @@ use crate::module_tree::is_below;
 use crate::sources::{PURE, assert_none, is_within};
 
 /// Folders of the peer, each with those that nothing in it imports.
-const APART: [(&str, &[&str]); 5] = [
+const APART: [(&str, &[&str]); 6] = [
+    ("forward", &["public", "listening", "connecting", "cli"]),
     ("listening", &["connecting", "public"]),
     ("connecting", &["listening", "public"]),
     ("public", &["connecting", "cli", "trust/tls/files"]),

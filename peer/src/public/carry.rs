@@ -3,8 +3,8 @@
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::forward::Forwarded;
 use super::refusal::Speaks;
+use crate::forward::Forwarded;
 use crate::http::Exchange;
 use crate::limits::WRITE_TIMEOUT;
 use crate::observe::metrics::ProxyError;

@@ -9,14 +9,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::asked::Asked;
 use super::carry::carry;
 use super::edge::{Edge, Ended};
-use super::forward::{Forwarded, forward};
 use super::http2::First;
 use super::refusal::{Cause, Refused, Speaks};
 use crate::classify::proxy_protocol::{self, Ends, Progress};
 use crate::classify::{Classifier, Refusal, Verdict};
+use crate::forward::{Asked, Forwarded, forward};
 use crate::http::{Exchange, GOAWAY_NO_ERROR, PREFACE, goaway, greeting};
 use crate::limits::{H2_GREETING, HEAD_DEADLINE};
 use crate::listening::PeerConnection;

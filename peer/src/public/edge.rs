@@ -14,9 +14,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ahead::{Reading, admit, end_of, refusal_of, reworded};
-use super::asked::Asked;
-use super::forward::{Forwarded, forward};
 use super::refusal::{After, Cause, Refused, Speaks, http_answer, redirect};
+use crate::forward::{Asked, Forwarded, forward};
 use crate::http::{
     Asks, Client, Conversation, Exchange, Flaw, HeadEnd, RequestHead, RequestLine, Told,
     read_request,

@@ -5,10 +5,9 @@ use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 
-use super::asked::Asked;
 use super::edge::{Edge, Kind, Stretch};
-use super::forward::forward;
 use super::refusal::{Cause, Refused, Speaks};
+use crate::forward::{Asked, forward};
 use crate::http::{Admission, Conversation};
 use crate::names::Name;
 use crate::observe::metrics::Rejection;

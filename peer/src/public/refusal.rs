@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-use super::forward::NotForwarded;
+use crate::forward::NotForwarded;
 use crate::http::{self, Exchange};
 use crate::limits::RETRY_AFTER;
 use crate::mesh::waiting::ForwardError;

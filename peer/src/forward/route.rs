@@ -80,7 +80,7 @@ impl<N: Net> Assigned<N> {
     }
 
     /// Whether the backend is to learn from each HTTP request who the client is.
-    pub(super) fn is_told_of_clients(&self) -> bool {
+    pub fn is_told_of_clients(&self) -> bool {
         self.assignment.forwarded
     }
 
@@ -157,7 +157,7 @@ pub async fn forward<N: Net>(
 impl<N: Net> Forwarded<N> {
     /// Has the access log told of the request, if there is one; or of the HTTP requests
     /// within it, one by one.
-    pub(super) fn log(mut self, asked: &Asked<'_>, by_request: bool) -> Self {
+    pub fn log(mut self, asked: &Asked<'_>, by_request: bool) -> Self {
         if let Some(log) = &self.assigned.shared.access {
             let provider = self.assigned.assignment.peer.clone();
             self.request.tell(Story {

@@ -1,0 +1,12 @@
+//! From a name to a stream that its backend answers on: a provider is chosen and asked for
+//! a DATA connection, or a backend of our own is dialled. Requests come from the
+//! [public side](crate::public), or from a listening peer that asks us to pass them on.
+//!
+//! Nothing here may know where a request came from.
+
+mod asked;
+mod fetch;
+mod route;
+
+pub use asked::Asked;
+pub use route::{Assigned, Forwarded, NotForwarded, forward};
