@@ -10,6 +10,8 @@ mod held;
 mod idle_data;
 mod link;
 mod links;
+mod offers;
+mod pass_on;
 mod refused;
 mod reserve;
 mod serve;

@@ -67,6 +67,13 @@ pub const STRETCH_END: Duration = Duration::from_secs(5);
 /// A link ends when a control line cannot be written for this long.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Peers in a path over which a name is reached, at most.
+pub const PATH_PEERS: usize = 8;
+
+/// Names that are passed on are looked at again this long after the routes changed, so
+/// that many changes are one.
+pub const PASS_ON_AFTER: Duration = Duration::from_millis(100);
+
 /// Links that one `connect` keeps at most, whatever its host resolves to.
 pub const LINKS_PER_UPSTREAM: usize = 16;
 

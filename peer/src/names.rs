@@ -150,6 +150,53 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Which names are meant: all (`*`), one, or with `*.` in front those with one label in its
+/// place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamePattern {
+    /// `*`.
+    Any,
+    /// A name, or a wildcard, which covers itself, too.
+    Name(Name),
+}
+
+/// The text is not a name pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a name, such as app.example, a wildcard, such as *.example, or * for all")]
+pub struct BadPattern;
+
+impl NamePattern {
+    /// Whether `name`, which may be a wildcard itself, is meant.
+    pub fn covers(&self, name: &Name) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Name(pattern) => {
+                pattern == name || name.wildcard().as_deref() == Some(pattern.as_str())
+            }
+        }
+    }
+}
+
+impl FromStr for NamePattern {
+    type Err = BadPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadPattern> {
+        match text {
+            "*" => Ok(Self::Any),
+            _ => Name::registered(text).map(Self::Name).map_err(|_| BadPattern),
+        }
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// The id of one running process: 1 to 255 bytes of letters, digits, `-`, `_` and
 /// `.`. Processes that do the same may each be an instance of one id: `site-1/pod-abc`.
 /// `@` and `>` are reserved for paths through peers.

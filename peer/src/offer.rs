@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::limits::ALLOWED_SOURCES;
-use crate::names::Name;
+use crate::limits::{ALLOWED_SOURCES, PATH_PEERS};
+use crate::names::{Name, PeerId};
 use crate::words::words;
 
 words! {
@@ -94,11 +94,21 @@ pub struct Terms {
     pub forwarded: bool,
     /// The backend speaks HTTP/2 in clear text (RFC 9113 §3.3).
     pub h2c: bool,
+    /// The peers that a request passes on its way, the one beside the backend first and
+    /// whoever registers the name last; none where that is one and the same. At most
+    /// [`PATH_PEERS`].
+    pub path: Box<[PeerId]>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { ways: Ways::USUAL, allow: Box::default(), forwarded: true, h2c: false }
+        Self {
+            ways: Ways::USUAL,
+            allow: Box::default(),
+            forwarded: true,
+            h2c: false,
+            path: Box::default(),
+        }
     }
 }
 
@@ -110,7 +120,7 @@ impl Terms {
     }
 }
 
-/// A name with its terms: `<name>[;ways=<way>[+<way>…]][;allow=<net>[+<net>…]]
+/// A name with its terms: `<name>[@<peer id>[>…]][;ways=<way>[+<way>…]][;allow=<net>[+<net>…]]
 /// [;forwarded=no][;h2c=yes]`, as in REGISTER. What is not said is as usual.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
@@ -143,9 +153,13 @@ impl FromStr for Offer {
 
     fn from_str(text: &str) -> Result<Self, BadOffer> {
         let mut parts = text.split(';');
-        let name = parts.next().unwrap_or_default();
+        let first = parts.next().unwrap_or_default();
+        let (name, path) = match first.split_once('@') {
+            Some((name, path)) => (name, read_path(path)?),
+            None => (first, Box::default()),
+        };
         let name = Name::registered(name).map_err(|_| BadOffer::Name)?;
-        let mut terms = Terms::default();
+        let mut terms = Terms { path, ..Terms::default() };
         for part in parts {
             let (key, value) = part.split_once('=').ok_or(BadOffer::Terms)?;
             match (key, value) {
@@ -163,14 +177,22 @@ impl FromStr for Offer {
     }
 }
 
+fn read_path(text: &str) -> Result<Box<[PeerId]>, BadOffer> {
+    let path: Result<Box<[PeerId]>, _> = text.split('>').map(str::parse).collect();
+    path.ok().filter(|path| path.len() <= PATH_PEERS).ok_or(BadOffer::Terms)
+}
+
 fn read<T: FromStr, L: FromIterator<T>>(list: &str) -> Result<L, BadOffer> {
     list.split('+').map(|one| one.parse().map_err(|_| BadOffer::Terms)).collect()
 }
 
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Terms { ways, allow, forwarded, h2c } = &self.terms;
+        let Terms { ways, allow, forwarded, h2c, path } = &self.terms;
         write!(f, "{}", self.name)?;
+        for (index, peer) in path.iter().enumerate() {
+            write!(f, "{}{peer}", if index == 0 { '@' } else { '>' })?;
+        }
         if *ways != Ways::USUAL {
             write!(f, ";ways={ways}")?;
         }
@@ -210,6 +232,7 @@ mod tests {
             "app;ways=tcp",
             "*.app;ways=http+connect;allow=10.0.0.0/8+2001:db8::/32;forwarded=no;h2c=yes",
             "[::1];allow=192.0.2.1/32",
+            "app@site/a>mid;h2c=yes",
         ] {
             assert_eq!(text.parse::<Offer>().unwrap().to_string(), text);
         }
@@ -229,6 +252,10 @@ mod tests {
             "app;h2c=no",
             "app;more=1",
             "app; ways=http",
+            "app@",
+            "app@a>",
+            "app@a,b",
+            "app@1>2>3>4>5>6>7>8>9",
         ] {
             assert_eq!(text.parse::<Offer>(), Err(BadOffer::Terms), "{text}");
         }

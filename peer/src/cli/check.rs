@@ -96,6 +96,11 @@ fn describe(config: &PeerConfig) -> String {
         };
         lines.push(("connect", format!("{peer}: registers the services below, {how}{route}")));
     }
+    if !config.transit.is_empty() {
+        let patterns: Vec<String> = config.transit.iter().map(ToString::to_string).collect();
+        let patterns = listed(patterns.iter().map(String::as_str));
+        lines.push(("transit", format!("passes on {patterns} where others register it here")));
+    }
     lines.extend(tls_files(&config.tls));
     if let Some(directory) = &config.public_cert {
         let directory = directory.display();

@@ -15,7 +15,7 @@ use super::service::Service;
 use super::timing::Timing;
 use super::upstream::Upstream;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
-use crate::names::{Name, PeerId};
+use crate::names::{Name, NamePattern, PeerId};
 use crate::offer::{Offer, Ways};
 
 /// The configuration of one peer. [`cli`](crate::cli) reads it from flags, environment
@@ -38,6 +38,8 @@ pub struct PeerConfig {
     pub proxies: Proxies,
     /// The names served by this peer.
     pub services: BTreeMap<Name, Service>,
+    /// The names that are passed on to the peers in `connect` when others register them here.
+    pub transit: Vec<NamePattern>,
     /// The ways in which public clients may reach any name here, whatever its services say.
     pub ways: Ways,
     /// Where the admin pages are served.
@@ -72,6 +74,7 @@ impl PeerConfig {
             connect: Vec::new(),
             proxies: Proxies::default(),
             services: BTreeMap::new(),
+            transit: Vec::new(),
             ways: Ways::ALL,
             admin: None,
             trusted_proxies: Vec::new(),
@@ -104,6 +107,11 @@ impl PeerConfig {
         self.services.iter().map(offer)
     }
 
+    /// Whether `name`, which another peer has registered here, is passed on.
+    pub fn passes_on(&self, name: &Name) -> bool {
+        self.transit.iter().any(|pattern| pattern.covers(name))
+    }
+
     /// Whether listening peers learn from a certificate who this is and what it may
     /// register. A token takes precedence.
     pub fn shows_certificate(&self) -> bool {
@@ -122,8 +130,14 @@ impl PeerConfig {
                            or connect to register services with another peer";
             return Err(ConfigError::new("listen", problem));
         }
-        if self.is_connecting() && self.services.is_empty() {
-            let problem = "connect is set, but there is no service to register: set at least one";
+        if !self.transit.is_empty() && (self.listen.is_none() || !self.is_connecting()) {
+            let problem = "what is registered here is passed on to other peers: set listen and \
+                           connect";
+            return Err(ConfigError::new("transit", problem));
+        }
+        if self.is_connecting() && self.services.is_empty() && self.transit.is_empty() {
+            let problem = "connect is set, but there is nothing to register: set at least one \
+                           service, or transit";
             return Err(ConfigError::new("service", problem));
         }
         if self.services.len() > NAMES_PER_LINK {

@@ -15,11 +15,12 @@ use super::backoff::Backoff;
 use super::ended::Ended;
 use super::held::{To, Wanted};
 use super::idle_data::IdleData;
+use super::offers::{Change, Offers, offers_to};
 use super::refused::Refused;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use super::upstream::{DialledPeer, Target};
-use crate::limits::{BACKOFF_BASE, FORWARDS_PER_LINK};
+use crate::limits::{BACKOFF_BASE, FORWARDS_PER_LINK, PASS_ON_AFTER};
 use crate::names::{PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, Incident, Rejection};
 use crate::offer::Offer;
@@ -29,7 +30,9 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
-use crate::wire::{ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError};
+use crate::wire::{
+    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, in_lines,
+};
 
 /// Keeps one link: opens it again whenever it ends.
 pub(super) struct Keeper<N: Net> {
@@ -108,6 +111,7 @@ impl<N: Net> Keeper<N> {
         let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
         let ended = link.run(wish.clone()).await;
         wanted.ended();
+        let said = link.offers.count();
         if let Some((code, text)) = ended.farewell() {
             if let Ended::Control(_) = &ended {
                 shared.metrics.rejected(Rejection::from(code));
@@ -145,7 +149,7 @@ impl<N: Net> Keeper<N> {
             }
             ended => tracing::warn!(upstream = %target, reason = %ended, "link down"),
         }
-        if refused.learn(shared, upstream, &ended) {
+        if refused.learn(shared, upstream, &ended, said) {
             // The others are asked for at once.
             return Next::AtOnce;
         }
@@ -159,8 +163,11 @@ struct Link<'a, N: Net> {
     target: Arc<Target>,
     hello: Line,
     control: Control<Transport<N::Stream>>,
-    /// Our names, in groups of a line each.
-    offers: Vec<Vec<Offer>>,
+    /// What is registered, and what is to be left out.
+    offers: Offers,
+    refused: &'a Refused,
+    /// Who serves what here may have changed, where that is passed on.
+    changes: watch::Receiver<()>,
     /// When the last whole line came.
     heard: Instant,
     /// FAIL lines of forwards that did not get to their DATA connection.
@@ -173,8 +180,6 @@ struct Link<'a, N: Net> {
     registered: bool,
     /// How far the link has come in its giving up.
     retiring: Retiring,
-    /// Some of our names were refused and left out.
-    has_refused: bool,
     /// What the listening peer showed, and when to look at that again.
     chain: Vec<CertificateDer<'static>>,
     judged_by: Option<Arc<Loaded>>,
@@ -197,13 +202,14 @@ impl<'a, N: Net> Link<'a, N> {
         wanted: &'a Wanted,
         target: Arc<Target>,
         dialled: DialledPeer<N>,
-        refused: &Refused,
+        refused: &'a Refused,
     ) -> Self {
         let peer = shared.config.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
         Self {
-            offers: refused.others(&shared),
-            has_refused: !refused.is_empty(),
+            offers: Offers::default(),
+            refused,
+            changes: shared.mesh.changes(),
             hello: Line::Hello {
                 proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
                 peer,
@@ -235,6 +241,9 @@ impl<'a, N: Net> Link<'a, N> {
         let mut heartbeat = interval(timing.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = false;
+        // Many changes at once are said together.
+        let mut changed_at: Option<Instant> = None;
+        let passes_on = !shared.config.transit.is_empty();
         loop {
             let silent_at = self.heard + timing.peer_timeout;
             let stalled_at = self.control.stalled_at();
@@ -277,6 +286,15 @@ impl<'a, N: Net> Link<'a, N> {
                         self.idle.next_period();
                     }
                 }
+                Ok(()) = self.changes.changed(), if passes_on && changed_at.is_none() => {
+                    changed_at = Some(Instant::now());
+                }
+                () = sleep_until(changed_at.unwrap_or(wake) + PASS_ON_AFTER), if changed_at.is_some() => {
+                    changed_at = None;
+                    if self.registered && !draining && self.retiring == Retiring::No {
+                        self.say_changes();
+                    }
+                }
                 Ok(()) = self.looks.changed() => {
                     if let Err(ended) = self.look_again() {
                         return ended;
@@ -305,7 +323,7 @@ impl<'a, N: Net> Link<'a, N> {
         }
         let before = self.judged_by.replace(loaded.clone());
         let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &loaded));
-        if is_new && self.has_refused {
+        if is_new && !self.refused.is_empty() {
             return Err(Ended::Renewed);
         }
         if is_new || verdict == Verdict::Outdated {
@@ -314,13 +332,35 @@ impl<'a, N: Net> Link<'a, N> {
         Ok(())
     }
 
-    /// REGISTER is the heartbeat; while draining, UNREGISTER is.
+    /// REGISTER of all names is the heartbeat; while draining, UNREGISTER is.
     fn beat(&mut self, draining: bool) {
-        for offers in self.offers.clone() {
+        self.look_at_offers(draining);
+        for offers in in_lines(self.offers.said()) {
             self.control.queue(&match draining {
                 false => Line::Register(offers),
                 true => Line::Unregister(offers.into_iter().map(|offer| offer.name).collect()),
             });
+        }
+    }
+
+    /// Withdraws names that are gone. What is new is said by the heartbeat, or returned.
+    fn look_at_offers(&mut self, draining: bool) -> Vec<Offer> {
+        if draining {
+            return Vec::new();
+        }
+        let offers = offers_to(&self.shared, self.target.hub(), self.refused);
+        let Change { register, unregister } = self.offers.change(offers);
+        for names in in_lines(unregister.into_iter().map(Offer::from)) {
+            let names = names.into_iter().map(|offer| offer.name).collect();
+            self.control.queue(&Line::Unregister(names));
+        }
+        register
+    }
+
+    /// Says what has changed since the last heartbeat.
+    fn say_changes(&mut self) {
+        for offers in in_lines(self.look_at_offers(false)) {
+            self.control.queue(&Line::Register(offers));
         }
     }
 
@@ -335,7 +375,7 @@ impl<'a, N: Net> Link<'a, N> {
                     self.registered = true;
                     self.wanted.registered();
                     let upstream = &self.target.upstream;
-                    if !self.has_refused {
+                    if self.refused.is_empty() {
                         self.shared.metrics.client_names_refused(upstream, 0);
                     }
                     let hub = self.target.hub().map(display);

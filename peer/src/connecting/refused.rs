@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use super::ended::Ended;
 use crate::config::Endpoint;
 use crate::names::Name;
-use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::net::Net;
-use crate::wire::{ErrorCode, ReportedError, forbidden_names, in_lines};
+use crate::wire::{ErrorCode, ReportedError, forbidden_names};
 
 /// The refused names of one link.
 #[derive(Default)]
@@ -23,22 +22,29 @@ impl Refused {
         self.names.is_empty()
     }
 
-    /// Our names but for these, in groups of a line each.
-    pub(super) fn others<N: Net>(&self, shared: &Shared<N>) -> Vec<Vec<Offer>> {
-        in_lines(shared.config.offers().filter(|offer| !self.names.contains(&offer.name)))
+    /// Them.
+    pub(super) fn names(&self) -> &BTreeSet<Name> {
+        &self.names
     }
 
-    /// Takes note of how a link ended. Whether the next one is to be opened at once, with
-    /// fewer names.
+    /// Takes note of how a link ended that had said so many names. Whether the next one is
+    /// to be opened at once, with fewer.
     pub(super) fn learn<N: Net>(
         &mut self,
         shared: &Shared<N>,
         upstream: &Endpoint,
         ended: &Ended,
+        said: usize,
     ) -> bool {
         let before = self.names.len();
-        if let Ended::Refused(ReportedError { code: ErrorCode::NameForbidden, text }) = ended {
-            let is_ours = |name: &Name| shared.config.services.contains_key(name);
+        if let Ended::Refused(ReportedError {
+            code: ErrorCode::NameForbidden | ErrorCode::Loop,
+            text,
+        }) = ended
+        {
+            let config = &shared.config;
+            let is_ours =
+                |name: &Name| config.services.contains_key(name) || config.passes_on(name);
             self.names.extend(forbidden_names(text).into_iter().filter(is_ours));
         }
         if self.names.len() == before {
@@ -46,13 +52,14 @@ impl Refused {
             return false;
         }
         let names: Vec<&str> = self.names.iter().map(Name::as_str).collect();
-        let others = shared.config.services.len() - names.len();
+        let others = said.saturating_sub(names.len() - before);
         tracing::warn!(
             %upstream,
             names = names.join(", "),
             others,
             "the listening peer refuses to register these names: the certificate or token of \
-             this peer does not permit them; the others are served"
+             this peer does not permit them, or they would be passed on in a circle; the others \
+             are served"
         );
         shared.metrics.client_names_refused(upstream, names.len());
         if others == 0 {

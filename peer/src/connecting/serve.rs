@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::pass_on::{By, Reached, is_passed_on, pass_on};
 use super::upstream::{DialPeerError, Target};
 use crate::backend::connect_backend;
-use crate::mesh::outgoing::Registered;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
 use crate::observe::metrics::{ClientFailure, Incident, Metrics};
@@ -82,7 +82,7 @@ impl<N: Net> Serving<N> {
         failed: &mpsc::Sender<Line>,
         tally: &Tally,
     ) -> Result<(), ClientFailure> {
-        let (mut data, mut backend, _outgoing) = match self.connect().await {
+        let (mut data, mut reached) = match self.connect().await {
             Ok(both) => both,
             Err((reason, failure)) => {
                 // A link that has ended has failed the request already.
@@ -90,8 +90,11 @@ impl<N: Net> Serving<N> {
                 return Err(failure);
             }
         };
-        let ended = self.carry(&mut data, &mut backend, tally).await;
-        let Err(error) = ended else { return Ok(()) };
+        let ended = self.carry(&mut data, &mut reached, tally).await;
+        let Err(error) = ended else {
+            reached.succeeded();
+            return Ok(());
+        };
         if error.is_of_data {
             // The listening peer may have refused the DATA connection, which TLS 1.3
             // tells after the handshake: then the request still waits. One that does
@@ -99,7 +102,7 @@ impl<N: Net> Serving<N> {
             let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
         }
         self.shared.abort(data.stream);
-        self.shared.abort(backend.stream);
+        reached.failed(&self.shared);
         Err(ClientFailure::DataIoError)
     }
 
@@ -128,8 +131,10 @@ impl<N: Net> Serving<N> {
         answered: impl FnOnce(),
         tally: &Tally,
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let (backend, _outgoing) = match self.dial_backend().await {
-            Ok(backend) => backend,
+        let first = Frames::split_first(&ahead);
+        let head = first.as_ref().map_or(&b""[..], |(head, _)| head);
+        let mut reached = match self.reach(head).await {
+            Ok(reached) => reached,
             Err((reason, failure)) => {
                 let line = format!("{}\n", Line::Fail(self.id, reason));
                 close_after(data, line.as_bytes()).await;
@@ -142,15 +147,17 @@ impl<N: Net> Serving<N> {
         {
             tracing::debug!(id = %self.id, %error, "idle DATA connection failed");
             self.shared.abort(data);
+            reached.failed(&self.shared);
             return Err(ClientFailure::DataIoError);
         }
+        let ahead = first.filter(|_| reached.head_sent).map_or(ahead, |(_, rest)| rest);
         let mut data = Side { stream: data, frames: Frames::framed(ahead) };
-        let mut backend = Side::raw(Transport::Plain(backend), Bytes::new());
-        if self.carry(&mut data, &mut backend, tally).await.is_err() {
+        if self.carry(&mut data, &mut reached, tally).await.is_err() {
             self.shared.abort(data.stream);
-            self.shared.abort(backend.stream);
+            reached.failed(&self.shared);
             return Err(ClientFailure::DataIoError);
         }
+        reached.succeeded();
         let Side { stream, frames } = data;
         Ok(frames.into_spent().map(|ahead| (stream, ahead)))
     }
@@ -158,6 +165,10 @@ impl<N: Net> Serving<N> {
     /// Tells the access log of it, if there is one.
     fn log(&self, tally: &Tally, ended: Result<(), ClientFailure>) {
         let Some(log) = &self.shared.access else { return };
+        if is_passed_on(&self.shared, &self.requested) {
+            // Told of as a request that was routed here.
+            return;
+        }
         let Requested { name, way, source, .. } = &self.requested;
         log.take(Access {
             id: Some(self.id),
@@ -180,11 +191,17 @@ impl<N: Net> Serving<N> {
     async fn carry(
         &self,
         data: &mut Half<N>,
-        backend: &mut Half<N>,
+        reached: &mut Reached<N>,
         tally: &Tally,
     ) -> Result<(), Broken> {
-        let carried = relay(&self.shared.net, data, backend, tally);
-        let ended = self.shared.tasks.until_closing(carried).await;
+        let Reached { backend, by, .. } = reached;
+        let (net, tasks) = (&self.shared.net, &self.shared.tasks);
+        let ended = match by {
+            By::Own(_) => tasks.until_closing(relay(net, data, backend, tally)).await,
+            By::Another(passed) => {
+                tasks.until_closing(relay(net, data, backend, &passed.request)).await
+            }
+        };
         let (error, is_of_data) = match ended {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
@@ -196,9 +213,9 @@ impl<N: Net> Serving<N> {
 
     /// Backend first, then DATA: a DATA connection that arrives is ready. Both share one
     /// deadline, because FAIL must reach the listening peer before it gives up.
-    async fn connect(&self) -> Result<(Half<N>, Half<N>, Option<Registered>), Failure> {
+    async fn connect(&self) -> Result<(Half<N>, Reached<N>), Failure> {
         let deadline = Instant::now() + self.shared.config.timing.answer();
-        let (backend, outgoing) = self.dial_backend().await?;
+        let reached = self.reach(b"").await?;
         let dialled = timeout_at(deadline, self.dial_data()).await;
         let data = dialled.unwrap_or(Err(DialPeerError::Late)).map_err(|error| {
             let (id, name) = (self.id, &self.requested.name);
@@ -208,13 +225,21 @@ impl<N: Net> Serving<N> {
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
         let (stream, ahead) = data;
-        let backend = Side::raw(Transport::Plain(backend), Bytes::new());
-        Ok((Side::raw(stream, ahead), backend, outgoing))
+        Ok((Side::raw(stream, ahead), reached))
     }
 
-    async fn dial_backend(&self) -> Result<(N::Stream, Option<Registered>), Failure> {
+    /// The backend, or the peer that is to be asked for it, which `head` may be sent to.
+    async fn reach(&self, head: &[u8]) -> Result<Reached<N>, Failure> {
         let Self { shared, id, requested, target } = self;
-        connect_backend(shared, *id, requested, &target.upstream).await.map_err(fail)
+        if is_passed_on(shared, requested) {
+            let passed =
+                timeout(shared.config.timing.answer(), pass_on(shared, *id, requested, head));
+            return passed.await.unwrap_or(Err(FailReason::BackendTimeout)).map_err(fail);
+        }
+        let connected = connect_backend(shared, *id, requested, &target.upstream).await;
+        let (stream, outgoing) = connected.map_err(fail)?;
+        let backend = Side::raw(Transport::Plain(stream), Bytes::new());
+        Ok(Reached { backend, head_sent: false, by: By::Own(outgoing) })
     }
 
     async fn dial_data(&self) -> Result<(Transport<N::Stream>, Bytes), DialPeerError> {
@@ -230,7 +255,7 @@ impl<N: Net> Serving<N> {
 }
 
 /// One end of a forwarded request.
-type Half<N> = Side<Transport<<N as Net>::Stream>>;
+pub(super) type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
 /// A forwarded request broke.
 struct Broken {

@@ -1,4 +1,4 @@
-//! What a public client asks for.
+//! What a public client asks for, of us or of a peer before us.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +12,8 @@ use crate::wire::{Requested, TlsVersion};
 /// A public client's request, as far as it is known when it is routed.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
+    /// Its id on the hop before, where another peer asks to have it passed on.
+    pub id: Option<ProxyId>,
     /// The name that it asks for.
     pub name: &'a Name,
     /// How it reaches that.
@@ -38,6 +40,7 @@ impl Asked<'_> {
 
     /// What that provider is told, which has registered it as `name`.
     pub(super) fn requested(&self, name: &Name) -> Requested {
+        // Who asked us knows the client's name for it.
         Requested {
             name: name.clone(),
             way: self.way,

@@ -91,7 +91,7 @@ pub(super) async fn fetch_data<N: Net>(
     asked: Asked<'_>,
     reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<N>, NotFetched> {
-    let id = shared.proxy_id();
+    let id = asked.id.unwrap_or_else(|| shared.proxy_id());
     let line = Line::Forward(id, asked.requested(&assignment.name));
     let deadline = Instant::now() + shared.config.timing.data_timeout;
     let fetch = Fetch { shared, link, id, line, deadline };

@@ -284,7 +284,13 @@ impl<N: Net> Link<N> {
         let may = |name: &Name| self.permitted.contains(name) || self.permission.permits(name);
         let names = offers.iter().map(|offer| &offer.name);
         let forbidden: Vec<&Name> = names.filter(|name| !may(name)).collect();
-        if forbidden.is_empty() { Ok(()) } else { Err(WireError::forbidden(&forbidden)) }
+        if !forbidden.is_empty() {
+            return Err(WireError::of_names(ErrorCode::NameForbidden, &forbidden));
+        }
+        let own = &self.open.shared.config.peer_id;
+        let is_loop = |offer: &&Offer| offer.terms.path.contains(own);
+        let loops: Vec<&Name> = offers.iter().filter(is_loop).map(|offer| &offer.name).collect();
+        if loops.is_empty() { Ok(()) } else { Err(WireError::of_names(ErrorCode::Loop, &loops)) }
     }
 
     /// Lets go of idle DATA connections that have ended, from time to time.

@@ -129,6 +129,11 @@ impl<T> Pending<T> {
         self.entries.insert(id, entry);
     }
 
+    /// Whether something waits under this id.
+    pub fn contains(&self, id: ProxyId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
     /// The FORWARD of this id has been written. Returns what waits, the first
     /// time; `None` when the id has left the table.
     pub fn written(&mut self, id: ProxyId) -> Option<&T> {

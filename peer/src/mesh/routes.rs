@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::{NAMES, NAMES_PER_LINK};
+use crate::limits::{NAMES, NAMES_PER_LINK, PATH_PEERS};
 use crate::names::{Name, PeerId};
 use crate::offer::{Offer, Terms, Way, Ways};
 use crate::trust::identity::Owner;
@@ -249,8 +249,8 @@ impl<S: Clone + Default> Routes<S> {
             .collect()
     }
 
-    /// Gives a request to the provider with the fewest active ones, the longest waiting
-    /// among equals, of those whose terms permit it. An exact name wins over a wildcard,
+    /// Gives a request to the provider with the shortest path, of those the one with the
+    /// fewest active requests, the longest waiting among equals, if its terms permit it. An exact name wins over a wildcard,
     /// even while nobody serves it. Each link that `has_room` denies is passed over: it is
     /// asked with the name, and with whether that is the only one of the link.
     pub fn assign(
@@ -282,7 +282,9 @@ impl<S: Clone + Default> Routes<S> {
             }
         });
         let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
-        let next = candidates.into_iter().min_by_key(|one| (active(one.provider), one.last_turn));
+        let next = candidates
+            .into_iter()
+            .min_by_key(|one| (one.terms.path.len(), active(one.provider), one.last_turn));
         let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
         chosen.last_turn = self.turn;
@@ -291,6 +293,34 @@ impl<S: Clone + Default> Routes<S> {
         let stats = entry.stats.clone();
         let peer = self.peer_of(provider).cloned();
         Lookup::Provided(Assigned { name, stats, provider, peer, forwarded })
+    }
+
+    /// The names that links have registered, as `own` may pass them on to `to`: those that
+    /// are `meant`, each over its shortest path, unless that leads through `to` or would be
+    /// too long.
+    pub fn passed_on(
+        &self,
+        own: &PeerId,
+        to: &PeerId,
+        meant: impl Fn(&Name) -> bool,
+    ) -> Vec<Offer> {
+        let offered = |(name, entry): (&Name, &Entry<S>)| {
+            let paths = entry.providers.iter().filter_map(|one| {
+                let nearest = self.peer_of(one.provider)?;
+                let path = match one.terms.path.is_empty() {
+                    true => std::slice::from_ref(nearest),
+                    false => &one.terms.path,
+                };
+                let is_loop = path.iter().any(|peer| peer == to || peer == own);
+                (!is_loop && path.len() < PATH_PEERS).then_some((path, &one.terms))
+            });
+            let (path, terms) = paths.min_by_key(|(path, _)| (path.len(), path.to_vec()))?;
+            let ways: Ways = terms.ways.iter().filter(|way| self.ways.contains(*way)).collect();
+            let path = path.iter().chain([own]).cloned().collect();
+            let terms = Terms { ways, path, ..terms.clone() };
+            (!ways.is_empty()).then(|| Offer { name: name.clone(), terms })
+        };
+        self.names.iter().filter(|(name, _)| meant(name)).filter_map(offered).collect()
     }
 
     /// Whether a provider of `requested` has a backend that speaks HTTP/2 in clear text.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use super::links::{Closed, Dismissal, Idle, Links, Opened};
@@ -48,6 +48,8 @@ struct Tables<S> {
 pub struct Mesh<S> {
     tables: Lock<Tables<S>>,
     metrics: Arc<Metrics>,
+    /// Who serves what has changed, perhaps.
+    changes: watch::Sender<()>,
 }
 
 impl<S> Mesh<S> {
@@ -62,7 +64,8 @@ impl<S> Mesh<S> {
         local.for_each(|offer| routes.serve_locally(offer));
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, links: Links::default(), pending };
-        Self { tables: Lock::new("the tables of the mesh", tables), metrics }
+        let tables = Lock::new("the tables of the mesh", tables);
+        Self { tables, metrics, changes: watch::Sender::new(()) }
     }
 
     /// Takes in a link. If there are too many, the oldest of whoever has most is
@@ -79,6 +82,9 @@ impl<S> Mesh<S> {
         let crowded = crowded.and_then(|old| tables.close_link(old, Some(Dismissal::Crowded)));
         drop(tables);
         // Its sockets are closed when nobody waits for the tables.
+        if crowded.is_some() {
+            self.changes.send_replace(());
+        }
         drop(crowded);
         opened
     }
@@ -88,6 +94,7 @@ impl<S> Mesh<S> {
     pub fn close_link(&self, link: LinkId) {
         let closed = self.lock().close_link(link, None);
         drop(closed);
+        self.changes.send_replace(());
     }
 
     /// Adds or refreshes names of a link and returns how many were taken. With its first
@@ -101,6 +108,7 @@ impl<S> Mesh<S> {
         let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
         let taken = tables.routes.register(link, offers);
         drop(tables);
+        self.changes.send_replace(());
         drop(replaced);
         let taken = taken?;
         taken.iter().for_each(|stats| stats.registered());
@@ -110,6 +118,7 @@ impl<S> Mesh<S> {
     /// Withdraws names of a link and returns how many it had.
     pub fn unregister(&self, link: LinkId, names: &[Name]) -> usize {
         let had = self.lock().routes.unregister(link, names, Instant::now());
+        self.changes.send_replace(());
         had.iter().for_each(|stats| stats.disconnected());
         had.len()
     }
@@ -118,6 +127,26 @@ impl<S> Mesh<S> {
     pub fn assign(&self, wanted: Wanted<'_>) -> Lookup<Arc<NameStats>> {
         let Tables { routes, pending, .. } = &mut *self.lock();
         routes.assign(wanted, |link, name, alone| pending.has_room(link, name, alone))
+    }
+
+    /// Whether a request of this id waits for its DATA connection.
+    pub fn is_waiting(&self, id: ProxyId) -> bool {
+        self.lock().pending.contains(id)
+    }
+
+    /// What `own` may pass on to `to`; see [`Routes::passed_on`].
+    pub fn passed_on(
+        &self,
+        own: &PeerId,
+        to: &PeerId,
+        meant: impl Fn(&Name) -> bool,
+    ) -> Vec<Offer> {
+        self.lock().routes.passed_on(own, to, meant)
+    }
+
+    /// Tells of each change of who serves what.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Whether a provider of `requested` has a backend that speaks HTTP/2 in clear text.
@@ -150,6 +179,7 @@ impl<S> Mesh<S> {
     ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
         let mut tables = self.lock();
         let id = forward.id;
+        tables.is_new(id)?;
         tables.links.send(link, forward)?;
         tables.await_data(link, assignment, id, deadline)
     }
@@ -165,7 +195,9 @@ impl<S> Mesh<S> {
         id: ProxyId,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Dialled<S>>, ForwardError> {
-        self.lock().await_data(link, assignment, id, deadline)
+        let mut tables = self.lock();
+        tables.is_new(id)?;
+        tables.await_data(link, assignment, id, deadline)
     }
 
     /// Hands a FORWARD to a link whose request waits already.
@@ -379,6 +411,14 @@ impl<S> Tables<S> {
             counts: row.stats.snapshot(),
         });
         rows.collect()
+    }
+
+    /// A request whose id waits already has come back to this peer.
+    fn is_new(&self, id: ProxyId) -> Result<(), ForwardError> {
+        match self.pending.contains(id) {
+            true => Err(ForwardError::Failed(FailReason::Loop)),
+            false => Ok(()),
+        }
     }
 
     fn await_data(

@@ -134,6 +134,7 @@ impl<N: Net> Edge<N> {
                     false => Cow::Borrowed(bytes),
                 };
                 let asked = Asked {
+                    id: None,
                     name: &head.name,
                     way: if is_tunnel { offer::Way::Connect } else { offer::Way::Http },
                     protocol: self.protocol(),

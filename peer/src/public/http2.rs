@@ -59,6 +59,7 @@ impl<N: Net> Edge<N> {
             // Heads of HTTP/2 are compressed, and go through as they are.
             let first = |_, _| Cow::Borrowed(bytes);
             let asked = Asked {
+                id: None,
                 name: &name,
                 way: offer::Way::Http,
                 protocol: self.protocol(),

@@ -31,6 +31,8 @@ words! {
         Replaced = "replaced",
         /// Nothing was heard for the peer timeout, or nothing was read for as long.
         Silent = "silent",
+        /// Names whose path leads through the peer that they are registered with.
+        Loop = "loop",
         /// A connection that was meant for another peer behind the same address.
         WrongPeer = "wrong_peer",
     }

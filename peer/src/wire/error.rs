@@ -23,7 +23,7 @@ impl WireError {
     }
 
     /// Some names may not be registered: the text is their list, as far as it fits a line.
-    pub fn forbidden(names: &[&Name]) -> Self {
+    pub fn of_names(code: ErrorCode, names: &[&Name]) -> Self {
         let room = LINE_BYTES - "ERROR:name_forbidden:".len();
         let mut text = String::new();
         for name in names {
@@ -34,7 +34,7 @@ impl WireError {
             text.push_str(comma);
             text.push_str(name.as_str());
         }
-        Self { code: ErrorCode::NameForbidden, text: text.into() }
+        Self { code, text: text.into() }
     }
 }
 

@@ -79,6 +79,16 @@ impl Frames {
         (bytes.len() as u16).to_be_bytes()
     }
 
+    /// The payload of the first frame of `ahead`, and what follows it, if it is a whole frame
+    /// of payload.
+    pub fn split_first(ahead: &Bytes) -> Option<(Bytes, Bytes)> {
+        let header = ahead.first_chunk::<FRAME_HEADER_BYTES>()?;
+        let length = u16::from_be_bytes(*header);
+        let end = FRAME_HEADER_BYTES + usize::from(length);
+        let is_payload = length != END && length != RAW && ahead.len() >= end;
+        is_payload.then(|| (ahead.slice(FRAME_HEADER_BYTES..end), ahead.slice(end..)))
+    }
+
     /// What was read ahead of the next request, when both directions have ended in
     /// frames and the connection can carry another; `None` if it cannot.
     pub fn into_spent(self) -> Option<Bytes> {

@@ -346,12 +346,14 @@ mod tests {
 
     fn offers() -> impl Strategy<Value = Vec<Offer>> {
         let nets = prop::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..4);
-        let terms = (1..16_u8, nets, any::<bool>(), any::<bool>());
-        let terms = terms.prop_map(|(ways, nets, forwarded, h2c)| Terms {
+        let path = prop::collection::vec(peers(), 0..4);
+        let terms = (1..16_u8, nets, any::<bool>(), any::<bool>(), path);
+        let terms = terms.prop_map(|(ways, nets, forwarded, h2c, path)| Terms {
             ways: Way::ALL.iter().copied().filter(|way| ways >> *way as u8 & 1 == 1).collect(),
             allow: nets.into_iter().map(|(ip, bits)| IpNet::new(ip, bits).unwrap()).collect(),
             forwarded,
             h2c,
+            path: path.into(),
         });
         (names(), terms).prop_map(|(names, terms)| {
             names.into_iter().map(|name| Offer { name, terms: terms.clone() }).collect()

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ops_proxy::config::Upstream;
-use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT};
+use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT, PATH_PEERS};
+use ops_proxy::names::{Name, NamePattern};
 use ops_proxy::observe::metrics::Snapshot;
 
 use super::trust::lets_in;
@@ -30,6 +31,24 @@ struct Connecting {
     peer: String,
     /// The name by which it dials the listening peer.
     dials: String,
+    /// What it passes on, where it does not serve the name itself.
+    behind: Option<Box<Wanted>>,
+}
+
+impl Wanted {
+    /// How many links it depends on.
+    fn hops(&self) -> u32 {
+        let behind = |one: &Connecting| one.behind.as_ref().map_or(0, |one| one.hops());
+        self.connecting.as_ref().map_or(0, |one| 1 + behind(one))
+    }
+
+    /// Whether a request for it passes this host.
+    fn passes(&self, host: &str) -> bool {
+        let behind = |one: &Connecting| {
+            one.peer == host || one.behind.as_ref().is_some_and(|one| one.passes(host))
+        };
+        self.listening == host || self.connecting.as_ref().is_some_and(behind)
+    }
 }
 
 /// What the model has seen of the mesh, tick by tick.
@@ -154,14 +173,16 @@ impl Model {
         let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
         let comes_back = BACKOFF_CAP + CONNECT_TIMEOUT + SLACK;
         let is_up = |one: &Wanted, since: &Duration| {
-            let bound = if one.connecting.is_some() { comes_back } else { SLACK };
-            for_long(since, bound)
+            for_long(since, SLACK.max(comes_back * one.hops()))
         };
         let mut possible = self.possible.iter().filter(|(one, _)| here(one));
         if possible.clone().any(|(one, since)| is_up(one, since)) {
             return Truth::Up;
         }
         let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
+        let most = self.impossible.keys().filter(here).map(Wanted::hops).max();
+        // What is lost at one peer is withdrawn at the next.
+        let timeout = timeout * most.unwrap_or(1).max(1);
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
         let unclear = |one: &Wanted| here(&one) && !self.impossible.contains_key(one);
         if possible.next().is_none()
@@ -225,24 +246,63 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
                     connecting: Some(Connecting {
                         peer: host.clone(),
                         dials: endpoint.host.clone(),
+                        behind: None,
                     }),
                 }));
             }
         }
     }
+    let mut last: Vec<Wanted> = all.iter().filter(|one| one.connecting.is_some()).cloned().collect();
+    for _ in 1..PATH_PEERS {
+        last = last.iter().flat_map(|one| passed_on(mesh, one)).collect();
+        all.extend(last.iter().cloned());
+    }
     all
+}
+
+/// What a peer that has a registration asks for at its own upstreams.
+fn passed_on(mesh: &Mesh, one: &Wanted) -> Vec<Wanted> {
+    let host = &one.listening;
+    let peer = &mesh.scenario().peers[host];
+    let Ok(name) = one.name.parse::<Name>() else { return Vec::new() };
+    let patterns = peer.transit.iter().filter_map(|text| text.parse::<NamePattern>().ok());
+    let is_meant = patterns.into_iter().any(|pattern| pattern.covers(&name));
+    if !is_meant || peer.services.contains_key(&one.name) {
+        return Vec::new();
+    }
+    let upstreams = peer.connect.iter().filter_map(|text| text.parse::<Upstream>().ok());
+    upstreams
+        .flat_map(|Upstream { endpoint, .. }| {
+            let hosts = mesh.hosts_of(&endpoint.host).into_iter();
+            hosts.map(move |listening| (listening, endpoint.clone()))
+        })
+        .filter(|(listening, endpoint)| {
+            let peer = mesh.scenario().peers.get(listening);
+            peer.is_some_and(|peer| peer.listen == Some(endpoint.port)) && !one.passes(listening)
+        })
+        .map(|(listening, endpoint)| Wanted {
+            listening,
+            name: one.name.clone(),
+            connecting: Some(Connecting {
+                peer: host.clone(),
+                dials: endpoint.host,
+                behind: Some(Box::new(one.clone())),
+            }),
+        })
+        .collect()
 }
 
 fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
     let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
-    let Some(Connecting { peer, dials }) = &one.connecting else {
+    let Some(Connecting { peer, dials, behind }) = &one.connecting else {
         return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
     };
     if !runs(peer) || !mesh.is_running(&one.listening) || !mesh.is_open(peer, &one.listening) {
         return Chance::None;
     }
-    match lets_in(mesh, peer, &one.listening, dials) {
-        true => Chance::Good,
-        false => Chance::Distrusted,
+    match (lets_in(mesh, peer, &one.listening, dials), behind) {
+        (true, Some(behind)) => chance(mesh, behind),
+        (true, None) => Chance::Good,
+        (false, _) => Chance::Distrusted,
     }
 }

@@ -37,6 +37,9 @@ pub struct PeerSpec {
     /// What it says about some of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub offers: BTreeMap<String, OfferSpec>,
+    /// The names that are passed on to `connect` when others register them here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transit: Vec<String>,
     /// The ways in which clients may reach any name here; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ways: Option<Vec<String>>,
@@ -122,6 +125,9 @@ impl PeerSpec {
             let service = offer.apply(read("services", backend)?);
             let service = service.map_err(|(text, problem)| ("offers", text, problem))?;
             config.services.insert(read("services", name)?, service);
+        }
+        for pattern in &self.transit {
+            config.transit.push(read("transit", pattern)?);
         }
         if let Some(ways) = &self.ways {
             let ways = ways.iter().map(|way| read("ways", way)).collect::<Result<Vec<Way>, _>>()?;

@@ -61,6 +61,7 @@ impl Settings {
             proxies: proxies(self.via, &surroundings.proxies, !self.connect.is_empty())?,
             connect: self.connect,
             services,
+            transit: self.transit,
             ways: match self.ways.is_empty() {
                 true => Ways::ALL,
                 false => self.ways.into_iter().collect(),

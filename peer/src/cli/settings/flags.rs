@@ -11,7 +11,7 @@ use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
 use super::via::ViaText;
 use crate::config::{TcpMapping, Upstream};
-use crate::names::PeerId;
+use crate::names::{NamePattern, PeerId};
 use crate::offer::Way;
 
 /// Every setting; each may be unset.
@@ -42,6 +42,11 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
     #[serde(deserialize_with = "entries")]
     pub service: Vec<ServiceEntry>,
+
+    /// Pass on the names that others register here to the peers in --connect: a name, a wildcard, or `*` for all. The certificate or token of this peer must permit them there (a list)
+    #[arg(long, env = "OPS_PROXY_TRANSIT", value_name = "PATTERN", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub transit: Vec<NamePattern>,
 
     /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`. Services may allow fewer, never more (a list) [default: all]
     #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
@@ -211,6 +216,7 @@ impl Settings {
             connect: list(self.connect, file.connect),
             via: self.via.or(file.via),
             service: list(self.service, file.service),
+            transit: list(self.transit, file.transit),
             ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),
             peer_id: self.peer_id.or(file.peer_id),

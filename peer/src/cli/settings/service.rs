@@ -221,6 +221,7 @@ impl ServiceTable {
             allow,
             forwarded: self.forwarded.unwrap_or(usual.forwarded),
             h2c: self.h2c.unwrap_or(usual.h2c),
+            ..usual
         };
         let proxy_protocol = self.proxy_protocol.map(|Version(version)| version);
         Ok((name, Service { backend: self.backend, own, proxy_protocol, terms }))

@@ -211,6 +211,8 @@ words! {
         WayNotOffered = "way_not_offered",
         /// A request of a client that the name is not for.
         NotAllowed = "not_allowed",
+        /// A name whose path leads through this peer.
+        Loop = "loop",
         /// A connection for another peer behind the same address; it is dialled again.
         WrongPeer = "wrong_peer",
         /// As many requests as may wait for DATA connections.
@@ -243,6 +245,7 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::TooManyLinks => Self::LinkLimit,
             ErrorCode::Draining => Self::Draining,
             ErrorCode::Replaced | ErrorCode::Silent => Self::LinkLimit,
+            ErrorCode::Loop => Self::Loop,
             ErrorCode::WrongPeer => Self::WrongPeer,
         }
     }
