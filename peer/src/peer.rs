@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 
+use crate::backend::health::keep_checking;
 use crate::config::{ConfigError, PeerConfig};
 use crate::connecting::keep_link;
 use crate::limits::{
@@ -145,6 +146,10 @@ fn begin<N: Net>(
     for upstream in shared.config.connect.clone() {
         let kept = shared.clone();
         tasks.keep("a link", move || keep_link(kept.clone(), upstream.clone()));
+    }
+    for name in shared.health.standings().into_keys() {
+        let kept = shared.clone();
+        tasks.keep("the checks of a service", move || keep_checking(kept.clone(), name.clone()));
     }
     let kept = shared.clone();
     tasks.keep("the forgetting of names", move || forget_names(kept.clone()));

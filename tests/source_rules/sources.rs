@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 17] = [
+pub(crate) const PURE: [&str; 19] = [
     "names",
     "offer",
     "words",
@@ -15,6 +15,8 @@ pub(crate) const PURE: [&str; 17] = [
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",
+    "mesh/unwell",
+    "backend/health/judge",
     "observe/admin/connections",
     "trust/identity",
     "trust/permission",

@@ -1,7 +1,7 @@
 //! The connecting side: keeps a link to a listening peer, registers our names
 //! there, and answers each FORWARD with a DATA connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -14,6 +14,7 @@ use super::idle_data::IdleData;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use super::upstream::{DialledPeer, dial_peer};
+use crate::backend::health::board::{Sorted, Standing};
 use crate::config::Endpoint;
 use crate::limits::FORWARDS_PER_LINK;
 use crate::names::{Name, ProxyId};
@@ -152,6 +153,12 @@ struct Link<N: Net> {
     chain: Vec<CertificateDer<'static>>,
     judged_by: Option<Arc<Loaded>>,
     looks: watch::Receiver<()>,
+    /// Which of our services pass their checks, and those that the listening peer was
+    /// told do not.
+    health: watch::Receiver<BTreeMap<Name, Standing>>,
+    withdrawn: BTreeSet<Name>,
+    /// HELLO was answered.
+    greeted: bool,
 }
 
 impl<N: Net> Link<N> {
@@ -180,6 +187,9 @@ impl<N: Net> Link<N> {
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
             looks: shared.looks_at_tls(),
+            health: shared.health.changes(),
+            withdrawn: BTreeSet::new(),
+            greeted: false,
             shared,
             upstream,
         }
@@ -226,6 +236,7 @@ impl<N: Net> Link<N> {
                         return ended;
                     }
                 }
+                Ok(()) = self.health.changed(), if !draining => self.health_changed(),
                 () = sleep_until(wake) => {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
@@ -258,21 +269,46 @@ impl<N: Net> Link<N> {
         Ok(())
     }
 
-    /// REGISTER is the heartbeat; while draining, UNREGISTER is.
+    /// REGISTER is the heartbeat; while draining, and for services whose backends fail
+    /// their checks, UNREGISTER is.
     fn beat(&mut self, draining: bool) {
-        for offers in self.offers.clone() {
-            self.control.queue(&match draining {
-                false => Line::Register(offers),
-                true => Line::Unregister(offers.into_iter().map(|offer| offer.name).collect()),
-            });
+        if draining {
+            for offers in &self.offers {
+                let names = offers.iter().map(|offer| offer.name.clone().into());
+                self.control.queue(&Line::Unregister(names.collect()));
+            }
+            return;
+        }
+        self.health.mark_unchanged();
+        let sorted = self.shared.health.sort(self.offers.concat());
+        self.withdrawn = sorted.down.iter().map(|one| one.name.clone()).collect();
+        self.say(sorted);
+    }
+
+    /// Tells of services that have fallen or risen, and of no others.
+    fn health_changed(&mut self) {
+        self.health.mark_unchanged();
+        let Sorted { mut up, mut down } = self.shared.health.sort(self.offers.concat());
+        up.retain(|offer| self.withdrawn.remove(&offer.name));
+        down.retain(|one| self.withdrawn.insert(one.name.clone()));
+        self.say(Sorted { up, down });
+    }
+
+    fn say(&mut self, Sorted { up, down }: Sorted) {
+        for offers in in_lines(up) {
+            self.control.queue(&Line::Register(offers));
+        }
+        for withdrawals in in_lines(down) {
+            self.control.queue(&Line::Unregister(withdrawals));
         }
     }
 
     fn take(&mut self, line: Line) -> Result<(), Ended> {
         match line {
-            // HELLO is answered with 0, a REGISTER of ours with at least 1.
-            Line::Ok(count) => {
-                if count > 0 && !self.registered {
+            // HELLO is answered first, then our first REGISTER. Where all backends are down,
+            // that is an UNREGISTER.
+            Line::Ok(_) => {
+                if std::mem::replace(&mut self.greeted, true) && !self.registered {
                     self.registered = true;
                     self.shared.metrics.client_link(&self.upstream, true);
                     if !self.has_refused {

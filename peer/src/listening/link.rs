@@ -18,7 +18,6 @@ use crate::mesh::waiting::Forward;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::LogSource;
 use crate::observe::metrics::{Incident, Rejection};
-use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
 use crate::stream::net::Net;
@@ -27,7 +26,7 @@ use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Look, Verdict};
 use crate::trust::{Identity, Permission, Principal, UNAUTHORIZED};
-use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
+use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError, Withdrawal};
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -250,10 +249,9 @@ impl<N: Net> Link<N> {
         Ok(())
     }
 
-    /// Whether all of `offers` may be registered; names those that may not.
-    fn permit(&self, offers: &[Offer]) -> Result<(), WireError> {
+    /// Whether all of `names` may be registered; names those that may not.
+    fn permit<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Result<(), WireError> {
         let may = |name: &Name| self.permitted.contains(name) || self.permission.permits(name);
-        let names = offers.iter().map(|offer| &offer.name);
         let forbidden: Vec<&Name> = names.filter(|name| !may(name)).collect();
         if forbidden.is_empty() { Ok(()) } else { Err(WireError::forbidden(&forbidden)) }
     }
@@ -273,7 +271,7 @@ impl<N: Net> Link<N> {
         let mesh = &self.open.shared.mesh;
         match line {
             Line::Register(offers) => {
-                self.permit(&offers)?;
+                self.permit(offers.iter().map(|offer| &offer.name))?;
                 let taken = mesh.register(self.open.id, &offers).map_err(|_| {
                     WireError::new(ErrorCode::TooManyNames, "more names than one link may register")
                 })?;
@@ -281,8 +279,12 @@ impl<N: Net> Link<N> {
                 self.control.queue(&Line::Ok(taken));
                 self.sweep();
             }
-            Line::Unregister(names) => {
+            Line::Unregister(withdrawn) => {
+                let unhealthy = |one: &&Withdrawal| one.unhealthy.is_some();
+                self.permit(withdrawn.iter().filter(unhealthy).map(|one| &one.name))?;
+                let names: Vec<Name> = withdrawn.iter().map(|one| one.name.clone()).collect();
                 let had = mesh.unregister(self.open.id, &names);
+                mesh.note_health(self.open.id, &withdrawn);
                 names.iter().for_each(|name| {
                     self.permitted.remove(name);
                 });
