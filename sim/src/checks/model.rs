@@ -8,6 +8,7 @@ use ops_proxy::config::Endpoint;
 use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT};
 use ops_proxy::observe::metrics::Snapshot;
 
+use super::health::{Wellness, falls_within, health_of, wellness};
 use super::trust::lets_in;
 use crate::mesh::Mesh;
 use crate::scenario::steps::Raw;
@@ -42,6 +43,10 @@ pub(super) struct Model {
     /// Those that could be had once. Where only certificates have come to be in
     /// the way, an old link may stand on: they are asked for at its beginning.
     once: BTreeSet<Wanted>,
+    /// Since when nothing but its backend's checks keeps it away.
+    ill: BTreeMap<Wanted, Duration>,
+    /// Those whose link was troubled: the listening peer may hold on to an old one.
+    troubled: BTreeSet<Wanted>,
 }
 
 /// Whether a registration can be had.
@@ -50,6 +55,10 @@ enum Chance {
     Good,
     /// Certificates or tokens are in the way, and nothing else.
     Distrusted,
+    /// Its backend fails its checks, and nothing else is in the way.
+    Ill,
+    /// Its checks may go either way.
+    Unclear,
     None,
 }
 
@@ -70,7 +79,18 @@ impl Model {
         let now = mesh.now();
         let wanted = wanted(mesh);
         for one in &wanted {
-            match chance(mesh, one) {
+            let chance = chance(mesh, one);
+            if chance == Chance::Ill {
+                self.ill.entry(one.clone()).or_insert(now);
+            } else {
+                self.ill.remove(one);
+            }
+            match chance {
+                Chance::Ill | Chance::Unclear => {
+                    self.once.insert(one.clone());
+                    self.possible.remove(one);
+                    self.impossible.remove(one);
+                }
                 Chance::Good => {
                     self.possible.entry(one.clone()).or_insert(now);
                     self.impossible.remove(one);
@@ -83,6 +103,7 @@ impl Model {
                     self.impossible.remove(one);
                 }
                 Chance::Distrusted | Chance::None => {
+                    self.troubled.insert(one.clone());
                     self.impossible.entry(one.clone()).or_insert(now);
                     self.possible.remove(one);
                 }
@@ -90,6 +111,7 @@ impl Model {
         }
         self.possible.retain(|one, _| wanted.contains(one));
         self.impossible.retain(|one, _| wanted.contains(one));
+        self.ill.retain(|one, _| wanted.contains(one));
     }
 
     /// Compares what a listening peer says with what must be so.
@@ -154,7 +176,8 @@ impl Model {
         let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
         let comes_back = BACKOFF_CAP + CONNECT_TIMEOUT + SLACK;
         let is_up = |one: &Wanted, since: &Duration| {
-            let bound = if one.connecting.is_some() { comes_back } else { SLACK };
+            let is_checked = health_of(mesh, one.served_by(), &one.name).is_some();
+            let bound = if one.connecting.is_some() || is_checked { comes_back } else { SLACK };
             for_long(since, bound)
         };
         let mut possible = self.possible.iter().filter(|(one, _)| here(one));
@@ -163,7 +186,13 @@ impl Model {
         }
         let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
-        let unclear = |one: &Wanted| here(&one) && !self.impossible.contains_key(one);
+        let is_gone = |one: &Wanted| {
+            let Some(since) = self.ill.get(one) else { return self.impossible.contains_key(one) };
+            let health = health_of(mesh, one.served_by(), &one.name);
+            let old_link = if self.troubled.contains(one) { timeout } else { SLACK };
+            health.is_some_and(|health| for_long(since, falls_within(&health) + old_link))
+        };
+        let unclear = |one: &Wanted| here(&one) && !is_gone(one);
         if possible.next().is_none()
             && !self.once.iter().any(unclear)
             && impossible.all(|(_, s)| for_long(s, timeout))
@@ -231,7 +260,22 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
     all
 }
 
+impl Wanted {
+    /// The peer whose service it is.
+    fn served_by(&self) -> &str {
+        self.connecting.as_ref().map_or(&self.listening, |one| &one.peer)
+    }
+}
+
 fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
+    match (link_chance(mesh, one), wellness(mesh, one.served_by(), &one.name)) {
+        (Chance::Good, Wellness::Ill) => Chance::Ill,
+        (Chance::Good, Wellness::Unclear) => Chance::Unclear,
+        (chance, _) => chance,
+    }
+}
+
+fn link_chance(mesh: &Mesh, one: &Wanted) -> Chance {
     let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
     let Some(Connecting { peer, dials }) = &one.connecting else {
         return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
