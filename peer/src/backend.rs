@@ -2,6 +2,7 @@
 //! this peer's public side or from a listening peer. No address from the wire is dialled.
 
 mod connect;
+pub mod health;
 mod proxy_header;
 
 pub use connect::connect_backend;

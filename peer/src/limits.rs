@@ -258,6 +258,39 @@ pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// back.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Longest `Retry-After` for a name whose backend fails its checks, in seconds: a client
+/// that is told to wait for longer does not come back.
+pub const RETRY_UNHEALTHY_MOST: u16 = 300;
+
+/// Between two checks of a backend, unless configured.
+pub const HEALTH_EVERY: Duration = Duration::from_secs(5);
+
+/// Shortest time between two checks: more often would be load, and tell nothing more.
+pub const HEALTH_EVERY_LEAST: Duration = Duration::from_secs(1);
+
+/// Longest time between two checks: more rarely is a mistake.
+pub const HEALTH_EVERY_MOST: Duration = Duration::from_hours(1);
+
+/// A check has failed that takes longer, unless configured: a SYN that was lost is sent
+/// again after 1 s.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Failures in a row that withdraw a service, unless configured: one may be lost.
+pub const HEALTH_FALL: u32 = 3;
+
+/// Successes in a row that bring it back, unless configured.
+pub const HEALTH_RISE: u32 = 2;
+
+/// Most failures or successes in a row that may be asked for.
+pub const HEALTH_COUNT_MOST: u32 = 10;
+
+/// Checks that run at a time: thousands of services must not take all descriptors from
+/// requests.
+pub const HEALTH_CHECKS: usize = 128;
+
+/// How much of an answer to a check is read at a time, in bytes: a usual head.
+pub const PROBE_READ_BYTES: usize = 1024;
+
 /// Names that one log line lists; it says how many more there are.
 pub const NAMES_LOGGED: usize = 10;
 

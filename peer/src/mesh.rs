@@ -12,4 +12,5 @@ pub mod request;
 pub mod routes;
 pub mod tables;
 pub mod tally;
+pub mod unwell;
 pub mod waiting;

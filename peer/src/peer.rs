@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 
+use crate::backend::health::keep_checking;
 use crate::config::{ConfigError, PeerConfig};
 use crate::connecting::{Held, keep_links};
 use crate::limits::{
@@ -148,6 +149,10 @@ fn begin<N: Net>(
         tasks.keep("the links to a listening peer", move || {
             keep_links(kept.clone(), held.clone(), upstream.clone())
         });
+    }
+    for name in shared.health.standings().into_keys() {
+        let kept = shared.clone();
+        tasks.keep("the checks of a service", move || keep_checking(kept.clone(), name.clone()));
     }
     let kept = shared.clone();
     tasks.keep("the forgetting of names", move || forget_names(kept.clone()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+use crate::backend::health::board::Board;
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::admission::Admission;
 use crate::mesh::outgoing::{Outgoing, Registered};
@@ -42,6 +43,8 @@ pub struct Shared<N: Net> {
     pub reload: Notify,
     /// The names whose public TLS ends here.
     pub front: Option<Front>,
+    /// Which services pass their checks.
+    pub health: Board,
     /// How many connections are in.
     pub admission: Admission,
     /// The connections to backends.
@@ -73,6 +76,7 @@ impl<N: Net> Shared<N> {
             },
             tls,
             access,
+            health: Board::new(&config),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
             mesh: Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers()),

@@ -16,6 +16,7 @@ mod line_buffer;
 mod proof;
 mod reported;
 mod requested;
+mod withdrawal;
 
 pub use codes::{ErrorCode, FailReason};
 pub use error::WireError;
@@ -24,3 +25,4 @@ pub use line_buffer::LineBuffer;
 pub use proof::TokenProof;
 pub use reported::ReportedError;
 pub use requested::{Requested, TlsVersion};
+pub use withdrawal::Withdrawal;

@@ -4,6 +4,7 @@
 
 mod calm;
 mod counts;
+mod health;
 mod invariants;
 mod model;
 mod outcomes;

@@ -10,6 +10,7 @@
 mod draw;
 mod exchanges;
 mod faults;
+mod health;
 mod mesh;
 mod names;
 mod scenario;

@@ -24,6 +24,7 @@ mod exchanges;
 mod front;
 mod fronts;
 mod h2;
+mod health;
 mod http;
 mod idle_data;
 mod invariants;

@@ -142,8 +142,14 @@ async fn a_name_that_is_not_in_the_certificate_is_forbidden() {
     link.send(&format!("HELLO:1:site\nREGISTER:own.example,{NAME},a.dev.example")).await;
     link.welcomed().await;
     assert!(link.line().await.starts_with("ERROR:name_forbidden:"));
+    // Nor may it speak of the health of what it may not register.
+    let mut link = Link::on(ca.session(hub.listen(), Some(&files)).await);
+    link.send(&format!("HELLO:1:site\nUNREGISTER:own.example;unhealthy=9,{NAME};unhealthy=9"))
+        .await;
+    assert_eq!(link.line().await, "OK:0");
+    assert_eq!(link.line().await, format!("ERROR:name_forbidden:{NAME}"));
     hub.serves(&[]).await;
-    assert_eq!(rejected(&hub, "name_forbidden").await, 3.0);
+    assert_eq!(rejected(&hub, "name_forbidden").await, 4.0);
     assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 404, "never known");
 }
 

@@ -15,6 +15,8 @@ pub(crate) const PURE: [&str; 19] = [
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",
+    "mesh/unwell",
+    "backend/health/judge",
     "observe/admin/connections",
     "trust/identity",
     "trust/permission",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ops_proxy::names::{Name, PeerId, ProxyId};
 use ops_proxy::offer::Offer;
-use ops_proxy::wire::{FailReason, Line};
+use ops_proxy::wire::{FailReason, Line, Withdrawal};
 
 use super::model::Session;
 use super::sent::sent;
@@ -62,8 +62,9 @@ fn step(session: &mut Session, input: &mut Input<'_>) {
         }
         2 => {
             let link = input.byte().into();
-            let line = sent(Line::Unregister(names(input)));
-            let Line::Unregister(names) = line else { unreachable!() };
+            let names = names(input).into_iter().map(Withdrawal::from).collect();
+            let Line::Unregister(names) = sent(Line::Unregister(names)) else { unreachable!() };
+            let names: Vec<Name> = names.into_iter().map(|one| one.name).collect();
             session.unregister(link, &names);
         }
         3 => session.close(input.byte().into()),

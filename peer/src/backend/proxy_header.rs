@@ -9,6 +9,10 @@ use ppp::v2::{Builder, Command, Protocol, Type, Version};
 use crate::config::ProxyVersion;
 use crate::wire::Requested;
 
+/// The headers of connections that are no client's, of each version in order: "UNKNOWN"
+/// and LOCAL, for checks like ours.
+pub(super) const LOCAL: [&[u8]; 2] = [b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"];
+
 /// The client came over TLS (section 2.2.5).
 const CLIENT_SSL: u8 = 1;
 /// The client has shown no certificate that was verified.
@@ -116,6 +120,17 @@ mod tests {
                 );
                 assert_eq!(read.source.port(), 5555);
             }
+        }
+    }
+
+    #[test]
+    fn a_check_speaks_for_nobody() {
+        for version in ProxyVersion::ALL {
+            let header = LOCAL[*version as usize];
+            let Progress::Header { ends: None, consumed } = parse(header) else {
+                panic!("{version}: {}", header.escape_ascii());
+            };
+            assert_eq!(consumed, header.len());
         }
     }
 

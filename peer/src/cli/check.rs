@@ -149,7 +149,7 @@ fn describe(config: &PeerConfig) -> String {
 
 /// What is to be known about a service: its backends first.
 fn described(service: &Service) -> impl Iterator<Item = String> {
-    let Service { proxy_protocol, terms, .. } = service;
+    let Service { proxy_protocol, terms, health, .. } = service;
     let dials = service.backends().into_iter().map(|backend| {
         let is_used = |way: &Way| service.backend(*way) == Some(backend);
         let ways = listed(terms.ways.iter().filter(is_used).map(Way::as_str));
@@ -162,7 +162,9 @@ fn described(service: &Service) -> impl Iterator<Item = String> {
     let silent = terms.ways.contains(Way::Http) && !terms.forwarded;
     let silent = silent.then(|| "adds no X-Forwarded-For and the like".to_owned());
     let h2c = terms.h2c.then(|| "speaks HTTP/2 in clear text".to_owned());
-    let all: Vec<String> = dials.chain(header).chain(allow).chain(silent).chain(h2c).collect();
+    let health = health.as_ref().map(|health| format!("is checked: {health}"));
+    let all = dials.chain(header).chain(allow).chain(silent).chain(h2c).chain(health);
+    let all: Vec<String> = all.collect();
     all.into_iter()
 }
 

@@ -10,6 +10,7 @@
 mod checked;
 mod file;
 mod flags;
+mod health;
 mod service;
 mod values;
 mod via;

@@ -144,6 +144,10 @@ impl PeerConfig {
             let problem = format!("too many: one link carries at most {NAMES_PER_LINK}");
             return Err(ConfigError::new("service", problem));
         }
+        for (name, service) in &self.services {
+            let fault = |problem| ConfigError::new("service", format!("{name}: {problem}"));
+            service.check(name).map_err(fault)?;
+        }
         if self.idle_data > IDLE_DATA_PER_LINK {
             let problem = format!("must be at most {IDLE_DATA_PER_LINK}, the limit per link");
             return Err(ConfigError::new("idle_data", problem));

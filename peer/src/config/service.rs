@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::endpoint::{BadEndpoint, Endpoint};
+use super::health::{Health, Probe};
+use crate::names::Name;
 use crate::offer::{Terms, Way};
 use crate::words::words;
 
@@ -28,6 +30,8 @@ pub struct Service {
     pub proxy_protocol: Option<ProxyVersion>,
     /// What listening peers are told.
     pub terms: Terms,
+    /// How its backends are checked, if they are.
+    pub health: Option<Health>,
 }
 
 impl Service {
@@ -46,6 +50,30 @@ impl Service {
             }
         }
         all
+    }
+
+    /// The backend that a check by HTTP asks: the one for HTTP, or else the common one. The
+    /// others may speak anything.
+    pub fn asked_by_http(&self) -> Option<&Endpoint> {
+        self.backend(Way::Http).or(self.backend.as_ref())
+    }
+
+    /// Whether its checks can be meant, for the service `name`.
+    pub(super) fn check(&self, name: &Name) -> Result<(), String> {
+        let Some(health) = &self.health else { return Ok(()) };
+        health.check()?;
+        let Probe::Http { host, .. } = &health.probe else { return Ok(()) };
+        if !self.asked_by_http().is_some_and(|asked| self.backends().contains(&asked)) {
+            return Err("health.http asks the backend for http, and there is none: \
+                        use health = { tcp = true }"
+                .to_owned());
+        }
+        if host.as_ref().unwrap_or(name).as_str().starts_with('*') {
+            return Err("no backend knows a wildcard: set health.host to the Host that \
+                        health.http is to ask for"
+                .to_owned());
+        }
+        Ok(())
     }
 }
 

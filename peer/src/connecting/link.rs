@@ -1,6 +1,7 @@
 //! The connecting side: keeps a link to a listening peer, registers our names
 //! there, and answers each FORWARD with a DATA connection.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use super::refused::Refused;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use super::upstream::{DialledPeer, Target};
+use crate::backend::health::board::{Sorted, Standing};
 use crate::limits::{BACKOFF_BASE, FORWARDS_PER_LINK, PASS_ON_AFTER};
-use crate::names::{PeerId, ProxyId};
+use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, Incident, Rejection};
 use crate::offer::Offer;
 use crate::shared::Shared;
@@ -31,7 +33,8 @@ use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
 use crate::wire::{
-    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, in_lines,
+    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, Withdrawal,
+    in_lines,
 };
 
 /// Keeps one link: opens it again whenever it ends.
@@ -184,6 +187,10 @@ struct Link<'a, N: Net> {
     chain: Vec<CertificateDer<'static>>,
     judged_by: Option<Arc<Loaded>>,
     looks: watch::Receiver<()>,
+    /// Which of our services pass their checks, and those that the listening peer was
+    /// told do not.
+    health: watch::Receiver<BTreeMap<Name, Standing>>,
+    withdrawn: BTreeSet<Name>,
 }
 
 /// A link whose address is gone is given up when its requests have ended.
@@ -227,6 +234,8 @@ impl<'a, N: Net> Link<'a, N> {
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
             looks: shared.looks_at_tls(),
+            health: shared.health.changes(),
+            withdrawn: BTreeSet::new(),
             shared,
             wanted,
             target,
@@ -300,6 +309,7 @@ impl<'a, N: Net> Link<'a, N> {
                         return ended;
                     }
                 }
+                Ok(()) = self.health.changed(), if !draining => self.health_changed(),
                 () = sleep_until(wake) => {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
@@ -332,14 +342,42 @@ impl<'a, N: Net> Link<'a, N> {
         Ok(())
     }
 
-    /// REGISTER of all names is the heartbeat; while draining, UNREGISTER is.
+    /// REGISTER of all names is the heartbeat; while draining, and for services whose
+    /// backends fail their checks, UNREGISTER is.
     fn beat(&mut self, draining: bool) {
         self.look_at_offers(draining);
-        for offers in in_lines(self.offers.said()) {
-            self.control.queue(&match draining {
-                false => Line::Register(offers),
-                true => Line::Unregister(offers.into_iter().map(|offer| offer.name).collect()),
-            });
+        if draining {
+            let names: Vec<Withdrawal> = self.offers.said().map(|one| one.name.into()).collect();
+            for names in in_lines(names) {
+                self.control.queue(&Line::Unregister(names));
+            }
+            return;
+        }
+        self.health.mark_unchanged();
+        let sorted = self.shared.health.sort(self.offers.said());
+        self.withdrawn = sorted.down.iter().map(|one| one.name.clone()).collect();
+        if sorted.up.is_empty() && sorted.down.is_empty() {
+            // Nothing to say, and still here.
+            self.control.queue(&Line::Register(Vec::new()));
+        }
+        self.say(sorted);
+    }
+
+    /// Tells of services that have fallen or risen, and of no others.
+    fn health_changed(&mut self) {
+        self.health.mark_unchanged();
+        let Sorted { mut up, mut down } = self.shared.health.sort(self.offers.said());
+        up.retain(|offer| self.withdrawn.remove(&offer.name));
+        down.retain(|one| self.withdrawn.insert(one.name.clone()));
+        self.say(Sorted { up, down });
+    }
+
+    fn say(&mut self, Sorted { up, down }: Sorted) {
+        for offers in in_lines(up) {
+            self.control.queue(&Line::Register(offers));
+        }
+        for withdrawals in in_lines(down) {
+            self.control.queue(&Line::Unregister(withdrawals));
         }
     }
 
@@ -350,8 +388,10 @@ impl<'a, N: Net> Link<'a, N> {
         }
         let offers = offers_to(&self.shared, self.target.hub(), self.refused);
         let Change { register, unregister } = self.offers.change(offers);
-        for names in in_lines(unregister.into_iter().map(Offer::from)) {
-            let names = names.into_iter().map(|offer| offer.name).collect();
+        unregister.iter().for_each(|name| {
+            self.withdrawn.remove(name);
+        });
+        for names in in_lines(unregister.into_iter().map(Withdrawal::from)) {
             self.control.queue(&Line::Unregister(names));
         }
         register
@@ -359,19 +399,20 @@ impl<'a, N: Net> Link<'a, N> {
 
     /// Says what has changed since the last heartbeat.
     fn say_changes(&mut self) {
-        for offers in in_lines(self.look_at_offers(false)) {
-            self.control.queue(&Line::Register(offers));
-        }
+        let new = self.look_at_offers(false);
+        let sorted = self.shared.health.sort(new);
+        self.withdrawn.extend(sorted.down.iter().map(|one| one.name.clone()));
+        self.say(sorted);
     }
 
     fn take(&mut self, line: Line) -> Result<(), Ended> {
         match line {
             Line::Welcome(hub) => self.welcome(hub),
-            // A REGISTER of ours is answered with at least 1.
-            Line::Ok(count) => {
+            // Our first REGISTER is answered; where all backends are down, our UNREGISTER.
+            Line::Ok(_) => {
                 if self.retiring == Retiring::Withdrawing {
                     self.retiring = Retiring::Withdrawn;
-                } else if count > 0 && !self.registered {
+                } else if !self.registered {
                     self.registered = true;
                     self.wanted.registered();
                     let upstream = &self.target.upstream;

@@ -101,6 +101,7 @@ fn reason(error: NotForwarded) -> FailReason {
     match error {
         NotForwarded::UnknownName
         | NotForwarded::NoProvider
+        | NotForwarded::Unhealthy { .. }
         | NotForwarded::NotThisWay
         | NotForwarded::NotAllowed => FailReason::UnknownName,
         NotForwarded::Failed(ForwardError::Failed(reason)) => reason,

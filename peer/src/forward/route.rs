@@ -51,6 +51,12 @@ pub enum NotForwarded {
     /// The name is known, but nobody serves it now.
     #[error("no peer serves this name now")]
     NoProvider,
+    /// Whoever served it has withdrawn it, because its backend fails its checks.
+    #[error("the backend of this name fails its health checks")]
+    Unhealthy {
+        /// When the client may ask again, in seconds.
+        retry_after: u16,
+    },
     /// The name is not to be reached in this way.
     #[error("this name cannot be reached in this way")]
     NotThisWay,
@@ -122,11 +128,11 @@ pub async fn forward<N: Net>(
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
-            return Err(NotForwarded::NoProvider);
+            return Err(unserved(shared, &asked, NotForwarded::NoProvider));
         }
         Lookup::Unknown => {
             shared.metrics.other().no_client();
-            return Err(NotForwarded::UnknownName);
+            return Err(unserved(shared, &asked, NotForwarded::UnknownName));
         }
         Lookup::NotThisWay => return refused(Rejection::WayNotOffered, NotForwarded::NotThisWay),
         Lookup::NotAllowed => return refused(Rejection::NotAllowed, NotForwarded::NotAllowed),
@@ -152,6 +158,16 @@ pub async fn forward<N: Net>(
     }
     request.failed(error.into());
     Err(error.into())
+}
+
+/// Why nobody serves what is `asked` for: bad health, or else `otherwise`.
+fn unserved<N: Net>(
+    shared: &Shared<N>,
+    asked: &Asked<'_>,
+    otherwise: NotForwarded,
+) -> NotForwarded {
+    let unhealthy = shared.mesh.unhealthy(asked.name);
+    unhealthy.map_or(otherwise, |retry_after| NotForwarded::Unhealthy { retry_after })
 }
 
 impl<N: Net> Forwarded<N> {

@@ -27,7 +27,7 @@ use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Look, Verdict};
 use crate::trust::{Identity, Permission, Principal, UNAUTHORIZED};
-use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
+use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError, Withdrawal};
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -279,14 +279,18 @@ impl<N: Net> Link<N> {
         Ok(())
     }
 
-    /// Whether all of `offers` may be registered; names those that may not.
-    fn permit(&self, offers: &[Offer]) -> Result<(), WireError> {
+    /// Whether all of `names` may be registered; names those that may not.
+    fn permit<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Result<(), WireError> {
         let may = |name: &Name| self.permitted.contains(name) || self.permission.permits(name);
-        let names = offers.iter().map(|offer| &offer.name);
         let forbidden: Vec<&Name> = names.filter(|name| !may(name)).collect();
-        if !forbidden.is_empty() {
-            return Err(WireError::of_names(ErrorCode::NameForbidden, &forbidden));
+        match forbidden.is_empty() {
+            true => Ok(()),
+            false => Err(WireError::of_names(ErrorCode::NameForbidden, &forbidden)),
         }
+    }
+
+    /// Whether none of `offers` has come through this peer before; names those that have.
+    fn permit_paths(&self, offers: &[Offer]) -> Result<(), WireError> {
         let own = &self.open.shared.config.peer_id;
         let is_loop = |offer: &&Offer| offer.terms.path.contains(own);
         let loops: Vec<&Name> = offers.iter().filter(is_loop).map(|offer| &offer.name).collect();
@@ -308,7 +312,8 @@ impl<N: Net> Link<N> {
         let mesh = &self.open.shared.mesh;
         match line {
             Line::Register(offers) => {
-                self.permit(&offers)?;
+                self.permit(offers.iter().map(|offer| &offer.name))?;
+                self.permit_paths(&offers)?;
                 let taken = mesh.register(self.open.id, &offers).map_err(|_| {
                     WireError::new(ErrorCode::TooManyNames, "more names than one link may register")
                 })?;
@@ -316,8 +321,12 @@ impl<N: Net> Link<N> {
                 self.control.queue(&Line::Ok(taken));
                 self.sweep();
             }
-            Line::Unregister(names) => {
+            Line::Unregister(withdrawn) => {
+                let unhealthy = |one: &&Withdrawal| one.unhealthy.is_some();
+                self.permit(withdrawn.iter().filter(unhealthy).map(|one| &one.name))?;
+                let names: Vec<Name> = withdrawn.iter().map(|one| one.name.clone()).collect();
                 let had = mesh.unregister(self.open.id, &names);
+                mesh.note_health(self.open.id, &withdrawn);
                 names.iter().for_each(|name| {
                     self.permitted.remove(name);
                 });

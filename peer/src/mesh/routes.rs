@@ -154,9 +154,25 @@ impl<S> Routes<S> {
 }
 
 impl<S: Clone + Default> Routes<S> {
-    /// Serves a name from this peer, for good.
-    pub fn serve_locally(&mut self, offer: Offer) {
+    /// Serves a name from this peer; returns what is kept for it, if that is new.
+    pub fn serve_locally(&mut self, offer: Offer) -> Option<S> {
+        let name = offer.name.clone();
+        if self.is_served_locally(&name) {
+            return None;
+        }
         self.add_provider(offer, Provider::Local);
+        self.names.get(&name).map(|entry| entry.stats.clone())
+    }
+
+    /// Withdraws a name of this peer; returns what is kept for it, if it was served.
+    pub fn withdraw_locally(&mut self, name: &Name, now: Instant) -> Option<S> {
+        let served = self.is_served_locally(name);
+        served.then(|| self.remove_provider(name, Provider::Local, now)).flatten()
+    }
+
+    fn is_served_locally(&self, name: &Name) -> bool {
+        let is_local = |one: &Serving| one.provider == Provider::Local;
+        self.names.get(name).is_some_and(|entry| entry.providers.iter().any(is_local))
     }
 
     /// The open link of `owner`.
@@ -399,7 +415,7 @@ impl<S: Clone + Default> Routes<S> {
     }
 
     /// The name, or else the wildcard, under which `requested` is known.
-    fn matching(&self, requested: &Name) -> Option<Name> {
+    pub fn matching(&self, requested: &Name) -> Option<Name> {
         let exact = self.names.get_key_value(requested);
         let found = exact.or_else(|| self.names.get_key_value(requested.wildcard()?.as_str()));
         found.map(|(name, _)| name.clone())

@@ -10,7 +10,8 @@ use tokio::time::{Duration, Instant};
 
 use super::links::{Closed, Dismissal, Idle, Links, Opened};
 use super::pending::{Entry, NotClaimed, Pending};
-use super::routes::{Assigned, LinkId, Lookup, Routes, TooManyNames, Wanted};
+use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames, Wanted};
+use super::unwell::Unwell;
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
 use crate::config::Capacity;
 use crate::limits::NAMES;
@@ -20,7 +21,7 @@ use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snaps
 use crate::offer::{Offer, Ways};
 use crate::stream::relay::Side;
 use crate::trust::{Owner, Principal};
-use crate::wire::FailReason;
+use crate::wire::{FailReason, Withdrawal};
 
 /// A request that was given to a provider.
 pub type Assignment = Assigned<Arc<NameStats>>;
@@ -39,6 +40,7 @@ pub enum NotKept {
 #[derive(Debug)]
 struct Tables<S> {
     routes: Routes<Arc<NameStats>>,
+    unwell: Unwell,
     links: Links<S>,
     pending: Pending<Waiting<S>>,
 }
@@ -61,9 +63,10 @@ impl<S> Mesh<S> {
         local: impl Iterator<Item = Offer>,
     ) -> Self {
         let mut routes = Routes::new(capacity.names_per_peer, NAMES, ways);
-        local.for_each(|offer| routes.serve_locally(offer));
+        local.for_each(|offer| drop(routes.serve_locally(offer)));
+        let unwell = Unwell::new(capacity.names_per_peer, NAMES);
         let pending = Pending::new(capacity.pending_per_peer);
-        let tables = Tables { routes, links: Links::default(), pending };
+        let tables = Tables { routes, unwell, links: Links::default(), pending };
         let tables = Lock::new("the tables of the mesh", tables);
         Self { tables, metrics, changes: watch::Sender::new(()) }
     }
@@ -107,6 +110,9 @@ impl<S> Mesh<S> {
         let replaced = tables.routes.take_over(link);
         let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
         let taken = tables.routes.register(link, offers);
+        if taken.is_ok() {
+            offers.iter().for_each(|one| tables.unwell.forget(&one.name, Provider::Link(link)));
+        }
         drop(tables);
         self.changes.send_replace(());
         drop(replaced);
@@ -121,6 +127,51 @@ impl<S> Mesh<S> {
         self.changes.send_replace(());
         had.iter().for_each(|stats| stats.disconnected());
         had.len()
+    }
+
+    /// Remembers which names a link has withdrawn because their backends fail their checks,
+    /// and that it has withdrawn the others for good.
+    pub fn note_health(&self, link: LinkId, withdrawn: &[Withdrawal]) {
+        let mut tables = self.lock();
+        if tables.links.principal(link).is_none() {
+            return;
+        }
+        for Withdrawal { name, unhealthy } in withdrawn {
+            match unhealthy {
+                Some(seconds) => tables.unwell.note(name.clone(), Provider::Link(link), *seconds),
+                None => tables.unwell.forget(name, Provider::Link(link)),
+            }
+        }
+    }
+
+    /// When a client may ask for `requested` again, in seconds, if somebody has withdrawn
+    /// it because its backend fails its checks.
+    pub fn unhealthy(&self, requested: &Name) -> Option<u16> {
+        let Tables { routes, unwell, .. } = &*self.lock();
+        match routes.matching(requested) {
+            Some(name) => unwell.retry_after(name.as_str()),
+            None => unwell
+                .retry_after(requested.as_str())
+                .or_else(|| unwell.retry_after(&requested.wildcard()?)),
+        }
+    }
+
+    /// Withdraws a name that this very peer serves, because its backend fails its checks.
+    pub fn withdraw_local(&self, name: &Name, retry_after: u16) {
+        let mut tables = self.lock();
+        tables.unwell.note(name.clone(), Provider::Local, retry_after);
+        if let Some(stats) = tables.routes.withdraw_locally(name, Instant::now()) {
+            stats.disconnected();
+        }
+    }
+
+    /// Serves a name again that was withdrawn with [`withdraw_local`](Self::withdraw_local).
+    pub fn return_local(&self, offer: Offer) {
+        let mut tables = self.lock();
+        tables.unwell.forget(&offer.name, Provider::Local);
+        if let Some(stats) = tables.routes.serve_locally(offer) {
+            stats.registered();
+        }
     }
 
     /// Gives a request to a provider; see [`Routes::assign`].
@@ -439,6 +490,7 @@ impl<S> Tables<S> {
     /// Returns what is to be dropped.
     fn close_link(&mut self, link: LinkId, why: Option<Dismissal>) -> Option<Closed<S>> {
         let closed = self.links.close(link, why);
+        self.unwell.close_link(link);
         for stats in self.routes.close_link(link, Instant::now()) {
             stats.disconnected();
         }

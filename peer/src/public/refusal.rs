@@ -82,6 +82,9 @@ fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
         Cause::NotForwarded(NotForwarded::NoProvider) => {
             ("503 Service Unavailable", "no peer serves this name now")
         }
+        Cause::NotForwarded(NotForwarded::Unhealthy { .. }) => {
+            ("503 Service Unavailable", "the backend of this name fails its health checks")
+        }
         Cause::Full | Cause::NotForwarded(NotForwarded::Full) => {
             ("503 Service Unavailable", "this peer is at its request limit")
         }
@@ -109,14 +112,14 @@ fn status_and_text(cause: Cause) -> (&'static str, &'static str) {
 /// The whole answer to an HTTP/1 client, with the body left out for HEAD.
 pub(super) fn http_answer(cause: Cause, is_head: bool, after: After) -> Vec<u8> {
     let (status, text) = status_and_text(cause);
-    let retry = match cause {
+    let seconds = match cause {
+        Cause::NotForwarded(NotForwarded::Unhealthy { retry_after }) => Some(retry_after.into()),
         Cause::NotForwarded(NotForwarded::NoProvider | NotForwarded::Full)
         | Cause::Draining
-        | Cause::Full => {
-            format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs())
-        }
-        _ => String::new(),
+        | Cause::Full => Some(RETRY_AFTER.as_secs()),
+        _ => None,
     };
+    let retry = seconds.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
     let connection = match after {
         After::Close => "Connection: close\r\n",
         After::Stay => "",
@@ -288,6 +291,7 @@ fn word(cause: Cause) -> &'static str {
         Cause::BadAnswer | Cause::NoAnswer => ProxyError::DataIoError.as_str(),
         Cause::NotForwarded(NotForwarded::UnknownName) => "unknown_name",
         Cause::NotForwarded(NotForwarded::NoProvider) => ProxyError::NoClient.as_str(),
+        Cause::NotForwarded(NotForwarded::Unhealthy { .. }) => "unhealthy",
         Cause::NotForwarded(NotForwarded::NotThisWay) => Rejection::WayNotOffered.as_str(),
         Cause::NotForwarded(NotForwarded::NotAllowed) => Rejection::NotAllowed.as_str(),
         Cause::NotForwarded(NotForwarded::Full) => Rejection::PendingLimit.as_str(),
@@ -320,6 +324,7 @@ mod tests {
             (Cause::HeadTooLarge, "431"),
             (Cause::NotForwarded(UnknownName), "404"),
             (Cause::NotForwarded(NoProvider), "503"),
+            (Cause::NotForwarded(Unhealthy { retry_after: 40 }), "503"),
             (Cause::NotForwarded(Full), "503"),
             (Cause::Full, "503"),
             (Cause::Draining, "503"),

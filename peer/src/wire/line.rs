@@ -1,11 +1,13 @@
 //! One line of the protocol and what it means.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::codes::{ErrorCode, FailReason};
 use super::error::{BAD_LINE, WireError};
 use super::proof::TokenProof;
 use super::requested::Requested;
+use super::withdrawal::Withdrawal;
 use crate::limits::LINE_BYTES;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::offer::{BadOffer, Offer};
@@ -24,10 +26,11 @@ pub enum Line {
         /// Proves that it knows a token.
         proof: Option<TokenProof>,
     },
-    /// `REGISTER:<offer>[,<offer>…]`: adds or refreshes names; the heartbeat.
+    /// `REGISTER:<offer>[,<offer>…]`: adds or refreshes names; the heartbeat, even without
+    /// any.
     Register(Vec<Offer>),
-    /// `UNREGISTER:<name>[,<name>…]`: withdraws names; running requests go on.
-    Unregister(Vec<Name>),
+    /// `UNREGISTER:<withdrawal>[,<withdrawal>…]`: withdraws names; running requests go on.
+    Unregister(Vec<Withdrawal>),
     /// `OK:0:<peer_id>`: answers HELLO, and says who listens.
     Welcome(PeerId),
     /// `OK:<count>`: answers REGISTER and UNREGISTER with the names taken.
@@ -79,8 +82,9 @@ impl Line {
         let fields = &fields[1..];
         match verb {
             b"HELLO" => parse_hello(text(fields)?),
-            b"REGISTER" => parse_offers(fields).map(Self::Register),
-            b"UNREGISTER" => Ok(Self::Unregister(parse_names(fields)?)),
+            b"REGISTER" if fields.is_empty() => Ok(Self::Register(Vec::new())),
+            b"REGISTER" => parse_list(fields).map(Self::Register),
+            b"UNREGISTER" => parse_list(fields).map(Self::Unregister),
             b"OK" => match text(fields)?.split_once(':') {
                 Some(("0", peer)) => parse_peer(peer).map(Self::Welcome),
                 Some(_) => Err(BAD_LINE),
@@ -181,20 +185,12 @@ fn parse_proof(text: &str) -> Result<TokenProof, WireError> {
 
 const BAD_NAME: WireError = WireError::new(ErrorCode::BadName, "a name is malformed");
 
-fn parse_names(list: &[u8]) -> Result<Vec<Name>, WireError> {
+/// Offers or withdrawals.
+fn parse_list<T: FromStr<Err = BadOffer>>(list: &[u8]) -> Result<Vec<T>, WireError> {
     list.split(|&byte| byte == b',')
-        .map(|name| {
-            let name = std::str::from_utf8(name).map_err(|_| BAD_NAME)?;
-            Name::registered(name).map_err(|_| BAD_NAME)
-        })
-        .collect()
-}
-
-fn parse_offers(list: &[u8]) -> Result<Vec<Offer>, WireError> {
-    list.split(|&byte| byte == b',')
-        .map(|offer| {
-            let offer = std::str::from_utf8(offer).map_err(|_| BAD_NAME)?;
-            offer.parse().map_err(|error| match error {
+        .map(|one| {
+            let one = std::str::from_utf8(one).map_err(|_| BAD_NAME)?;
+            one.parse().map_err(|error| match error {
                 BadOffer::Name => BAD_NAME,
                 BadOffer::Terms => {
                     WireError::new(ErrorCode::BadLine, "the terms of a name are malformed")
@@ -258,24 +254,24 @@ fn write_addressee(f: &mut fmt::Formatter<'_>, to: Option<&PeerId>) -> fmt::Resu
 }
 
 fn write_list(f: &mut fmt::Formatter<'_>, verb: &str, list: &[impl fmt::Display]) -> fmt::Result {
-    f.write_str(verb)?;
+    write!(f, "{verb}:")?;
     for (index, one) in list.iter().enumerate() {
-        write!(f, "{}{one}", if index == 0 { ':' } else { ',' })?;
+        write!(f, "{}{one}", if index == 0 { "" } else { "," })?;
     }
     Ok(())
 }
 
-/// Offers in order, in as few groups as possible, each of which fits a line.
-pub fn in_lines(offers: impl IntoIterator<Item = Offer>) -> Vec<Vec<Offer>> {
-    let room = LINE_BYTES - "REGISTER:".len();
-    let mut groups: Vec<Vec<Offer>> = Vec::new();
+/// Offers or withdrawals in order, in as few groups as possible, each of which fits a line.
+pub fn in_lines<T: fmt::Display>(list: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
+    let room = LINE_BYTES - "UNREGISTER:".len();
+    let mut groups: Vec<Vec<T>> = Vec::new();
     let mut used = 0;
-    for offer in offers {
-        let length = offer.to_string().len() + 1;
+    for one in list {
+        let length = one.to_string().len() + 1;
         match groups.last_mut() {
-            Some(group) if used + length <= room => group.push(offer),
+            Some(group) if used + length <= room => group.push(one),
             _ => {
-                groups.push(vec![offer]);
+                groups.push(vec![one]);
                 used = 0;
             }
         }
@@ -290,6 +286,7 @@ mod tests {
 
     use super::super::requested::TlsVersion;
     use super::*;
+    use crate::limits::RETRY_UNHEALTHY_MOST;
     use crate::offer::{Terms, Way};
     use ipnet::IpNet;
     use std::net::SocketAddr;
@@ -342,6 +339,12 @@ mod tests {
     fn names() -> impl Strategy<Value = Vec<Name>> {
         let name = r"(\*\.)?[a-z0-9-][a-z0-9_-]{0,8}(\.[a-z0-9][a-z0-9_-]{0,8}){0,3}";
         prop::collection::vec(name.prop_map(|text| Name::registered(&text).unwrap()), 1..5)
+    }
+
+    fn withdrawals() -> impl Strategy<Value = Vec<Withdrawal>> {
+        (names(), prop::option::of(1..=RETRY_UNHEALTHY_MOST)).prop_map(|(names, unhealthy)| {
+            names.into_iter().map(|name| Withdrawal { name, unhealthy }).collect()
+        })
     }
 
     fn offers() -> impl Strategy<Value = Vec<Offer>> {
@@ -400,7 +403,7 @@ mod tests {
             (peers(), prop::option::of(proofs()))
                 .prop_map(|(peer, proof)| Line::Hello { peer, proof }),
             offers().prop_map(Line::Register),
-            names().prop_map(Line::Unregister),
+            withdrawals().prop_map(Line::Unregister),
             peers().prop_map(Line::Welcome),
             any::<usize>().prop_map(Line::Ok),
             (code, "[ -~]{0,20}").prop_map(|(code, text)| Line::Error(code, text)),

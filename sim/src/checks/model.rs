@@ -9,6 +9,7 @@ use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT, PATH_PEERS};
 use ops_proxy::names::{Name, NamePattern};
 use ops_proxy::observe::metrics::Snapshot;
 
+use super::health::{Wellness, falls_within, health_of, wellness};
 use super::trust::lets_in;
 use crate::mesh::Mesh;
 use crate::scenario::steps::Raw;
@@ -42,6 +43,12 @@ impl Wanted {
         self.connecting.as_ref().map_or(0, |one| 1 + behind(one))
     }
 
+    /// The peer whose service it is.
+    fn served_by(&self) -> &str {
+        let Some(one) = &self.connecting else { return &self.listening };
+        one.behind.as_ref().map_or(&one.peer, |behind| behind.served_by())
+    }
+
     /// Whether a request for it passes this host.
     fn passes(&self, host: &str) -> bool {
         let behind = |one: &Connecting| {
@@ -61,6 +68,10 @@ pub(super) struct Model {
     /// Those that could be had once. Where only certificates have come to be in
     /// the way, an old link may stand on: they are asked for at its beginning.
     once: BTreeSet<Wanted>,
+    /// Since when nothing but its backend's checks keeps it away.
+    ill: BTreeMap<Wanted, Duration>,
+    /// Those whose link was troubled: the listening peer may hold on to an old one.
+    troubled: BTreeSet<Wanted>,
 }
 
 /// Whether a registration can be had.
@@ -69,6 +80,10 @@ enum Chance {
     Good,
     /// Certificates or tokens are in the way, and nothing else.
     Distrusted,
+    /// Its backend fails its checks, and nothing else is in the way.
+    Ill,
+    /// Its checks may go either way.
+    Unclear,
     None,
 }
 
@@ -89,7 +104,18 @@ impl Model {
         let now = mesh.now();
         let wanted = wanted(mesh);
         for one in &wanted {
-            match chance(mesh, one) {
+            let chance = chance(mesh, one);
+            if chance == Chance::Ill {
+                self.ill.entry(one.clone()).or_insert(now);
+            } else {
+                self.ill.remove(one);
+            }
+            match chance {
+                Chance::Ill | Chance::Unclear => {
+                    self.once.insert(one.clone());
+                    self.possible.remove(one);
+                    self.impossible.remove(one);
+                }
                 Chance::Good => {
                     self.possible.entry(one.clone()).or_insert(now);
                     self.impossible.remove(one);
@@ -102,6 +128,7 @@ impl Model {
                     self.impossible.remove(one);
                 }
                 Chance::Distrusted | Chance::None => {
+                    self.troubled.insert(one.clone());
                     self.impossible.entry(one.clone()).or_insert(now);
                     self.possible.remove(one);
                 }
@@ -109,6 +136,7 @@ impl Model {
         }
         self.possible.retain(|one, _| wanted.contains(one));
         self.impossible.retain(|one, _| wanted.contains(one));
+        self.ill.retain(|one, _| wanted.contains(one));
     }
 
     /// Compares what a listening peer says with what must be so.
@@ -173,7 +201,9 @@ impl Model {
         let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
         let comes_back = BACKOFF_CAP + CONNECT_TIMEOUT + SLACK;
         let is_up = |one: &Wanted, since: &Duration| {
-            for_long(since, SLACK.max(comes_back * one.hops()))
+            let is_checked = health_of(mesh, one.served_by(), &one.name).is_some();
+            let waits = one.hops().max(u32::from(is_checked));
+            for_long(since, SLACK.max(comes_back * waits))
         };
         let mut possible = self.possible.iter().filter(|(one, _)| here(one));
         if possible.clone().any(|(one, since)| is_up(one, since)) {
@@ -184,7 +214,13 @@ impl Model {
         // What is lost at one peer is withdrawn at the next.
         let timeout = timeout * most.unwrap_or(1).max(1);
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
-        let unclear = |one: &Wanted| here(&one) && !self.impossible.contains_key(one);
+        let is_gone = |one: &Wanted| {
+            let Some(since) = self.ill.get(one) else { return self.impossible.contains_key(one) };
+            let health = health_of(mesh, one.served_by(), &one.name);
+            let old_link = if self.troubled.contains(one) { timeout } else { SLACK };
+            health.is_some_and(|health| for_long(since, falls_within(&health) + old_link))
+        };
+        let unclear = |one: &Wanted| here(&one) && !is_gone(one);
         if possible.next().is_none()
             && !self.once.iter().any(unclear)
             && impossible.all(|(_, s)| for_long(s, timeout))
@@ -252,7 +288,8 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
             }
         }
     }
-    let mut last: Vec<Wanted> = all.iter().filter(|one| one.connecting.is_some()).cloned().collect();
+    let mut last: Vec<Wanted> =
+        all.iter().filter(|one| one.connecting.is_some()).cloned().collect();
     for _ in 1..PATH_PEERS {
         last = last.iter().flat_map(|one| passed_on(mesh, one)).collect();
         all.extend(last.iter().cloned());
@@ -293,6 +330,14 @@ fn passed_on(mesh: &Mesh, one: &Wanted) -> Vec<Wanted> {
 }
 
 fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
+    match (link_chance(mesh, one), wellness(mesh, one.served_by(), &one.name)) {
+        (Chance::Good, Wellness::Ill) => Chance::Ill,
+        (Chance::Good, Wellness::Unclear) => Chance::Unclear,
+        (chance, _) => chance,
+    }
+}
+
+fn link_chance(mesh: &Mesh, one: &Wanted) -> Chance {
     let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
     let Some(Connecting { peer, dials, behind }) = &one.connecting else {
         return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };

@@ -119,11 +119,12 @@ impl SeenAt {
 }
 
 /// Whether the peer on this host has counters for all that it ever did, and only
-/// clients asked it: no other peer has it for a backend or for a proxy.
+/// clients asked it: no other peer has it for a backend or for a proxy, or has it pass on.
 pub(super) fn counts_everything(mesh: &Mesh, host: &str) -> bool {
     let peers = &mesh.scenario().peers;
     let is_backend = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
     mesh.starts(host) == 1
         && peers[host].name_retention.is_none()
+        && peers[host].transit.is_empty()
         && !peers.values().any(|peer| peer.services.values().chain(&peer.via).any(is_backend))
 }

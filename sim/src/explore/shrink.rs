@@ -83,6 +83,7 @@ impl Search {
                 let refers = |text: &String| text.split(':').next() == Some(host.as_str());
                 peer.connect.retain(|upstream| !refers(upstream));
                 peer.services.retain(|_, backend| !refers(backend));
+                peer.offers.retain(|name, _| peer.services.contains_key(name));
             }
             shrunk |= self.try_one(&candidate);
         }
@@ -96,6 +97,7 @@ impl Search {
             let mut candidate = self.best.clone();
             if let Some(peer) = candidate.peers.get_mut(&host) {
                 peer.services.remove(&name);
+                peer.offers.remove(&name);
                 shrunk |= self.try_one(&candidate);
             }
         }

@@ -6,6 +6,8 @@ use ops_proxy::config::Service;
 use ops_proxy::offer::Ways;
 use serde::{Deserialize, Serialize};
 
+use super::health::HealthSpec;
+
 /// The terms of a service. Without them it is open in every way, CONNECT too, and heads
 /// go through as they are, which is not so with the real peer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct OfferSpec {
     /// The backend speaks HTTP/2 in clear text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub h2c: bool,
+    /// Its backends are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
 }
 
 impl OfferSpec {
@@ -49,6 +54,7 @@ impl OfferSpec {
         service.terms.allow = self.allow.iter().map(|net| read(net)).collect::<Result<_, _>>()?;
         service.terms.forwarded = self.forwarded;
         service.terms.h2c = self.h2c;
+        service.health = self.health.as_ref().map(HealthSpec::health).transpose()?;
         Ok(service)
     }
 }

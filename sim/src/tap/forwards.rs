@@ -12,6 +12,9 @@ use crate::connection::{End, Pair};
 /// A listening peer's host and one of its names.
 type Key = (IpAddr, String);
 
+/// A request at one listening peer: it keeps its id on every hop.
+type Hop = (IpAddr, ProxyId);
+
 /// What was overheard for one name at one listening peer since its start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
@@ -43,7 +46,7 @@ struct Incoming {
     written: u64,
     read: u64,
     /// FAIL lines that were not read yet, each with the position of its end.
-    fails: VecDeque<(u64, ProxyId)>,
+    fails: VecDeque<(u64, Hop)>,
 }
 
 /// Lines of a listening peer on a link after which a lost FORWARD must have been
@@ -53,7 +56,7 @@ const LINES_BEFORE_ANOTHER: usize = 3;
 /// A FORWARD that was lost with its idle DATA connection.
 #[derive(Debug)]
 struct Lost {
-    id: ProxyId,
+    hop: Hop,
     /// Where it must be sent again, as long as this is open.
     link: u64,
     /// Lines that the listening peer has written there since.
@@ -63,11 +66,11 @@ struct Lost {
 /// All FORWARD lines of a run.
 #[derive(Debug, Default)]
 pub struct Forwards {
-    by_id: BTreeMap<ProxyId, Forward>,
+    by_hop: BTreeMap<Hop, Forward>,
     links: BTreeMap<u64, Incoming>,
     tallies: BTreeMap<Key, Tally>,
     /// The last FORWARD of each link for each public client.
-    asked_for: BTreeMap<(u64, SocketAddr), ProxyId>,
+    asked_for: BTreeMap<(u64, SocketAddr), Hop>,
     twice: Option<String>,
     lost: Vec<Lost>,
     given_up: Option<ProxyId>,
@@ -83,10 +86,11 @@ impl Forwards {
             // A client that gets an answer may go on with another request.
             self.asked_for.retain(|(_, source), _| *source != pair.dialler);
         }
+        let here = pair.acceptor.ip();
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
                 (Ok(Line::Forward(id, Requested { name, source, .. })), End::Acceptor) => {
-                    let key = (pair.acceptor.ip(), name.to_string());
+                    let (key, hop) = ((here, name.to_string()), (here, id));
                     let asked = pair.dialler.ip();
                     let new = || Forward {
                         key,
@@ -95,20 +99,22 @@ impl Forwards {
                         answered: false,
                         refused: false,
                     };
-                    self.by_id.entry(id).or_insert_with(new).conns.push(conn);
+                    self.by_hop.entry(hop).or_insert_with(new).conns.push(conn);
                     // A client whose request was answered may go on with another.
-                    let before = self.asked_for.insert((conn, source), id);
+                    let before = self.asked_for.insert((conn, source), hop);
                     let is_again = before.is_some_and(|before| {
-                        before == id || !self.by_id.get(&before).is_some_and(|one| one.answered)
+                        before == hop || !self.by_hop.get(&before).is_some_and(|one| one.answered)
                     });
                     if is_again {
                         self.twice.get_or_insert_with(|| line.clone());
                     }
                 }
-                (Ok(Line::Data { id, .. }), End::Dialler) => self.answer(id, pair.dialler.ip()),
+                (Ok(Line::Data { id, .. }), End::Dialler) => {
+                    self.answer((here, id), pair.dialler.ip());
+                }
                 (Ok(Line::Fail(id, _)), End::Dialler) => {
                     let link = self.links.entry(conn).or_default();
-                    link.fails.push_back((link.written, id));
+                    link.fails.push_back((link.written, (here, id)));
                 }
                 _ => {}
             }
@@ -121,17 +127,17 @@ impl Forwards {
     /// A listening peer saw the end of connection `conn`, and may go on on `link`.
     pub fn ended(&mut self, conn: u64, link: u64) {
         let waiting = |one: &Forward| one.conns == [conn] && !one.answered && !one.refused;
-        let lost = self.by_id.iter().filter(|(_, forward)| waiting(forward));
-        self.lost.extend(lost.map(|(id, _)| Lost { id: *id, link, lines: 0 }));
+        let lost = self.by_hop.iter().filter(|(_, forward)| waiting(forward));
+        self.lost.extend(lost.map(|(hop, _)| Lost { hop: *hop, link, lines: 0 }));
     }
 
     fn wait_for_another(&mut self, link: u64, lines: usize) {
-        let Self { lost, by_id, given_up, .. } = self;
+        let Self { lost, by_hop, given_up, .. } = self;
         lost.retain_mut(|one| {
-            let sent_once = by_id.get(&one.id).is_some_and(|forward| forward.conns.len() == 1);
+            let sent_once = by_hop.get(&one.hop).is_some_and(|forward| forward.conns.len() == 1);
             one.lines += if one.link == link { lines } else { 0 };
             if sent_once && one.lines >= LINES_BEFORE_ANOTHER {
-                given_up.get_or_insert(one.id);
+                given_up.get_or_insert(one.hop.1);
             }
             sent_once && one.lines < LINES_BEFORE_ANOTHER
         });
@@ -153,9 +159,9 @@ impl Forwards {
     pub fn read(&mut self, conn: u64, end: End, bytes: usize) {
         let Some(link) = self.links.get_mut(&conn).filter(|_| end == End::Acceptor) else { return };
         link.read += bytes as u64;
-        while let Some((_, id)) = link.fails.pop_front_if(|(at, _)| *at <= link.read) {
+        while let Some((_, hop)) = link.fails.pop_front_if(|(at, _)| *at <= link.read) {
             let forward =
-                self.by_id.get_mut(&id).filter(|one| one.conns.contains(&conn) && !one.refused);
+                self.by_hop.get_mut(&hop).filter(|one| one.conns.contains(&conn) && !one.refused);
             if let Some(forward) = forward {
                 forward.refused = true;
                 let tally = self.tallies.entry(forward.key.clone()).or_default();
@@ -167,10 +173,10 @@ impl Forwards {
         }
     }
 
-    fn answer(&mut self, id: ProxyId, from: IpAddr) {
+    fn answer(&mut self, hop: Hop, from: IpAddr) {
         let forward = self
-            .by_id
-            .get_mut(&id)
+            .by_hop
+            .get_mut(&hop)
             .filter(|one| one.asked == from && !one.answered && !one.refused);
         if let Some(forward) = forward {
             forward.answered = true;
@@ -190,8 +196,8 @@ impl Forwards {
         if !self.tallies.keys().all(keep) {
             self.tallies.retain(|key, _| keep(key));
         }
-        if !self.by_id.values().all(|forward| keep(&forward.key)) {
-            self.by_id.retain(|_, forward| keep(&forward.key));
+        if !self.by_hop.values().all(|forward| keep(&forward.key)) {
+            self.by_hop.retain(|_, forward| keep(&forward.key));
         }
     }
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
+use super::health::HealthTable;
 use super::values::{Source, from_text, from_texts};
 use crate::config::{ConfigError, Endpoint, ProxyVersion, Service};
 use crate::limits::ALLOWED_SOURCES;
@@ -42,6 +43,7 @@ pub struct ServiceTable {
     connect: Option<Endpoint>,
     #[serde(deserialize_with = "from_text")]
     proxy_protocol: Option<Version>,
+    health: Option<HealthTable>,
     forwarded: Option<bool>,
     h2c: Option<bool>,
     #[serde(deserialize_with = "from_texts")]
@@ -172,7 +174,7 @@ pub(super) fn services(list: Vec<ServiceEntry>) -> Result<BTreeMap<Name, Service
         let usual = if backend.is_some() { Ways::USUAL } else { Ways::NONE };
         let ways = own.keys().copied().fold(usual, Ways::with);
         let terms = Terms { ways, ..Terms::default() };
-        let service = Service { backend, own, proxy_protocol: None, terms };
+        let service = Service { backend, own, terms, ..Service::default() };
         if services.insert(name.clone(), service).is_some() {
             return Err(refuse(format!("{name} is listed twice")));
         }
@@ -224,6 +226,8 @@ impl ServiceTable {
             ..usual
         };
         let proxy_protocol = self.proxy_protocol.map(|Version(version)| version);
-        Ok((name, Service { backend: self.backend, own, proxy_protocol, terms }))
+        let health = self.health.map(HealthTable::health).transpose();
+        let health = health.map_err(|problem| format!("{name}: {problem}"))?;
+        Ok((name, Service { backend: self.backend, own, proxy_protocol, terms, health }))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::file::keys;
 use super::service::services;
 use super::*;
-use crate::config::{ConfigError, PeerConfig, ProxyVersion, Service, Timing, TokenSource};
+use crate::config::{ConfigError, Health, PeerConfig, ProxyVersion, Service, Timing, TokenSource};
 use crate::limits::NAMES_PER_LINK;
 use crate::offer::{Offer, Way, Ways};
 
@@ -278,6 +278,63 @@ fn a_service_in_a_table_says_what_one_in_short_form_says_and_more() {
         let error = read(text).unwrap_err();
         assert_eq!(error.key, "service", "{text}");
         assert!(error.problem.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_checks_of_a_service_have_defaults_and_must_make_sense() {
+    let read = |health: &str, more: &str| {
+        let text = format!(
+            "listen = '127.0.0.1:1'\n[[service]]\nname = 'app'\nbackend = 'h:1'\n{more}\n\
+             health = {health}"
+        );
+        let config = Settings::from_toml(&text)?.into_config(surroundings())?;
+        Ok::<_, ConfigError>(config.services.into_values().next().unwrap().health.unwrap())
+    };
+    assert_eq!(read("{ tcp = true }", "").unwrap(), Health::default());
+    let shown = |health: &str, more: &str| read(health, more).unwrap().to_string();
+    assert_eq!(
+        shown("{ http = '/healthz' }", ""),
+        "GET /healthz must be answered 2xx within 2s, every 5s; withdrawn after 3 failures, \
+         back after 2 successes"
+    );
+    let all = "{ http = '/a', expect = '200-399', every = '1m', timeout = '10s', fall = 1, \
+               rise = 10, host = 'www.example' }";
+    assert_eq!(
+        shown(all, ""),
+        "GET /a must be answered 200-399 within 10s, every 1m; withdrawn after 1 failures, \
+         back after 10 successes"
+    );
+    assert_eq!(read("{ tcp = true, every = '1s' }", "").unwrap().timeout.as_secs(), 1);
+    read("{ http = '/', host = 'www.example' }", "ways = ['tcp']").unwrap();
+    for (health, more, part) in [
+        ("{}", "", "app: health needs tcp = true, or http"),
+        ("{ tcp = false }", "", "health needs tcp = true, or http"),
+        ("{ tcp = true, http = '/' }", "", "keep one"),
+        ("{ tcp = true, expect = '200' }", "", "health.expect"),
+        ("{ tcp = true, host = 'a' }", "", "health.host"),
+        ("{ http = 'healthz' }", "", "app: health.http must begin with /"),
+        ("{ http = '/', expect = '2yy' }", "", "such as 200, 2xx or 200-399"),
+        ("{ tcp = true, every = '500ms' }", "", "health.every must be 1s to 1h"),
+        ("{ tcp = true, every = 'often' }", "", "service"),
+        ("{ tcp = true, timeout = '6s' }", "", "at most health.every (5s)"),
+        ("{ tcp = true, fall = 0 }", "", "health.fall must be 1 to 10"),
+        ("{ tcp = true, rise = 11 }", "", "health.rise must be 1 to 10"),
+        ("{ tcp = true, fal = 1 }", "", "fal"),
+        ("true", "", "service"),
+    ] {
+        let error = read(health, more).unwrap_err();
+        assert_eq!(error.key, "service", "{health}");
+        assert!(error.to_string().contains(part), "{health}: {error}");
+    }
+    for (table, part) in [
+        ("name = 'a', https = 'h:1'", "use health = { tcp = true }"),
+        ("name = '*.a', backend = 'h:1'", "set health.host"),
+    ] {
+        let text =
+            format!("listen = '127.0.0.1:1'\nservice = [{{ {table}, health = {{ http = '/' }} }}]");
+        let error = Settings::from_toml(&text).unwrap().into_config(surroundings()).unwrap_err();
+        assert!(error.problem.contains(part), "{error}");
     }
 }
 

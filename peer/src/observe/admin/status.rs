@@ -1,10 +1,13 @@
 //! The status page: the names, their providers and their traffic. One page without
 //! scripts; names contain no characters that are markup in HTML.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::scrape::each_slice;
+use crate::backend::health::board::Standing;
 use crate::limits::STATUS_NAMES;
+use crate::names::Name;
 use crate::observe::metrics::NameRow;
 use crate::shared::Shared;
 use crate::stream::net::Net;
@@ -47,6 +50,7 @@ pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
         }
         page.push_str("</ul>");
     }
+    write_checks(&mut page, &shared.health.standings());
     page.push_str(
         "<h2>Names</h2><table><tr><th>name<th>state<th>served by<th class=n>active\
          <th class=n>requests<th class=n>succeeded<th class=n>failed<th class=n>bytes in<th class=n>bytes out",
@@ -80,6 +84,27 @@ impl Names {
         })
         .await;
         names
+    }
+}
+
+/// The services whose backends are checked, [`STATUS_NAMES`] at most: those that are down
+/// come first.
+fn write_checks(page: &mut String, standings: &BTreeMap<Name, Standing>) {
+    if standings.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Health checks</h2><table><tr><th>name<th>backend<th>last failure");
+    let (up, down): (Vec<_>, Vec<_>) = standings.iter().partition(|(_, one)| one.is_up);
+    for (name, standing) in down.into_iter().chain(up).take(STATUS_NAMES) {
+        let state = if standing.is_up { "up" } else { "down" };
+        let reason = standing.last_failure.as_deref().unwrap_or("none");
+        // What the system says of an error may hold anything.
+        let reason = reason.replace('&', "&amp;").replace('<', "&lt;");
+        let _ = write!(page, "<tr><td>{name}<td class={state}>{state}<td>{reason}");
+    }
+    page.push_str("</table>");
+    if standings.len() > STATUS_NAMES {
+        let _ = write!(page, "<p>and {} more", standings.len() - STATUS_NAMES);
     }
 }
 

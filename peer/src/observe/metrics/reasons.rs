@@ -148,6 +148,28 @@ words! {
 }
 
 words! {
+    /// What came of a check of a backend.
+    CheckResult {
+        /// It passed.
+        Ok = "ok",
+        /// No connection was accepted.
+        Refused = "refused",
+        /// Its name was not found in DNS.
+        Unresolved = "unresolved",
+        /// No connection or no answer came in time.
+        Timeout = "timeout",
+        /// The answer had another status than was asked for.
+        Status = "status",
+        /// The connection ended before the answer.
+        Closed = "closed",
+        /// The answer was not HTTP/1.
+        Malformed = "malformed",
+        /// This process or machine lacked descriptors or ports: nothing was learnt.
+        Overloaded = "overloaded",
+    }
+}
+
+words! {
     /// Why something was refused before it had a name.
     Rejection {
         /// An HTTP head that breaks the rules, answered with 400.

@@ -13,9 +13,12 @@ use super::families;
 use super::name_stats::NameStats;
 use super::page::Page;
 use super::read_counter::ReadCounter;
-use super::reasons::{ClientFailure, HttpCode, IdleResult, LogReason, Protocol, Rejection};
+use super::reasons::{
+    CheckResult, ClientFailure, HttpCode, IdleResult, LogReason, Protocol, Rejection,
+};
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
+use crate::names::Name;
 
 /// Upper bounds of all histograms' buckets, in seconds: from a loopback request to a
 /// long download.
@@ -48,6 +51,8 @@ pub struct Metrics {
     client_links_held: IntGaugeVec,
     client_replaced: IntCounterVec,
     client_names_refused: IntGaugeVec,
+    backend_up: IntGaugeVec,
+    backend_checks: IntCounterVec,
     tls_reloads: IntCounter,
     tls_reload_failed: IntCounter,
     tls_expiry: IntGaugeVec,
@@ -62,6 +67,7 @@ impl Metrics {
         let build = Builder { registry: Registry::new(), config };
         let listening = config.is_listening();
         let connecting = config.is_connecting();
+        let checking = config.services.values().any(|service| service.health.is_some());
         let encrypted = config.tls.is_set() || config.public_cert.is_some();
         if listening {
             build.info("server_info", families::SERVER_INFO_HELP);
@@ -70,6 +76,15 @@ impl Metrics {
             build.info("client_info", families::CLIENT_INFO_HELP);
         }
         build.build_info();
+        let backend_up = build.gauges(
+            "backend_up",
+            "Whether the backends of a service pass their checks (1) or it is withdrawn (0).",
+            "client_name",
+            checking,
+        );
+        for (name, _) in config.services.iter().filter(|(_, one)| one.health.is_some()) {
+            backend_up.with_label_values(&[name.as_str()]).set(1);
+        }
         Self {
             rejected: build.counters(
                 "rejected_total",
@@ -171,6 +186,13 @@ impl Metrics {
                 "Names that this listening peer refuses to register.",
                 "upstream",
                 connecting,
+            ),
+            backend_up,
+            backend_checks: build.counters_by(
+                "backend_checks_total",
+                "Checks of the backends of a service, by result.",
+                &["client_name", "result"],
+                checking,
             ),
             tls_reloads: build.counter(
                 "tls_reloads_total",
@@ -303,6 +325,16 @@ impl Metrics {
         self.client_names_refused.with_label_values(&[&upstream.to_string()]).set(names as i64);
     }
 
+    /// The backends of the service `name` were checked.
+    pub fn backend_checked(&self, name: &Name, result: CheckResult) {
+        self.backend_checks.with_label_values(&[name.as_str(), result.as_str()]).inc();
+    }
+
+    /// The backends of the service `name` count as up now, or as down.
+    pub fn backend_up(&self, name: &Name, up: bool) {
+        self.backend_up.with_label_values(&[name.as_str()]).set(i64::from(up));
+    }
+
     /// Changed TLS files were loaded.
     pub fn tls_reloaded(&self) {
         self.tls_reloads.inc();
@@ -410,7 +442,17 @@ impl Builder<'_> {
     }
 
     fn counters(&self, name: &str, help: &str, label: &str, exported: bool) -> IntCounterVec {
-        self.export(IntCounterVec::new(self.opts(name, help), &[label]), exported)
+        self.counters_by(name, help, &[label], exported)
+    }
+
+    fn counters_by(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        exported: bool,
+    ) -> IntCounterVec {
+        self.export(IntCounterVec::new(self.opts(name, help), labels), exported)
     }
 
     fn histogram(&self, name: &str, help: &str, exported: bool) -> Histogram {
