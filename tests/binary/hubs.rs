@@ -88,7 +88,7 @@ async fn requests_go_on_while_hubs_and_instances_come_and_go() {
     let port = first.listen().port();
     let upstream = format!("{HUBS}:{port}");
     let instance = async |which: &str| {
-        let peer = format!("--insecure-plaintext --peer-id site --instance {which} --idle-data 8");
+        let peer = format!("--insecure-plaintext --peer-id site --instance {which} --idle-data 64");
         let service = format!("--service {NAME}={}", backend.addr());
         dns.launch(BINARY).args(&format!("run --connect {upstream} {peer} {service}")).peer().await
     };

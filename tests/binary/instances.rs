@@ -54,7 +54,7 @@ async fn instances_of_one_id_do_not_replace_each_other() {
         sites.push(connecting(hub.listen(), &args).await);
     }
     hub.until("two links", |metrics| metrics.value("ops_proxy_links", &[]) == 2.0).await;
-    let page = shown_by(&hub, "site/a, site/b").await;
+    let page = shown_by(&hub, &["site/a", "site/b"]).await;
     assert!(page.contains("2 links"), "{page}");
     for site in &sites {
         let metrics = site.metrics().await;
@@ -62,10 +62,11 @@ async fn instances_of_one_id_do_not_replace_each_other() {
     }
 }
 
-/// Waits until the status page says `words`.
-async fn shown_by(hub: &Peer, words: &str) -> String {
+/// Waits until the status page says all of `words`.
+async fn shown_by(hub: &Peer, words: &[&str]) -> String {
     until(&format!("the status page to say {words:?}"), async || {
-        Some(hub.page("/").await.text()).filter(|page| page.contains(words))
+        let page = hub.page("/").await.text();
+        words.iter().all(|word| page.contains(word)).then_some(page)
     })
     .await
 }
@@ -139,7 +140,7 @@ async fn two_instances_prove_themselves_with_one_certificate() {
         let args = format!("{id} {} {service}", ca.flags(&files));
         sites.push(connecting(hub.listen(), &args).await);
     }
-    shown_by(&hub, "site/a, site/b").await;
+    shown_by(&hub, &["site/a", "site/b"]).await;
     for _ in 0..8 {
         assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 200);
     }
@@ -155,7 +156,7 @@ async fn two_instances_prove_themselves_with_one_certificate() {
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("peer_id: "), "{stderr}");
     drop(sites.remove(0));
-    shown_by(&hub, "<td>site/b<td").await;
+    shown_by(&hub, &["<td>site/b<td"]).await;
     assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 200);
 }
 
