@@ -1,22 +1,14 @@
 //! A backend whose DNS gets no answer, beside one that is well.
-//!
-//! The peer runs in a mount namespace of its own, where `/etc/resolv.conf` names a server
-//! that the test opens and never answers from. That takes root.
-
-use std::fs;
-use std::net::UdpSocket;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
 
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
-use ops_proxy_tests::process::{Launch, Peer};
+use ops_proxy_tests::dns::Dns;
+use ops_proxy_tests::process::Peer;
 use ops_proxy_tests::wait::skipped;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, interval};
 
-use crate::{NAME, listening};
+use crate::{BINARY, NAME, listening};
 
 const DEAD: &str = "dead.example";
 
@@ -24,66 +16,13 @@ const DEAD: &str = "dead.example";
 /// of a pool that blocks one for each of them.
 const REQUESTS: usize = 600;
 
-/// A server of DNS that hears and never answers, and the command that asks it.
-struct DeadDns {
-    _server: UdpSocket,
-    directory: tempfile::TempDir,
-}
-
-impl DeadDns {
-    /// `None` where this process may not have one.
-    fn open() -> Option<Self> {
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let ip = format!("127.53.{high}.{low}");
-        let server = UdpSocket::bind((ip.as_str(), 53)).ok()?;
-        let directory = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, text: String| fs::write(directory.path().join(name), text).unwrap();
-        write("resolv.conf", format!("nameserver {ip}\n"));
-        write("nsswitch.conf", "hosts: files dns\n".to_owned());
-        let mut script = "set -e\n".to_owned();
-        for file in ["resolv.conf", "nsswitch.conf"] {
-            // A machine without the file goes by the same default.
-            if Path::new("/etc").join(file).exists() {
-                let from = directory.path().join(file);
-                script += &format!("mount --bind {} /etc/{file}\n", from.display());
-            }
-        }
-        write("inside", format!("{script}exec \"$@\"\n"));
-        let dead = Self { _server: server, directory };
-        let works = dead.command("true").status().is_ok_and(|status| status.success());
-        works.then_some(dead)
-    }
-
-    fn inside(&self) -> String {
-        self.directory.path().join("inside").display().to_string()
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", &self.inside(), program]);
-        command
-    }
-
-    /// The command under test, without arguments.
-    fn launch(&self) -> Launch {
-        let path = self.directory.path().join("ops-proxy");
-        let binary = env!("CARGO_BIN_EXE_ops-proxy-under-test");
-        let script =
-            format!("#!/bin/sh\nexec unshare --mount sh {} {binary} \"$@\"\n", self.inside());
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Launch::new(path.to_str().unwrap())
-    }
-}
-
 async fn statuses(requests: JoinSet<u16>) -> Vec<u16> {
     requests.join_all().await
 }
 
 #[tokio::test]
 async fn a_dead_dns_fails_only_its_own_name_and_by_fail() {
-    let Some(dns) = DeadDns::open() else {
+    let Some(dns) = Dns::silent() else {
         return skipped("a server of DNS and a mount namespace take root");
     };
     let backend = Backend::http().await;
@@ -92,8 +31,11 @@ async fn a_dead_dns_fails_only_its_own_name_and_by_fail() {
         "--service {NAME}=localhost:{} --service {DEAD}=dead.backend.example:80",
         backend.addr().port()
     );
-    let behind: Peer =
-        dns.launch().args(&format!("run --connect {} {services}", public.listen())).peer().await;
+    let behind: Peer = dns
+        .launch(BINARY)
+        .args(&format!("run --connect {} {services}", public.listen()))
+        .peer()
+        .await;
     public.serves(&[NAME, DEAD]).await;
     let addr = public.listen();
 

@@ -40,6 +40,7 @@ async fn a_silent_link_is_dropped_and_its_name_answers_503() {
     assert_eq!(of_name(&metrics, "ops_proxy_client_disconnects_total"), 1.0);
     assert_eq!(of_name(&metrics, "ops_proxy_client_up"), 0.0);
     assert_eq!(metrics.value("ops_proxy_clients_total", &[]), 1.0);
+    assert!(peer.line().await.starts_with("ERROR:silent:"), "it is told why");
     assert_eq!(peer.line().await, "", "the dead link is closed");
 }
 
@@ -48,6 +49,7 @@ async fn a_returning_peer_id_replaces_its_old_link_at_once() {
     let public = listening("").await;
     let mut old = Link::register(public.listen(), "by-hand", &[NAME]).await;
     let mut new = Link::register(public.listen(), "by-hand", &[NAME]).await;
+    assert!(old.line().await.starts_with("ERROR:replaced:"), "it is told why");
     assert_eq!(old.line().await, "", "the old link is closed");
     let metrics = public
         .until("the old link's end", |metrics| {

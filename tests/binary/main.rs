@@ -26,7 +26,9 @@ mod fronts;
 mod h2;
 mod health;
 mod http;
+mod hubs;
 mod idle_data;
+mod instances;
 mod invariants;
 mod limits;
 mod links;
@@ -59,9 +61,12 @@ use tempfile::TempDir;
 /// The name that most tests serve.
 const NAME: &str = "app.example";
 
+/// Where the command under test is.
+const BINARY: &str = env!("CARGO_BIN_EXE_ops-proxy-under-test");
+
 /// The command under test, without arguments.
 fn launch() -> Launch {
-    Launch::new(env!("CARGO_BIN_EXE_ops-proxy-under-test"))
+    Launch::new(BINARY)
 }
 
 /// A peer that listens on a port of the system's choice.

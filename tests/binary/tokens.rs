@@ -109,7 +109,7 @@ async fn a_wrong_token_or_another_peers_is_refused_with_one_text() {
     let service = "a.dev.example=127.0.0.1:1";
     let wrong = site(&ca, &hub, WRONG, "site-2", service).await;
     let expected = refusal(&wrong).await;
-    assert!(expected.contains("unauthorized"), "{expected}");
+    assert!(expected.contains("does not authorise this peer"), "{expected}");
     drop(wrong);
     // The token of another peer, and a shared one for a peer that has its own.
     for (token, id) in [(OWN, "site-2"), (SHARED, "site-1")] {

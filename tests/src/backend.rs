@@ -156,6 +156,20 @@ impl Backend {
         .await
     }
 
+    /// A balancer: connections go to these by turns, as they are.
+    pub async fn balancer(to: Vec<SocketAddr>) -> Self {
+        let turn = AtomicUsize::new(0);
+        Self::start(move |mut stream| {
+            let to = to[turn.fetch_add(1, Ordering::Relaxed) % to.len()];
+            async move {
+                let Ok(mut onward) = TcpStream::connect(to).await else { return };
+                // An end that resets is no fault of the balancer.
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+            }
+        })
+        .await
+    }
+
     /// TLS with a certificate of its own for `name`; choosing among these
     /// protocols by ALPN; sends everything back.
     pub async fn tls(name: &str, alpn: &[&str]) -> (Self, CertificateDer<'static>) {

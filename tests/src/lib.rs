@@ -6,6 +6,8 @@
 //! | [`process`] | starts the command, reads its log, ends it |
 //! | [`metrics`] | a strict reader of the Prometheus text format |
 //! | [`backend`] | services behind a peer |
+//! | [`visitors`] | clients that keep asking, and what they saw |
+//! | [`dns`] | a server of DNS, and the command under test where it is asked |
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
 //! | [`hello`] | TLS clients and their first bytes |
 //! | [`link`] | the other end of a link by hand, to misbehave with |
@@ -24,6 +26,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
 pub mod hello;
 pub mod kernel;
 pub mod link;
@@ -31,4 +34,5 @@ pub mod metrics;
 pub mod payload;
 pub mod pki;
 pub mod process;
+pub mod visitors;
 pub mod wait;

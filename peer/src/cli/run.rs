@@ -59,9 +59,16 @@ async fn run_until_drained(
     handle.drain();
     tokio::select! {
         biased;
-        ended = &mut running => Ok(ended?),
-        () = signals.next(|| handle.reload()) => Err(Failure::Interrupted),
+        ended = &mut running => return Ok(ended?),
+        () = signals.next(|| handle.reload()) => handle.stop(),
     }
+    // What runs is cut; the other ends of links are told, which takes a moment at most.
+    tokio::select! {
+        biased;
+        ended = running => ended?,
+        () = signals.next(|| handle.reload()) => {}
+    }
+    Err(Failure::Interrupted)
 }
 
 /// Says where the peer can be reached, now that it can be.

@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tokio_rustls::rustls;
 
+use super::ended::broken;
 use super::held::To;
 use crate::config::Endpoint;
 use crate::limits::{CONNECT_TIMEOUT, DATA_DIALS, DIAL_TIMEOUT, WRITE_TIMEOUT};
@@ -158,19 +159,19 @@ pub(super) enum DialPeerError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// No TLS on it, or it broke.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", tls::in_plain_words(.0))]
     Io(#[from] io::Error),
     /// No connection through its proxy.
     #[error(transparent)]
     Via(#[from] ViaError),
     /// No TLS on it.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}", tls::in_plain_words(.0))]
     Tls(io::Error),
     /// No DATA connection before the request's deadline, or no end of the TLS handshake.
     #[error("no answer in time")]
     Late,
     /// The answer is no line.
-    #[error(transparent)]
+    #[error("{}", broken(.0))]
     Control(#[from] ControlError),
     /// As above.
     #[error(transparent)]

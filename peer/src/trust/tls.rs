@@ -5,6 +5,7 @@
 //! loaded before stays.
 
 mod again;
+mod alert;
 pub mod files;
 mod load;
 mod modes;
@@ -13,6 +14,7 @@ mod services;
 mod session;
 
 pub use again::{Look, Verdict};
+pub use alert::in_plain_words;
 pub use load::Loaded;
 pub use modes::{check_writers, is_exposed};
 pub use session::{Session, accept, connect};

@@ -10,7 +10,7 @@ use super::values::{Admin, Source};
 use super::via::{ProxyVariables, proxies};
 use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
-    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PEER_ID_BYTES, PENDING_PER_LINK,
 };
 use crate::names::PeerId;
 use crate::offer::Ways;
@@ -134,8 +134,15 @@ fn peer_id(
         let problem = "set peer_id, too: without it, every process has an id of its own already";
         return Err(ConfigError::new("instance", problem));
     };
-    id.with_instance(instance).map_err(|error| {
-        let problem = format!("{instance:?} cannot be the instance of {id}: {error}");
+    if id.instance().is_some() {
+        let problem = format!("peer_id {id} names an instance already; leave out one of the two");
+        return Err(ConfigError::new("instance", problem));
+    }
+    id.with_instance(instance).map_err(|_| {
+        let problem = format!(
+            "{instance:?} cannot be the instance of {id}: use letters, digits, '-', '_' and '.', \
+             no more than {PEER_ID_BYTES} together with the peer id"
+        );
         ConfigError::new("instance", problem)
     })
 }

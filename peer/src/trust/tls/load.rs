@@ -103,12 +103,12 @@ impl Loaded {
         })
     }
 
-    /// A listening peer lets a certificate speak for its own peer id only: better
-    /// to hear of it at the start than from each attempt.
+    /// A listening peer lets a certificate speak for its own peer id and its instances
+    /// only: better to hear of it at the start than from each attempt.
     pub(super) fn check_peer_id(&self, peer: &PeerId) -> Result<(), ConfigError> {
         let Some(own) = &self.own else { return Ok(()) };
         match certificate_identity(own) {
-            Some(Identity::Certificate { peer: id, .. }) if id == *peer => Ok(()),
+            Some(Identity::Certificate { peer: id, .. }) if id.covers(peer) => Ok(()),
             Some(Identity::Certificate { peer: id, .. }) => {
                 let problem = format!("{peer} does not match the certificate, which is for {id}");
                 Err(ConfigError::new("peer_id", problem))
