@@ -50,6 +50,7 @@ mod streams;
 mod tcp;
 mod tls;
 mod tokens;
+mod transit;
 mod via;
 
 use std::net::SocketAddr;

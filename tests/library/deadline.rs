@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ops_proxy::config::PeerConfig;
+use ops_proxy::forward::{Asked, NotForwarded, forward};
 use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Counts, Protocol, ProxyError};
 use ops_proxy::offer::Way;
-use ops_proxy::public::{Asked, NotForwarded, forward};
 use ops_proxy::shared::Shared;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::Side;
@@ -134,6 +134,7 @@ impl Rig {
         let request = tokio::spawn(async move {
             let source = SocketAddr::from(([192, 0, 2, 1], 5000));
             let asked = Asked {
+                id: None,
                 name: &name(),
                 way: Way::Tcp,
                 protocol: Protocol::Tcp,
