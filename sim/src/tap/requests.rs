@@ -48,6 +48,8 @@ impl Requests {
                     let left = std::mem::take(buffer).into_rest();
                     *self = match Line::parse(&line) {
                         Ok(Line::Forward { .. } | Line::Data { .. }) => Self::Header(None),
+                        // It answers whom the connection is for.
+                        Ok(Line::Welcome(_)) => Self::default(),
                         _ => Self::Done,
                     };
                     lines.push(String::from_utf8_lossy(&line).into_owned());
