@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::pass_on::{By, Reached, is_passed_on, pass_on};
+use super::pass_on::{is_passed_on, pass_on};
+use super::reached::{By, Half, Reached};
 use super::upstream::{DialPeerError, Target};
 use crate::backend::connect_backend;
 use crate::names::ProxyId;
@@ -253,9 +254,6 @@ impl<N: Net> Serving<N> {
         self.target.dial_data(&self.shared, line).await
     }
 }
-
-/// One end of a forwarded request.
-pub(super) type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
 /// A forwarded request broke.
 struct Broken {
