@@ -118,6 +118,11 @@ impl Wanted {
         })
     }
 
+    /// The address leads to this very peer: it is not counted.
+    pub(super) fn leads_nowhere(&self) {
+        self.set(|state| state.is_alias = true);
+    }
+
     /// The names are registered.
     pub(super) fn registered(&self) {
         self.set(|state| state.registered = true);

@@ -142,7 +142,14 @@ impl<N: Net> Keeper<N> {
             }
             Ended::Itself => {
                 tracing::info!(upstream = %target, "this address leads to this very peer; no link is kept to it");
-                return Next::Never;
+                // Behind a balancer, the next dial may reach another peer.
+                return match target.to {
+                    To::Address(_) => {
+                        wanted.leads_nowhere();
+                        Next::Never
+                    }
+                    To::Behind(_) => Next::After(backoff.next(shared.random())),
+                };
             }
             ended if ended.is_replaced() => {
                 shared.metrics.client_replaced(upstream);
@@ -170,7 +177,7 @@ struct Link<'a, N: Net> {
     offers: Offers,
     refused: &'a Refused,
     /// Who serves what here may have changed, where that is passed on.
-    changes: watch::Receiver<()>,
+    changes: watch::Receiver<u64>,
     /// When the last whole line came.
     heard: Instant,
     /// FAIL lines of forwards that did not get to their DATA connection.
@@ -181,6 +188,8 @@ struct Link<'a, N: Net> {
     /// Whether REGISTER may be sent: at once, unless who answers decides.
     may_register: bool,
     registered: bool,
+    /// REGISTER and UNREGISTER lines that were not answered yet.
+    unanswered: usize,
     /// How far the link has come in its giving up.
     retiring: Retiring,
     /// What the listening peer showed, and when to look at that again.
@@ -230,6 +239,7 @@ impl<'a, N: Net> Link<'a, N> {
             // not wanted leaves before it registers.
             may_register: matches!(target.to, To::Address(_)) && !shared.config.is_listening(),
             registered: false,
+            unanswered: 0,
             retiring: Retiring::No,
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
@@ -267,7 +277,8 @@ impl<'a, N: Net> Link<'a, N> {
                 Ok(()) = wish.changed() => {
                     if *wish.borrow() == Wish::Retire && self.retiring == Retiring::No {
                         self.retiring = Retiring::Withdrawing;
-                        heartbeat.reset_immediately();
+                        self.beat(true);
+                        self.may_be_withdrawn();
                     }
                 }
                 _ = slots.acquire_many(FORWARDS_PER_LINK as u32), if self.retiring == Retiring::Withdrawn => {
@@ -349,7 +360,7 @@ impl<'a, N: Net> Link<'a, N> {
         if draining {
             let names: Vec<Withdrawal> = self.offers.said().map(|one| one.name.into()).collect();
             for names in in_lines(names) {
-                self.control.queue(&Line::Unregister(names));
+                self.ask(&Line::Unregister(names));
             }
             return;
         }
@@ -358,7 +369,7 @@ impl<'a, N: Net> Link<'a, N> {
         self.withdrawn = sorted.down.iter().map(|one| one.name.clone()).collect();
         if sorted.up.is_empty() && sorted.down.is_empty() {
             // Nothing to say, and still here.
-            self.control.queue(&Line::Register(Vec::new()));
+            self.ask(&Line::Register(Vec::new()));
         }
         self.say(sorted);
     }
@@ -374,10 +385,24 @@ impl<'a, N: Net> Link<'a, N> {
 
     fn say(&mut self, Sorted { up, down }: Sorted) {
         for offers in in_lines(up) {
-            self.control.queue(&Line::Register(offers));
+            self.ask(&Line::Register(offers));
         }
         for withdrawals in in_lines(down) {
-            self.control.queue(&Line::Unregister(withdrawals));
+            self.ask(&Line::Unregister(withdrawals));
+        }
+    }
+
+    /// Queues a line that is answered with OK.
+    fn ask(&mut self, line: &Line) {
+        self.unanswered += 1;
+        self.control.queue(line);
+    }
+
+    /// While the link is given up: once everything is answered, so is the withdrawal of
+    /// the names, and no FORWARD comes any more.
+    fn may_be_withdrawn(&mut self) {
+        if self.retiring == Retiring::Withdrawing && self.unanswered == 0 {
+            self.retiring = Retiring::Withdrawn;
         }
     }
 
@@ -392,7 +417,7 @@ impl<'a, N: Net> Link<'a, N> {
             self.withdrawn.remove(name);
         });
         for names in in_lines(unregister.into_iter().map(Withdrawal::from)) {
-            self.control.queue(&Line::Unregister(names));
+            self.ask(&Line::Unregister(names));
         }
         register
     }
@@ -410,8 +435,9 @@ impl<'a, N: Net> Link<'a, N> {
             Line::Welcome(hub) => self.welcome(hub),
             // Our first REGISTER is answered; where all backends are down, our UNREGISTER.
             Line::Ok(_) => {
-                if self.retiring == Retiring::Withdrawing {
-                    self.retiring = Retiring::Withdrawn;
+                self.unanswered = self.unanswered.saturating_sub(1);
+                if self.retiring != Retiring::No {
+                    self.may_be_withdrawn();
                 } else if !self.registered {
                     self.registered = true;
                     self.wanted.registered();

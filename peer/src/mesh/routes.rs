@@ -89,6 +89,8 @@ pub struct Routes<S> {
     unserved: BTreeSet<(Instant, Name)>,
     /// Counts assignments, to take turns between equals.
     turn: u64,
+    /// Counts changes of who serves what on which terms.
+    version: u64,
     names_per_link: usize,
     names_in_all: usize,
     /// The ways that are open here at all.
@@ -146,6 +148,7 @@ impl<S> Routes<S> {
             by_owner: BTreeMap::new(),
             unserved: BTreeSet::new(),
             turn: 0,
+            version: 0,
             names_per_link,
             names_in_all,
             ways,
@@ -235,6 +238,7 @@ impl<S: Clone + Default> Routes<S> {
             let serving = providers.find(|one| one.provider == Provider::Link(link));
             if let Some(serving) = serving.filter(|one| one.terms != offer.terms) {
                 serving.terms = offer.terms.clone();
+                self.version += 1;
             }
             Some(entry.stats.clone())
         };
@@ -309,6 +313,11 @@ impl<S: Clone + Default> Routes<S> {
         let stats = entry.stats.clone();
         let peer = self.peer_of(provider).cloned();
         Lookup::Provided(Assigned { name, stats, provider, peer, forwarded })
+    }
+
+    /// Grows whenever it has changed who serves what, or on which terms.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The names that links have registered, as `own` may pass them on to `to`: those that
@@ -437,6 +446,7 @@ impl<S: Clone + Default> Routes<S> {
             unserved_since: None,
         });
         entry.providers.push(Serving { provider, terms, last_turn: 0 });
+        self.version += 1;
         if let Some(since) = entry.unserved_since.take() {
             self.unserved.remove(&(since, name));
         }
@@ -445,6 +455,7 @@ impl<S: Clone + Default> Routes<S> {
     fn remove_provider(&mut self, name: &Name, provider: Provider, now: Instant) -> Option<S> {
         let entry = self.names.get_mut(name)?;
         entry.providers.retain(|one| one.provider != provider);
+        self.version += 1;
         if entry.providers.is_empty() && entry.unserved_since.is_none() {
             entry.unserved_since = Some(now);
             self.unserved.insert((now, name.clone()));

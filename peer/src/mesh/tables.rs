@@ -50,8 +50,8 @@ struct Tables<S> {
 pub struct Mesh<S> {
     tables: Lock<Tables<S>>,
     metrics: Arc<Metrics>,
-    /// Who serves what has changed, perhaps.
-    changes: watch::Sender<()>,
+    /// The version of the routes that was told of last.
+    changes: watch::Sender<u64>,
 }
 
 impl<S> Mesh<S> {
@@ -68,7 +68,7 @@ impl<S> Mesh<S> {
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, unwell, links: Links::default(), pending };
         let tables = Lock::new("the tables of the mesh", tables);
-        Self { tables, metrics, changes: watch::Sender::new(()) }
+        Self { tables, metrics, changes: watch::Sender::new(0) }
     }
 
     /// Takes in a link. If there are too many, the oldest of whoever has most is
@@ -83,11 +83,10 @@ impl<S> Mesh<S> {
         let opened = tables.links.open(principal);
         tables.routes.open_link(opened.id, owner);
         let crowded = crowded.and_then(|old| tables.close_link(old, Some(Dismissal::Crowded)));
+        let version = tables.routes.version();
         drop(tables);
+        self.tell(version);
         // Its sockets are closed when nobody waits for the tables.
-        if crowded.is_some() {
-            self.changes.send_replace(());
-        }
         drop(crowded);
         opened
     }
@@ -95,9 +94,12 @@ impl<S> Mesh<S> {
     /// A link has ended: its names lose a provider, its waiting requests fail.
     /// Does nothing for a link that was dismissed before.
     pub fn close_link(&self, link: LinkId) {
-        let closed = self.lock().close_link(link, None);
+        let mut tables = self.lock();
+        let closed = tables.close_link(link, None);
+        let version = tables.routes.version();
+        drop(tables);
         drop(closed);
-        self.changes.send_replace(());
+        self.tell(version);
     }
 
     /// Adds or refreshes names of a link and returns how many were taken. With its first
@@ -113,8 +115,9 @@ impl<S> Mesh<S> {
         if taken.is_ok() {
             offers.iter().for_each(|one| tables.unwell.forget(&one.name, Provider::Link(link)));
         }
+        let version = tables.routes.version();
         drop(tables);
-        self.changes.send_replace(());
+        self.tell(version);
         drop(replaced);
         let taken = taken?;
         taken.iter().for_each(|stats| stats.registered());
@@ -123,8 +126,11 @@ impl<S> Mesh<S> {
 
     /// Withdraws names of a link and returns how many it had.
     pub fn unregister(&self, link: LinkId, names: &[Name]) -> usize {
-        let had = self.lock().routes.unregister(link, names, Instant::now());
-        self.changes.send_replace(());
+        let mut tables = self.lock();
+        let had = tables.routes.unregister(link, names, Instant::now());
+        let version = tables.routes.version();
+        drop(tables);
+        self.tell(version);
         had.iter().for_each(|stats| stats.disconnected());
         had.len()
     }
@@ -195,9 +201,17 @@ impl<S> Mesh<S> {
         self.lock().routes.passed_on(own, to, meant)
     }
 
-    /// Tells of each change of who serves what.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    /// Tells of each change of who serves what; a heartbeat is none.
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn tell(&self, version: u64) {
+        self.changes.send_if_modified(|told| {
+            let is_new = version > *told;
+            *told = version.max(*told);
+            is_new
+        });
     }
 
     /// Whether a provider of `requested` has a backend that speaks HTTP/2 in clear text.
