@@ -8,6 +8,7 @@ mod backoff;
 mod ended;
 mod held;
 mod idle_data;
+mod keeper;
 mod link;
 mod links;
 mod offers;

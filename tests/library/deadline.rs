@@ -135,6 +135,7 @@ impl Rig {
             let source = SocketAddr::from(([192, 0, 2, 1], 5000));
             let asked = Asked {
                 id: None,
+                deadline: None,
                 name: &name(),
                 way: Way::Tcp,
                 protocol: Protocol::Tcp,

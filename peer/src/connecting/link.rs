@@ -1,18 +1,16 @@
-//! The connecting side: keeps a link to a listening peer, registers our names
-//! there, and answers each FORWARD with a DATA connection.
+//! An open link to a listening peer: registers our names there and what is passed on, and
+//! answers each FORWARD with a DATA connection. [`keeper`](super::keeper) opens it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_rustls::rustls;
 use tracing::field::display;
 
 use super::addresses::Wish;
-use super::backoff::Backoff;
 use super::ended::Ended;
 use super::held::{To, Wanted};
 use super::idle_data::IdleData;
@@ -22,9 +20,9 @@ use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use super::upstream::{DialledPeer, Target};
 use crate::backend::health::board::{Sorted, Standing};
-use crate::limits::{BACKOFF_BASE, FORWARDS_PER_LINK, PASS_ON_AFTER};
+use crate::limits::{FORWARDS_PER_LINK, PASS_ON_AFTER};
 use crate::names::{Name, PeerId, ProxyId};
-use crate::observe::metrics::{ClientFailure, Incident, Rejection};
+use crate::observe::metrics::{ClientFailure, Rejection};
 use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
@@ -37,137 +35,8 @@ use crate::wire::{
     in_lines,
 };
 
-/// Keeps one link: opens it again whenever it ends.
-pub(super) struct Keeper<N: Net> {
-    /// The peer that keeps it.
-    pub(super) shared: Arc<Shared<N>>,
-    /// Which link.
-    pub(super) wanted: Wanted,
-    /// What is to become of it.
-    pub(super) wish: watch::Receiver<Wish>,
-    /// Hears when it has ended, or could not be opened.
-    pub(super) ended: Arc<Notify>,
-}
-
-/// What to do before the next dial.
-enum Next {
-    /// Nothing.
-    AtOnce,
-    /// Wait for this long.
-    After(Duration),
-    /// Wait until no other link holds this peer.
-    Alias(PeerId),
-    /// Nothing will change: there is nobody to be reached but ourselves.
-    Never,
-}
-
-impl<N: Net> Keeper<N> {
-    /// Keeps the link until the peer drains, or it is not wished for.
-    pub(super) async fn keep_link(mut self) {
-        let Self { shared, wanted, .. } = &self;
-        let (shared, slot) = (shared.clone(), wanted.slot().clone());
-        let mut backoff = Backoff::default();
-        let mut refused = Refused::default();
-        while shared.tasks.phase() < Phase::Draining && *self.wish.borrow() == Wish::Keep {
-            let target = Arc::new(Target::new(slot.upstream.clone(), slot.to));
-            let next = match target.dial(&shared).await {
-                Ok(dialled) => self.run(&target, dialled, &mut backoff, &mut refused).await,
-                Err(error) => {
-                    tracing::warn!(upstream = %target, %error, "cannot dial the listening peer");
-                    self.ended.notify_one();
-                    Next::After(backoff.next(shared.random()))
-                }
-            };
-            if let Next::After(wait) = next {
-                tracing::debug!(upstream = %target, ?wait, "waiting before the next dial");
-            }
-            let wanted = &self.wanted;
-            let waiting = async {
-                match next {
-                    Next::AtOnce => {}
-                    Next::After(wait) => sleep(wait).await,
-                    Next::Alias(hub) => wanted.until_free(&hub).await,
-                    Next::Never => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = shared.tasks.entered(Phase::Draining) => {}
-                Ok(()) = self.wish.changed() => {}
-                () = waiting => {}
-            }
-        }
-    }
-
-    /// Runs the link that was dialled until it ends.
-    async fn run(
-        &mut self,
-        target: &Arc<Target>,
-        dialled: DialledPeer<N>,
-        backoff: &mut Backoff,
-        refused: &mut Refused,
-    ) -> Next {
-        let Self { shared, wanted, wish, ended: ended_too } = self;
-        let upstream = &target.upstream;
-        let _takes_leave = shared.tasks.takes_leave();
-        let began = Instant::now();
-        let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
-        let ended = link.run(wish.clone()).await;
-        wanted.ended();
-        let said = link.offers.count();
-        if let Some((code, text)) = ended.farewell() {
-            if let Ended::Control(_) = &ended {
-                shared.metrics.rejected(Rejection::from(code));
-            }
-            link.control.refuse(code, text).await;
-        }
-        ended_too.notify_one();
-        backoff.link_ended(began.elapsed());
-        if ended.is_replaced() {
-            // By another link of this process, perhaps, which has yet to hear who answers.
-            sleep(BACKOFF_BASE / 2).await;
-        }
-        let alias = target.hub().filter(|hub| ended.is_replaced() && wanted.is_elsewhere(hub));
-        if let Some(hub) = alias {
-            tracing::info!(upstream = %target, %hub, "this address leads to a peer that another link holds; waiting until that ends");
-            return Next::Alias(hub.clone());
-        }
-        match &ended {
-            Ended::SameAgain(hub) => {
-                if shared.may_log(upstream, Incident::SamePeer) {
-                    let held = wanted.of_upstream();
-                    tracing::warn!(upstream = %target, %hub, held, "there are fewer different peers behind this address than links to keep, or its balancer does not take turns; dialling again");
-                }
-                return Next::After(backoff.next(shared.random()));
-            }
-            Ended::Itself => {
-                tracing::info!(upstream = %target, "this address leads to this very peer; no link is kept to it");
-                // Behind a balancer, the next dial may reach another peer.
-                return match target.to {
-                    To::Address(_) => {
-                        wanted.leads_nowhere();
-                        Next::Never
-                    }
-                    To::Behind(_) => Next::After(backoff.next(shared.random())),
-                };
-            }
-            ended if ended.is_replaced() => {
-                shared.metrics.client_replaced(upstream);
-                let wait = backoff.replaced(shared.random());
-                tracing::warn!(upstream = %target, ?wait, "link down: another process connected under the peer id of this one; give each its own --instance or --peer-id");
-                return Next::After(wait);
-            }
-            ended => tracing::warn!(upstream = %target, reason = %ended, "link down"),
-        }
-        if refused.learn(shared, upstream, &ended, said) {
-            // The others are asked for at once.
-            return Next::AtOnce;
-        }
-        Next::After(backoff.next(shared.random()))
-    }
-}
-
-struct Link<'a, N: Net> {
+/// A link that is open.
+pub(super) struct Link<'a, N: Net> {
     shared: Arc<Shared<N>>,
     wanted: &'a Wanted,
     target: Arc<Target>,
@@ -213,7 +82,8 @@ enum Retiring {
 }
 
 impl<'a, N: Net> Link<'a, N> {
-    fn new(
+    /// On a connection that was just dialled; `refused` names are left out.
+    pub(super) fn new(
         shared: Arc<Shared<N>>,
         wanted: &'a Wanted,
         target: Arc<Target>,
@@ -252,7 +122,8 @@ impl<'a, N: Net> Link<'a, N> {
         }
     }
 
-    async fn run(&mut self, mut wish: watch::Receiver<Wish>) -> Ended {
+    /// Serves it until it ends.
+    pub(super) async fn run(&mut self, mut wish: watch::Receiver<Wish>) -> Ended {
         let shared = self.shared.clone();
         let slots = self.slots.clone();
         let timing = shared.config.timing;
@@ -325,6 +196,22 @@ impl<'a, N: Net> Link<'a, N> {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
             }
+        }
+    }
+
+    /// How many names have been said.
+    pub(super) fn said(&self) -> usize {
+        self.offers.count()
+    }
+
+    /// Tells the listening peer why the link has ended, if that is not its own doing, and
+    /// closes it.
+    pub(super) async fn take_leave(self, ended: &Ended) {
+        if let Some((code, text)) = ended.farewell() {
+            if let Ended::Control(_) = ended {
+                self.shared.metrics.rejected(Rejection::from(code));
+            }
+            self.control.refuse(code, text).await;
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::addresses::{Addresses, Wish};
 use super::backoff::Backoff;
 use super::held::{Held, Slot, To};
-use super::link::Keeper;
+use super::keeper::Keeper;
 use crate::config::{Endpoint, Upstream};
 use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL};
 use crate::shared::Shared;

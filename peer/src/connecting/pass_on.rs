@@ -6,6 +6,8 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::reached::{By, Passed, Reached};
 use crate::forward::{Asked, Forwarded, NotForwarded, forward};
 use crate::mesh::waiting::ForwardError;
@@ -46,8 +48,11 @@ pub(super) async fn pass_on<N: Net>(
         Way::Https => Protocol::Https,
         Way::Tcp => Protocol::Tcp,
     };
+    // The peer before gives up a moment later, and must have heard of it.
+    let deadline = Some(Instant::now() + shared.config.timing.answer());
     let head = |_, _| Cow::Borrowed(head);
-    let asked = Asked { id: Some(id), name, way, protocol, source, dest, tls, head: &head };
+    let asked =
+        Asked { id: Some(id), deadline, name, way, protocol, source, dest, tls, head: &head };
     let forwarded = forward(shared, asked, pin!(pending())).await.map_err(reason)?;
     let Forwarded { request, backend, assigned, head_sent, .. } = forwarded.log(&asked, false);
     let by = By::Another(Box::new(Passed { request, assigned }));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::pass_on::{is_passed_on, pass_on};
 use super::reached::{By, Half, Reached};
@@ -233,9 +233,7 @@ impl<N: Net> Serving<N> {
     async fn reach(&self, head: &[u8]) -> Result<Reached<N>, Failure> {
         let Self { shared, id, requested, target } = self;
         if is_passed_on(shared, requested) {
-            let passed =
-                timeout(shared.config.timing.answer(), pass_on(shared, *id, requested, head));
-            return passed.await.unwrap_or(Err(FailReason::BackendTimeout)).map_err(fail);
+            return pass_on(shared, *id, requested, head).await.map_err(fail);
         }
         let connected = connect_backend(shared, *id, requested, &target.upstream).await;
         let (stream, outgoing) = connected.map_err(fail)?;

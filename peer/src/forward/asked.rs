@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use tokio::time::Instant;
+
 use crate::mesh::routes::{Provider, Wanted};
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Protocol;
@@ -14,6 +16,8 @@ use crate::wire::{Requested, TlsVersion};
 pub struct Asked<'a> {
     /// Its id on the hop before, where another peer asks to have it passed on.
     pub id: Option<ProxyId>,
+    /// When that peer must have its answer.
+    pub deadline: Option<Instant>,
     /// The name that it asks for.
     pub name: &'a Name,
     /// How it reaches that.

@@ -94,6 +94,7 @@ pub(super) async fn fetch_data<N: Net>(
     let id = asked.id.unwrap_or_else(|| shared.proxy_id());
     let line = Line::Forward(id, asked.requested(&assignment.name));
     let deadline = Instant::now() + shared.config.timing.data_timeout;
+    let deadline = asked.deadline.map_or(deadline, |before| before.min(deadline));
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
     match take_alive(shared, link, &assignment.name) {

@@ -147,6 +147,7 @@ pub async fn forward<N: Net>(
     let mut error = failed.error;
     if failed.untouched
         && error != ForwardError::ClientReset
+        && asked.deadline.is_none_or(|deadline| Instant::now() < deadline)
         && let Lookup::Provided(assignment) =
             shared.mesh.assign(asked.wanted(Some(first.assignment.provider)))
     {

@@ -315,8 +315,17 @@ impl<N: Net> Connection<N> {
         }
         let forwarded = {
             let head = |_, _| Cow::Borrowed(&head[..]);
-            let asked =
-                Asked { id: None, name: &name, way: by, protocol, source, dest, tls, head: &head };
+            let asked = Asked {
+                id: None,
+                deadline: None,
+                name: &name,
+                way: by,
+                protocol,
+                source,
+                dest,
+                tls,
+                head: &head,
+            };
             let reset = pin!(shared.net.reset(stream.inner_mut()));
             forward(&shared, asked, reset).await.map(|forwarded| forwarded.log(&asked, false))
         };

@@ -135,6 +135,7 @@ impl<N: Net> Edge<N> {
                 };
                 let asked = Asked {
                     id: None,
+                    deadline: None,
                     name: &head.name,
                     way: if is_tunnel { offer::Way::Connect } else { offer::Way::Http },
                     protocol: self.protocol(),

@@ -60,6 +60,7 @@ impl<N: Net> Edge<N> {
             let first = |_, _| Cow::Borrowed(bytes);
             let asked = Asked {
                 id: None,
+                deadline: None,
                 name: &name,
                 way: offer::Way::Http,
                 protocol: self.protocol(),
