@@ -3,5 +3,7 @@
 
 mod connect;
 mod proxy_header;
+mod udp;
 
 pub use connect::connect_backend;
+pub use udp::{connect_datagrams, refused_datagrams};

@@ -12,7 +12,7 @@ mod service;
 mod timing;
 
 pub use capacity::Capacity;
-pub use endpoint::{BadEndpoint, Endpoint, TcpMapping};
+pub use endpoint::{BadEndpoint, Endpoint, PortMapping};
 pub use error::ConfigError;
 pub use files::{TlsConfig, TokenSource};
 pub use peer::PeerConfig;

@@ -15,8 +15,10 @@ mod http2;
 mod listener;
 mod refusal;
 mod stretch;
+mod udp;
 
 pub use asked::Asked;
 pub use connection::Port;
-pub use forward::{Forwarded, NotForwarded, forward};
+pub use forward::{Forwarded, NotForwarded, Onward, forward};
 pub use listener::accept_loop;
+pub use udp::datagram_loop;

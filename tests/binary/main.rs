@@ -47,6 +47,7 @@ mod streams;
 mod tcp;
 mod tls;
 mod tokens;
+mod udp;
 
 use std::net::SocketAddr;
 

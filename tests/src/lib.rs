@@ -7,6 +7,7 @@
 //! | [`metrics`] | a strict reader of the Prometheus text format |
 //! | [`backend`] | services behind a peer |
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
+//! | [`datagrams`] | both ends of UDP, and a steady flow of numbered datagrams |
 //! | [`hello`] | TLS clients and their first bytes |
 //! | [`link`] | the other end of a link by hand, to misbehave with |
 //! | [`pki`] | certificates, good and bad, and TLS by hand |
@@ -24,6 +25,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod datagrams;
 pub mod hello;
 pub mod kernel;
 pub mod link;

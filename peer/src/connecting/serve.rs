@@ -11,18 +11,22 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::upstream::{DialledPeer, dial_peer};
-use crate::backend::connect_backend;
+use crate::backend::{connect_backend, connect_datagrams, refused_datagrams};
 use crate::config::Endpoint;
-use crate::limits::WRITE_TIMEOUT;
+use crate::limits::{STRETCH_END, WRITE_TIMEOUT};
 use crate::mesh::outgoing::Registered;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
-use crate::observe::metrics::{ClientFailure, Incident, Metrics};
+use crate::observe::metrics::{ClientFailure, DatagramLoss, Incident, Metrics};
+use crate::offer::Way;
 use crate::shared::Shared;
+use crate::stream::datagrams::{CarriedEnd, ConnectedEnd, relay_datagrams};
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
+use crate::tasks::Phase;
+use crate::wire::datagrams::Ended;
 use crate::wire::frames::Frames;
 use crate::wire::{FailReason, Line, Requested};
 
@@ -72,7 +76,7 @@ impl<N: Net> Serving<N> {
         &self,
         failed: &mpsc::Sender<Line>,
     ) -> Result<(), ClientFailure> {
-        let tally = Tally::begin();
+        let tally = Tally::begin(self.shared.metrics.clone());
         let ended = self.dial_and_carry(failed, &tally).await;
         self.log(&tally, ended);
         ended
@@ -100,8 +104,8 @@ impl<N: Net> Serving<N> {
             let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
         }
         self.shared.abort(data.stream);
-        self.shared.abort(backend.stream);
-        Err(ClientFailure::DataIoError)
+        backend.abort(&self.shared);
+        Err(error.failure)
     }
 
     /// Serves it on the connection that it came on, behind which `ahead` was read,
@@ -116,7 +120,7 @@ impl<N: Net> Serving<N> {
         ahead: Bytes,
         answered: impl FnOnce(),
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let tally = Tally::begin();
+        let tally = Tally::begin(self.shared.metrics.clone());
         let ended = self.carry_in_place(data, ahead, answered, &tally).await;
         self.log(&tally, ended.as_ref().map(drop).map_err(|failure| *failure));
         ended
@@ -129,7 +133,7 @@ impl<N: Net> Serving<N> {
         answered: impl FnOnce(),
         tally: &Tally,
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let (backend, _outgoing) = match self.dial_backend().await {
+        let (mut backend, _outgoing) = match self.dial_backend().await {
             Ok(backend) => backend,
             Err((reason, failure)) => {
                 let line = format!("{}\n", Line::Fail(self.id, reason));
@@ -144,11 +148,10 @@ impl<N: Net> Serving<N> {
             return Err(ClientFailure::DataIoError);
         }
         let mut data = Side { stream: data, frames: Frames::framed(ahead) };
-        let mut backend = Side::raw(Transport::Plain(backend), Bytes::new());
-        if self.carry(&mut data, &mut backend, tally).await.is_err() {
+        if let Err(error) = self.carry(&mut data, &mut backend, tally).await {
             self.shared.abort(data.stream);
-            self.shared.abort(backend.stream);
-            return Err(ClientFailure::DataIoError);
+            backend.abort(&self.shared);
+            return Err(error.failure);
         }
         let Side { stream, frames } = data;
         Ok(frames.into_spent().map(|ahead| (stream, ahead)))
@@ -179,23 +182,49 @@ impl<N: Net> Serving<N> {
     async fn carry(
         &self,
         data: &mut Half<N>,
-        backend: &mut Half<N>,
+        backend: &mut Backend<N>,
         tally: &Tally,
     ) -> Result<(), Broken> {
-        let carried = relay(&self.shared.net, data, backend, tally);
+        let carried = async {
+            match backend {
+                Backend::Stream(backend) => {
+                    relay(&self.shared.net, data, backend, tally).await.map(|()| Ended::Quiet)
+                }
+                Backend::Datagrams(backend) => self.carry_datagrams(data, backend, tally).await,
+            }
+        };
         let ended = self.shared.tasks.until_closing(carried).await;
         let (error, is_of_data) = match ended {
-            Some(Ok(())) => return Ok(()),
+            Some(Ok(Ended::Quiet)) => return Ok(()),
+            Some(Ok(Ended::Refused)) => {
+                let Requested { name, source, .. } = &self.requested;
+                refused_datagrams(&self.shared, self.id, name, *source);
+                return Err(Broken { is_of_data: false, failure: ClientFailure::BackendRefused });
+            }
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
             None => ("this process is shutting down".to_owned(), false),
         };
         tracing::debug!(id = %self.id, name = %self.requested.name, %error, "forwarded request failed");
-        Err(Broken { is_of_data })
+        Err(Broken { is_of_data, failure: ClientFailure::DataIoError })
+    }
+
+    async fn carry_datagrams(
+        &self,
+        data: &mut Half<N>,
+        backend: &ConnectedEnd<N::Datagrams>,
+        tally: &Tally,
+    ) -> Result<Ended, RelayError> {
+        let shared = &self.shared;
+        // The listening peer, which knows the client, is to end it first.
+        let idle = shared.config.timing.udp_idle + STRETCH_END;
+        let leaving = shared.tasks.entered(Phase::Finishing);
+        let data = CarriedEnd::new(&shared.net, data);
+        Ok(relay_datagrams(&data, backend, tally, idle, leaving).await?.why)
     }
 
     /// Backend first, then DATA: a DATA connection that arrives is ready. Both share one
     /// deadline, because FAIL must reach the listening peer before it gives up.
-    async fn connect(&self) -> Result<(Half<N>, Half<N>, Option<Registered>), Failure> {
+    async fn connect(&self) -> Result<(Half<N>, Backend<N>, Option<Registered>), Failure> {
         let deadline = Instant::now() + self.shared.config.timing.answer();
         let (backend, outgoing) = self.dial_backend().await?;
         let dialled = timeout_at(deadline, self.dial_data()).await;
@@ -206,13 +235,20 @@ impl<N: Net> Serving<N> {
             }
             (FailReason::Overloaded, ClientFailure::DataDial)
         })?;
-        let side = |stream| Side::raw(stream, Bytes::new());
-        Ok((side(data), side(Transport::Plain(backend)), outgoing))
+        Ok((Side::raw(data, Bytes::new()), backend, outgoing))
     }
 
-    async fn dial_backend(&self) -> Result<(N::Stream, Option<Registered>), Failure> {
+    async fn dial_backend(&self) -> Result<(Backend<N>, Option<Registered>), Failure> {
         let Self { shared, id, requested, upstream } = self;
-        connect_backend(shared, *id, requested, upstream).await.map_err(fail)
+        if requested.way == Way::Udp {
+            let connected = connect_datagrams(shared, *id, requested, upstream).await;
+            let (socket, outgoing) = connected.map_err(fail)?;
+            return Ok((Backend::Datagrams(socket), outgoing));
+        }
+        let (stream, outgoing) =
+            connect_backend(shared, *id, requested, upstream).await.map_err(fail)?;
+        let stream = Side::raw(Transport::Plain(stream), Bytes::new());
+        Ok((Backend::Stream(stream), outgoing))
     }
 
     async fn dial_data(
@@ -249,10 +285,29 @@ where
 /// One end of a forwarded request.
 type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
+/// A backend that is ready.
+enum Backend<N: Net> {
+    Stream(Half<N>),
+    Datagrams(ConnectedEnd<N::Datagrams>),
+}
+
+impl<N: Net> Backend<N> {
+    /// Lets it take what was cut for no clean end.
+    fn abort(self, shared: &Shared<N>) {
+        match self {
+            Self::Stream(side) => shared.abort(side.stream),
+            // Datagrams have no end.
+            Self::Datagrams(_) => {}
+        }
+    }
+}
+
 /// A forwarded request broke.
 struct Broken {
     /// It was the DATA connection that failed.
     is_of_data: bool,
+    /// How that is counted.
+    failure: ClientFailure,
 }
 
 /// What the listening peer is told, and what is counted here.
@@ -265,6 +320,7 @@ fn fail(reason: FailReason) -> Failure {
 /// The numbers of a FORWARD, for the access log; the metrics of a request are those of the
 /// listening side.
 struct Tally {
+    metrics: Arc<Metrics>,
     begun: Instant,
     sent: AtomicU64,
     received: AtomicU64,
@@ -272,10 +328,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn begin() -> Self {
+    fn begin(metrics: Arc<Metrics>) -> Self {
         let zero = || AtomicU64::new(0);
         let (sent, received) = (zero(), zero());
-        Self { begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
+        Self { metrics, begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
     }
 }
 
@@ -289,5 +345,9 @@ impl Meter for Tally {
         if self.first_byte.get().is_none() {
             self.first_byte.get_or_init(|| self.begun.elapsed());
         }
+    }
+
+    fn lost(&self, datagrams: usize) {
+        self.metrics.datagrams_lost(DatagramLoss::Unsendable, datagrams);
     }
 }

@@ -18,8 +18,8 @@ mod snapshot;
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use page::Page;
 pub use reasons::{
-    ClientFailure, ForwardFailure, HttpCode, IdleResult, Incident, LogReason, Protocol, ProxyError,
-    Rejection,
+    ClientFailure, DatagramLoss, ForwardFailure, HttpCode, IdleResult, Incident, LogReason,
+    Protocol, ProxyError, Rejection,
 };
 pub use registry::Metrics;
 pub use snapshot::{NameRow, Snapshot};

@@ -9,7 +9,7 @@ use super::service::services;
 use super::values::{Admin, Source};
 use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
-    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK,
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PENDING_PER_LINK, UDP_REQUESTS,
 };
 use crate::names::PeerId;
 use crate::offer::Ways;
@@ -55,6 +55,7 @@ impl Settings {
                 .unwrap_or_else(unknown),
             listen: self.listen,
             tcp: self.tcp,
+            udp: self.udp,
             connect: self.connect,
             services,
             ways: match self.ways.is_empty() {
@@ -82,6 +83,7 @@ impl Settings {
                     .unwrap_or(CONNECTIONS_PER_SOURCE),
                 names_per_peer: self.max_names_per_peer.unwrap_or(NAMES_PER_LINK),
                 pending_per_peer: self.max_pending_per_peer.unwrap_or(PENDING_PER_LINK),
+                udp_requests: self.max_udp_requests.unwrap_or(UDP_REQUESTS),
             },
             timing,
         };
@@ -101,6 +103,7 @@ impl Settings {
             drain_grace: set(self.drain_grace, default.drain_grace),
             drain_limit: set(self.drain_limit, default.drain_limit),
             name_retention: set(self.name_retention, default.name_retention),
+            udp_idle: set(self.udp_idle, default.udp_idle),
         }
     }
 }

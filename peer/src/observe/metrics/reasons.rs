@@ -14,6 +14,8 @@ words! {
         Https = "https",
         /// By the port that it arrived on.
         Tcp = "tcp",
+        /// By the UDP port that its datagrams arrived on.
+        Udp = "udp",
     }
 }
 
@@ -211,6 +213,9 @@ words! {
         WayNotOffered = "way_not_offered",
         /// A request of a client that the name is not for.
         NotAllowed = "not_allowed",
+        /// A request over UDP that made room for another: its source had the most, and it
+        /// was idle for the longest.
+        UdpLimit = "udp_limit",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
         /// A request that arrived while this peer was finishing its last ones.
@@ -239,6 +244,18 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::TooManyNames => Self::TooManyNames,
             ErrorCode::TooManyLinks => Self::LinkLimit,
         }
+    }
+}
+
+words! {
+    /// Why a datagram was not carried on.
+    DatagramLoss {
+        /// More came than its DATA connection takes.
+        QueueFull = "queue_full",
+        /// Its request was refused, failed, or made room for another.
+        NoRequest = "no_request",
+        /// The network did not take it: it is too long for the way, or there is none.
+        Unsendable = "unsendable",
     }
 }
 
