@@ -6,7 +6,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::serve::Half;
+use super::serve::Backend;
 use crate::forward::{Asked, Assigned, Forwarded, NotForwarded, forward};
 use crate::mesh::outgoing::Registered;
 use crate::mesh::request::Request;
@@ -21,7 +21,7 @@ use crate::wire::{FailReason, Requested};
 /// What a FORWARD has led to.
 pub(super) struct Reached<N: Net> {
     /// The backend of our own, or the next DATA connection.
-    pub(super) backend: Half<N>,
+    pub(super) backend: Backend<N>,
     /// Whether the bytes behind the FORWARD went with it.
     pub(super) head_sent: bool,
     pub(super) by: By<N>,
@@ -45,14 +45,16 @@ impl<N: Net> Reached<N> {
     /// The request has ended, cleanly.
     pub(super) fn succeeded(self) {
         if let By::Another(passed) = self.by {
-            passed.assigned.keep(self.backend);
+            if let Backend::Stream(data) = self.backend {
+                passed.assigned.keep(data);
+            }
             passed.request.succeeded();
         }
     }
 
     /// It has not.
     pub(super) fn failed(self, shared: &Shared<N>) {
-        shared.abort(self.backend.stream);
+        self.backend.abort(shared);
         if let By::Another(passed) = self.by {
             passed.request.failed(ProxyError::DataIoError);
         }
@@ -88,13 +90,14 @@ pub(super) async fn pass_on<N: Net>(
         Way::Http | Way::Connect => Protocol::Http,
         Way::Https => Protocol::Https,
         Way::Tcp => Protocol::Tcp,
+        Way::Udp => Protocol::Udp,
     };
     let head = |_, _| Cow::Borrowed(head);
     let asked = Asked { id: Some(id), name, way, protocol, source, dest, tls, head: &head };
-    let forwarded = forward(shared, asked, pin!(pending())).await.map_err(reason)?;
+    let forwarded: Forwarded<N> = forward(shared, asked, pin!(pending())).await.map_err(reason)?;
     let Forwarded { request, backend, assigned, head_sent, .. } = forwarded.log(&asked, false);
     let by = By::Another(Box::new(Passed { request, assigned }));
-    Ok(Reached { backend, head_sent, by })
+    Ok(Reached { backend: Backend::Stream(backend), head_sent, by })
 }
 
 fn reason(error: NotForwarded) -> FailReason {
