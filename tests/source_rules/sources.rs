@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 19] = [
+pub(crate) const PURE: [&str; 21] = [
     "names",
     "offer",
     "words",
