@@ -146,7 +146,7 @@ async fn a_name_that_is_not_in_the_certificate_is_forbidden() {
     let mut link = Link::on(ca.session(hub.listen(), Some(&files)).await);
     link.send(&format!("HELLO:1:site\nUNREGISTER:own.example;unhealthy=9,{NAME};unhealthy=9"))
         .await;
-    assert_eq!(link.line().await, "OK:0");
+    link.welcomed().await;
     assert_eq!(link.line().await, format!("ERROR:name_forbidden:{NAME}"));
     hub.serves(&[]).await;
     assert_eq!(rejected(&hub, "name_forbidden").await, 4.0);

@@ -137,9 +137,9 @@ impl Session {
 
     pub(super) fn register(&mut self, choice: usize, offers: &[Offer]) {
         let Some(link) = self.link(choice) else { return };
+        let taken = self.mesh.register(self.links[link].id, offers).expect("there are few names");
         self.take_over(link);
         let link = &mut self.links[link];
-        let taken = self.mesh.register(link.id, offers).expect("there are few names");
         let distinct: BTreeSet<Name> = offers.iter().map(|offer| offer.name.clone()).collect();
         assert_eq!(taken, if link.open { distinct.len() } else { 0 });
         if link.open {

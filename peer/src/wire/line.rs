@@ -307,8 +307,10 @@ mod tests {
         assert_eq!(code(b"OK:-1"), Some(BadLine));
         assert_eq!(code(b"OK:+1"), Some(BadLine));
         assert_eq!(code(b"DATA:0123"), Some(BadLine));
+        assert_eq!(Line::parse(b"REGISTER:"), Ok(Line::Register(Vec::new())), "a heartbeat");
+        assert_eq!(code(b"UNREGISTER:"), Some(BadName));
         for names in
-            [&b""[..], b"a,", b",a", b"a b", b"a\rb", b"a\0b", b"\x1b[2J", b"_a", b"a:80", b"\xff"]
+            [&b"a,"[..], b",a", b"a b", b"a\rb", b"a\0b", b"\x1b[2J", b"_a", b"a:80", b"\xff"]
         {
             assert_eq!(code(&[b"REGISTER:", names].concat()), Some(BadName), "{names:?}");
         }
