@@ -12,6 +12,7 @@ mod link;
 mod links;
 mod offers;
 mod pass_on;
+mod reached;
 mod refused;
 mod reserve;
 mod serve;

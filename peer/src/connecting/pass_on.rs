@@ -6,60 +6,15 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::serve::Backend;
-use crate::forward::{Asked, Assigned, Forwarded, NotForwarded, forward};
-use crate::mesh::outgoing::Registered;
-use crate::mesh::request::Request;
+use super::reached::{Backend, By, Passed, Reached};
+use crate::forward::{Asked, Forwarded, NotForwarded, forward};
 use crate::mesh::waiting::ForwardError;
 use crate::names::ProxyId;
-use crate::observe::metrics::{Incident, Protocol, ProxyError};
+use crate::observe::metrics::{Incident, Protocol};
 use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::wire::{FailReason, Requested};
-
-/// What a FORWARD has led to.
-pub(super) struct Reached<N: Net> {
-    /// The backend of our own, or the next DATA connection.
-    pub(super) backend: Backend<N>,
-    /// Whether the bytes behind the FORWARD went with it.
-    pub(super) head_sent: bool,
-    pub(super) by: By<N>,
-}
-
-/// Through whom it was reached.
-pub(super) enum By<N: Net> {
-    /// This peer alone.
-    Own(#[expect(dead_code, reason = "it is known as long as this lives")] Option<Registered>),
-    /// Another peer, for which the request is counted here, too.
-    Another(Box<Passed<N>>),
-}
-
-/// A request that is passed on.
-pub(super) struct Passed<N: Net> {
-    pub(super) request: Request,
-    assigned: Assigned<N>,
-}
-
-impl<N: Net> Reached<N> {
-    /// The request has ended, cleanly.
-    pub(super) fn succeeded(self) {
-        if let By::Another(passed) = self.by {
-            if let Backend::Stream(data) = self.backend {
-                passed.assigned.keep(data);
-            }
-            passed.request.succeeded();
-        }
-    }
-
-    /// It has not.
-    pub(super) fn failed(self, shared: &Shared<N>) {
-        self.backend.abort(shared);
-        if let By::Another(passed) = self.by {
-            passed.request.failed(ProxyError::DataIoError);
-        }
-    }
-}
 
 /// Whether a FORWARD for this name is to be passed on.
 pub(super) fn is_passed_on<N: Net>(shared: &Shared<N>, requested: &Requested) -> bool {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::pass_on::{By, Reached, is_passed_on, pass_on};
+use super::pass_on::{is_passed_on, pass_on};
+use super::reached::{Backend, By, Half, Reached};
 use super::upstream::{DialPeerError, Target};
 use crate::backend::{connect_backend, connect_datagrams, refused_datagrams};
 use crate::limits::STRETCH_END;
@@ -290,26 +291,6 @@ impl<N: Net> Serving<N> {
             Line::Data { id, token: token.map(prove), to }
         };
         self.target.dial_data(&self.shared, line).await
-    }
-}
-
-/// One end of a forwarded request.
-pub(super) type Half<N> = Side<Transport<<N as Net>::Stream>>;
-
-/// A backend that is ready.
-pub(super) enum Backend<N: Net> {
-    Stream(Half<N>),
-    Datagrams(ConnectedEnd<N::Datagrams>),
-}
-
-impl<N: Net> Backend<N> {
-    /// Lets it take what was cut for no clean end.
-    pub(super) fn abort(self, shared: &Shared<N>) {
-        match self {
-            Self::Stream(side) => shared.abort(side.stream),
-            // Datagrams have no end.
-            Self::Datagrams(_) => {}
-        }
     }
 }
 
