@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::forward::{Asked, NotForwarded, forward};
+use ops_proxy::forward::{Asked, Forwarded, NotForwarded, forward};
 use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
