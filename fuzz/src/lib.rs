@@ -7,6 +7,7 @@
 
 mod classify;
 mod config;
+mod datagrams;
 mod h2;
 mod hello;
 mod http;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 pub use classify::classify;
 pub use config::config;
+pub use datagrams::datagrams;
 pub use h2::h2;
 pub use hello::hello;
 pub use http::http;
@@ -41,6 +43,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("classify", classify),
     ("config", config),
+    ("datagrams", datagrams),
     ("h2", h2),
     ("hello", hello),
     ("http", http),

@@ -4,5 +4,7 @@
 mod connect;
 pub mod health;
 mod proxy_header;
+mod udp;
 
 pub use connect::connect_backend;
+pub use udp::{connect_datagrams, refused_datagrams};

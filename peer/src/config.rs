@@ -17,7 +17,7 @@ mod upstream;
 mod via;
 
 pub use capacity::Capacity;
-pub use endpoint::{BadEndpoint, Endpoint, TcpMapping};
+pub use endpoint::{BadEndpoint, Endpoint, PortMapping};
 pub use error::ConfigError;
 pub use files::{TlsConfig, TokenSource};
 pub use health::{BadExpect, Expect, Health, Probe};

@@ -9,4 +9,4 @@ mod fetch;
 mod route;
 
 pub use asked::Asked;
-pub use route::{Assigned, Forwarded, NotForwarded, forward};
+pub use route::{Assigned, Forwarded, NotForwarded, Onward, forward};

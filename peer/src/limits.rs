@@ -199,6 +199,37 @@ pub const PIPE_BYTES: usize = 64 * 1024;
 /// Pooled pipes that wait for bulk; each takes two file descriptors.
 pub const PIPES_POOLED: usize = 64;
 
+/// What the kernel may hold of datagrams for one socket, in bytes: at 5,000 large ones a
+/// second, some hundred milliseconds in which this process is not scheduled. It takes memory
+/// only while it holds some, and it is cut to what the system allows (`net.core.rmem_max`).
+pub const UDP_SOCKET_BYTES: usize = 4 * 1024 * 1024;
+
+/// Requests over one UDP port at a time, by default. Each has a DATA connection, and whoever
+/// sends from forged addresses can open as many as are allowed.
+pub const UDP_REQUESTS: usize = 10_000;
+
+/// One source (an IPv4 address or an IPv6 /64) may have this part of them: enough for all who
+/// share an address behind NAT.
+pub const UDP_SOURCE_SHARE: usize = 5;
+
+/// Datagrams that are received in a row before other tasks get their turn.
+pub const UDP_RECEIVED_IN_A_ROW: usize = 64;
+
+/// Bytes of datagrams that wait to be carried on, per request: what comes while a DATA
+/// connection is fetched or does not accept more.
+pub const UDP_WAITING_BYTES: usize = 1024 * 1024;
+
+/// Bytes of datagrams that wait to be carried on, of all requests over one port.
+pub const UDP_WAITING_BYTES_IN_ALL: usize = 64 * 1024 * 1024;
+
+/// How many bytes of datagrams are read or written at a time, about: beyond that, a write does
+/// not become cheaper by the datagram.
+pub const UDP_BATCH_BYTES: usize = 64 * 1024;
+
+/// While only the last requests may end, one over UDP ends after this time without a datagram:
+/// longer than an answer takes, and nobody waits for the full idleness.
+pub const UDP_LEAVING_IDLE: Duration = Duration::from_secs(1);
+
 /// First wait between dials; doubles with each failure.
 pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 

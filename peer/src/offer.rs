@@ -22,6 +22,8 @@ words! {
         Tcp = "tcp",
         /// By an HTTP CONNECT, which gives the client raw bytes to the backend.
         Connect = "connect",
+        /// By a UDP port that the listening peer has mapped to the name.
+        Udp = "udp",
     }
 }
 
@@ -31,17 +33,17 @@ pub struct Ways(u8);
 
 /// Not a list of ways.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a way: use http, https, tcp or connect")]
+#[error("{0:?} is not a way: use http, https, tcp, connect or udp")]
 pub struct BadWay(String);
 
 impl Ways {
     /// None of them.
     pub const NONE: Self = Self(0);
     /// All of them.
-    pub const ALL: Self = Self(0b1111);
+    pub const ALL: Self = Self(0b1_1111);
     /// Those of a service that names none. CONNECT would give any stranger raw bytes to
-    /// the backend, so it has to be named.
-    pub const USUAL: Self = Self(0b0111);
+    /// the backend, and UDP needs a backend of its own, so both have to be named.
+    pub const USUAL: Self = Self(0b0_0111);
 
     /// Whether `way` is one of them.
     pub fn contains(self, way: Way) -> bool {
@@ -230,6 +232,7 @@ mod tests {
         assert!(!offer.terms.ways.contains(Way::Connect));
         for text in [
             "app;ways=tcp",
+            "app;ways=udp",
             "*.app;ways=http+connect;allow=10.0.0.0/8+2001:db8::/32;forwarded=no;h2c=yes",
             "[::1];allow=192.0.2.1/32",
             "app@site/a>mid;h2c=yes",
@@ -244,7 +247,7 @@ mod tests {
             "app;",
             "app;ways",
             "app;ways=",
-            "app;ways=udp",
+            "app;ways=quic",
             "app;ways=http+",
             "app;allow=10.0.0.1",
             "app;allow=",

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::health::keep_checking;
-use crate::config::{ConfigError, PeerConfig};
+use crate::config::{ConfigError, PeerConfig, PortMapping};
 use crate::connecting::{Held, keep_links};
 use crate::limits::{
     CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
 };
 use crate::lock::Poisoned;
+use crate::names::Name;
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
 use crate::observe::metrics::Snapshot;
-use crate::public::{Port, accept_loop};
+use crate::public::{Port, accept_loop, datagram_loop};
 use crate::shared::Shared;
-use crate::stream::net::{Listener, Net};
+use crate::stream::net::{Datagrams, Listener, Net};
 use crate::tasks::Phase;
 
 /// A peer that could not be started.
@@ -52,15 +53,23 @@ pub enum RunError {
 /// A peer whose addresses are bound. [`run`](Self::run) serves them.
 pub struct Peer<N: Net> {
     shared: Arc<Shared<N>>,
-    ports: Vec<(N::Listener, Port)>,
+    ports: Ports<N>,
     admin: Option<N::Listener>,
     addresses: Arc<Addresses>,
+}
+
+/// Where public traffic arrives.
+struct Ports<N: Net> {
+    streams: Vec<(N::Listener, Port)>,
+    /// Each with the name that it routes to.
+    datagrams: Vec<(N::Datagrams, Name)>,
 }
 
 #[derive(Debug)]
 struct Addresses {
     listen: Option<SocketAddr>,
     tcp: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -90,17 +99,24 @@ impl<N: Net> Peer<N> {
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(config, net, access)?);
         let config = &shared.config;
-        let mut ports = Vec::new();
-        let mut addresses = Addresses { listen: None, tcp: Vec::new(), admin: None };
+        let mut ports = Ports { streams: Vec::new(), datagrams: Vec::new() };
+        let mut addresses =
+            Addresses { listen: None, tcp: Vec::new(), udp: Vec::new(), admin: None };
         if let Some(addr) = config.listen {
             let (listener, bound) = bind(&shared.net, "listen", addr).await?;
             addresses.listen = Some(bound);
-            ports.push((listener, Port::Mixed));
+            ports.streams.push((listener, Port::Mixed));
         }
         for mapping in &config.tcp {
             let (listener, bound) = bind(&shared.net, "tcp", mapping.addr).await?;
             addresses.tcp.push(bound);
-            ports.push((listener, Port::Tcp(mapping.name.clone())));
+            ports.streams.push((listener, Port::Tcp(mapping.name.clone())));
+        }
+        for PortMapping { addr, name } in &config.udp {
+            let failed = |source| StartError::Bind { key: "udp", addr: *addr, source };
+            let socket = shared.net.bind_udp(*addr).await.map_err(failed)?;
+            addresses.udp.push(socket.local_addr().map_err(failed)?);
+            ports.datagrams.push((socket, name.clone()));
         }
         let mut admin = None;
         if let Some(addr) = config.admin {
@@ -133,11 +149,7 @@ impl<N: Net> Peer<N> {
 }
 
 /// Begins all that the peer does by itself. It cannot do without any of it.
-fn begin<N: Net>(
-    shared: &Arc<Shared<N>>,
-    ports: Vec<(N::Listener, Port)>,
-    admin: Option<N::Listener>,
-) {
+fn begin<N: Net>(shared: &Arc<Shared<N>>, ports: Ports<N>, admin: Option<N::Listener>) {
     let tasks = &shared.tasks;
     if let Some(listener) = admin {
         let server = Arc::new(AdminServer::new(shared.clone(), listener));
@@ -160,12 +172,16 @@ fn begin<N: Net>(
     tasks.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
     let kept = shared.clone();
     tasks.keep("the summary of the log", move || summarise_log(kept.clone()));
-    for (listener, port) in ports {
+    for (listener, port) in ports.streams {
         // The listening socket outlives a panic, and so do those who wait on it.
         let (kept, listener) = (shared.clone(), Arc::new(listener));
         tasks.keep("an accept loop", move || {
             accept_loop(kept.clone(), listener.clone(), port.clone())
         });
+    }
+    for (socket, name) in ports.datagrams {
+        let (kept, socket) = (shared.clone(), Arc::new(socket));
+        tasks.keep("a UDP port", move || datagram_loop(kept.clone(), socket.clone(), name.clone()));
     }
 }
 
@@ -271,6 +287,11 @@ impl<N: Net> PeerHandle<N> {
     /// The raw TCP listeners, in the order of the configuration.
     pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
         self.addresses.tcp.clone()
+    }
+
+    /// The UDP ports, in the order of the configuration.
+    pub fn udp_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses.udp.clone()
     }
 
     /// Where `/metrics` is served.

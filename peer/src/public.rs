@@ -12,6 +12,8 @@ mod http2;
 mod listener;
 mod refusal;
 mod stretch;
+mod udp;
 
 pub use connection::Port;
 pub use listener::accept_loop;
+pub use udp::datagram_loop;

@@ -1,11 +1,12 @@
 //! Connections and what runs over them: the seam to the network, clear text or TLS, lines,
-//! and bytes both ways.
+//! and bytes or datagrams both ways.
 //!
 //! Nothing here may know names, routes, links or requests.
 
 pub mod alert;
 mod answers;
 pub mod control;
+pub mod datagrams;
 pub mod dial;
 pub mod lingering;
 pub mod net;

@@ -2,13 +2,15 @@
 //!
 //! `VERB:field:…` ended by LF (CR LF tolerated), at most
 //! [`LINE_BYTES`](crate::limits::LINE_BYTES) long; the last field may contain colons.
-//! [`LineBuffer`] cuts a byte stream into lines, [`Line`] is the meaning of a line, and
-//! [`frames`] marks the end of a request without closing its connection. The table of
-//! lines is in `ARCHITECTURE.md`.
+//! [`LineBuffer`] cuts a byte stream into lines, [`Line`] is the meaning of a line,
+//! [`frames`] marks the end of a request without closing its connection, and [`datagrams`]
+//! keeps apart what a request over UDP consists of. The table of lines is in
+//! `ARCHITECTURE.md`.
 //!
 //! Pure: nothing here may know a socket, a clock or a task.
 
 mod codes;
+pub mod datagrams;
 mod error;
 pub mod frames;
 mod line;

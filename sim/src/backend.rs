@@ -5,6 +5,7 @@
 mod answer;
 mod asked;
 mod connection;
+mod datagrams;
 mod host;
 mod temper;
 

@@ -3,6 +3,7 @@
 //! Nothing here may know peers or the mesh: a client is told what to do.
 
 mod conversation;
+mod datagrams;
 mod directions;
 mod exchange;
 mod hello;

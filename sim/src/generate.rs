@@ -15,6 +15,7 @@ mod mesh;
 mod names;
 mod scenario;
 mod strangers;
+mod udp;
 mod work;
 
 pub use scenario::scenario;

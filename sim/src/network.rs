@@ -4,6 +4,7 @@
 //! Nothing here may know what peers, clients and backends are for.
 
 mod counters;
+mod datagrams;
 mod dial;
 mod fabric;
 mod host;
@@ -15,6 +16,7 @@ mod undertaker;
 mod way;
 
 pub use counters::Counters;
+pub use datagrams::SimDatagrams;
 pub use fabric::{Fabric, State};
 pub use host::{Host, HostState};
 pub use ledger::{Farewell, Ledger, WINDOW_BYTES, WINDOW_SEGMENTS};

@@ -42,6 +42,10 @@ pub enum What {
     Closed { conn: u64, end: End },
     /// This end let go of the connection with a reset.
     Aborted { conn: u64, end: End },
+    /// A datagram was handed to the network.
+    Sent { to: String, bytes: usize, digest: u64 },
+    /// A datagram was taken from the network.
+    Received { from: String, bytes: usize, digest: u64 },
     /// A protocol line was written.
     Line { conn: u64, end: End, line: String },
     /// A step of the scenario began.
@@ -104,6 +108,8 @@ impl std::fmt::Display for Event {
             What::Finished { conn, .. } => write!(f, "[{conn}] finished writing"),
             What::Closed { conn, .. } => write!(f, "[{conn}] closed"),
             What::Aborted { conn, .. } => write!(f, "[{conn}] reset"),
+            What::Sent { to, bytes, .. } => write!(f, "{bytes} B to {to}"),
+            What::Received { from, bytes, .. } => write!(f, "{bytes} B from {from}"),
             What::Line { conn, line, .. } => write!(f, "[{conn}] > {line}"),
             What::Step { number, title } => write!(f, "== step {number}: {title}"),
             What::Outcome { text } => write!(f, "=> {text}"),

@@ -51,6 +51,7 @@ mod tcp;
 mod tls;
 mod tokens;
 mod transit;
+mod udp;
 mod via;
 
 use std::net::SocketAddr;

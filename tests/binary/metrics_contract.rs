@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ops_proxy_tests::backend::{self, Backend};
 use ops_proxy_tests::client::{self, connect};
+use ops_proxy_tests::datagrams::{self, Echo};
 use ops_proxy_tests::hello;
 use ops_proxy_tests::link::{self, Link};
 use ops_proxy_tests::process::Peer;
@@ -68,7 +69,7 @@ async fn break_stream(public: &Peer, peer: &mut Link) {
 
 /// Makes everything happen that the document counts.
 async fn drive(public: &Peer) {
-    // By Host, CONNECT, SNI and port, and to names nobody serves.
+    // By Host, CONNECT, SNI and ports, and to names nobody serves.
     assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
     assert_eq!(client::get(public.listen(), "/", "nobody.example").await.status, 404);
     let hello = hello::first_bytes(NAME);
@@ -80,6 +81,8 @@ async fn drive(public: &Peer) {
         stream.shutdown().await.unwrap();
         client::to_end(&mut stream).await.unwrap();
     }
+    let datagrams = datagrams::client(public.udp()[0]).await;
+    assert_eq!(datagrams::exchange(&datagrams, b"hello").await, b"hello");
     assert_eq!(client::get(public.listen(), "/", "dead.example").await.status, 502);
 
     let mut peer = Link::register(public.listen(), "by-hand", &[BY_HAND]).await;
@@ -106,11 +109,14 @@ async fn client_get(to: std::net::SocketAddr) -> u16 {
 #[tokio::test]
 async fn every_family_has_the_type_and_labels_of_the_document() {
     let backend = Backend::http().await;
+    let echo = Echo::start().await;
     let (_socket, refusing) = backend::refusing();
     let upstream = listening("").await;
     let public = launch()
         .args(&format!("run --listen 127.0.0.1:0 --connect {}", upstream.listen()))
         .args(&format!("--tcp 127.0.0.1:0={NAME} --data-timeout 200ms"))
+        .args(&format!("--udp 127.0.0.1:0={NAME} --udp-idle 200ms"))
+        .args(&format!("--service {NAME}/udp={}", echo.addr()))
         .args(&format!("--service {NAME}={} --service dead.example={refusing}", backend.addr()))
         .peer()
         .await;
@@ -128,7 +134,7 @@ async fn every_family_has_the_type_and_labels_of_the_document() {
     }
     let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect::<BTreeSet<_>>();
     let protocols = metrics.label_values("ops_proxy_requests_total", "protocol");
-    assert_eq!(protocols, words(&["http", "https", "tcp"]));
+    assert_eq!(protocols, words(&["http", "https", "tcp", "udp"]));
     let reasons = metrics.label_values("ops_proxy_proxy_errors_total", "reason");
     let happened = ["no_client", "data_timeout", "data_io_error", "backend_unreachable"];
     assert_eq!(reasons, words(&happened));

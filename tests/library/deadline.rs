@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ops_proxy::config::PeerConfig;
-use ops_proxy::forward::{Asked, NotForwarded, forward};
+use ops_proxy::forward::{Asked, Forwarded, NotForwarded, forward};
 use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Counts, Protocol, ProxyError};
 use ops_proxy::offer::Way;
 use ops_proxy::shared::Shared;
+use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::Side;
 use ops_proxy::stream::transport::Transport;
@@ -46,12 +47,21 @@ struct ByHand {
 impl Net for ByHand {
     type Listener = Nobody;
     type Stream = DuplexStream;
+    type Datagrams = <TokioNet as Net>::Datagrams;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<Nobody> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     async fn connect(&self, _: SocketAddr) -> io::Result<DuplexStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn bind_udp(&self, _: SocketAddr) -> io::Result<Self::Datagrams> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn connect_udp(&self, _: SocketAddr) -> io::Result<Self::Datagrams> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -145,7 +155,7 @@ impl Rig {
                 head: &|_, _| Cow::Borrowed(b""),
             };
             let stays = pin!(pending());
-            let forwarded = match forward(&shared, asked, stays).await {
+            let forwarded: Forwarded<ByHand> = match forward(&shared, asked, stays).await {
                 Ok(forwarded) => forwarded,
                 // On two threads the deadline may even come before the test has
                 // said that the FORWARD was written.

@@ -64,6 +64,7 @@ struct TrappedListener(TcpListener, Trapped);
 impl Net for Trapped {
     type Listener = TrappedListener;
     type Stream = TrappedStream;
+    type Datagrams = <TokioNet as Net>::Datagrams;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<TrappedListener> {
         TokioNet.bind(addr).await.map(|listener| TrappedListener(listener, self.clone()))
@@ -71,6 +72,14 @@ impl Net for Trapped {
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TrappedStream> {
         TokioNet.connect(addr).await.map(TrappedStream)
+    }
+
+    async fn bind_udp(&self, addr: SocketAddr) -> io::Result<Self::Datagrams> {
+        TokioNet.bind_udp(addr).await
+    }
+
+    async fn connect_udp(&self, addr: SocketAddr) -> io::Result<Self::Datagrams> {
+        TokioNet.connect_udp(addr).await
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -9,6 +9,7 @@
 //! | [`visitors`] | clients that keep asking, and what they saw |
 //! | [`dns`] | a server of DNS, and the command under test where it is asked |
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
+//! | [`datagrams`] | both ends of UDP, and a steady flow of numbered datagrams |
 //! | [`hello`] | TLS clients and their first bytes |
 //! | [`link`] | the other end of a link by hand, to misbehave with |
 //! | [`pki`] | certificates, good and bad, and TLS by hand |
@@ -26,6 +27,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod datagrams;
 pub mod dns;
 pub mod hello;
 pub mod kernel;

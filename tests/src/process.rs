@@ -87,6 +87,7 @@ impl Launch {
         let peer = Peer {
             listen: Some(listen),
             tcp: Vec::new(),
+            udp: Vec::new(),
             admin,
             process: launch.start_logging_to(stderr),
         };
@@ -115,6 +116,7 @@ impl Launch {
         Peer {
             listen: bound("listen").first().copied(),
             tcp: bound("tcp"),
+            udp: bound("udp"),
             admin: *bound("admin").first().expect("the admin address is logged"),
             process,
         }
@@ -277,6 +279,7 @@ pub struct Peer {
     process: Process,
     listen: Option<SocketAddr>,
     tcp: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -292,6 +295,11 @@ impl Peer {
     /// Its raw TCP listeners, in the order of the arguments.
     pub fn tcp(&self) -> &[SocketAddr] {
         &self.tcp
+    }
+
+    /// Its UDP ports, in the order of the arguments.
+    pub fn udp(&self) -> &[SocketAddr] {
+        &self.udp
     }
 
     /// Where its admin pages are.

@@ -87,6 +87,9 @@ fn describe(config: &PeerConfig) -> String {
     for mapping in &config.tcp {
         lines.push(("tcp", format!("{} routes to {}", mapping.addr, mapping.name)));
     }
+    for mapping in &config.udp {
+        lines.push(("udp", format!("{} routes datagrams to {}", mapping.addr, mapping.name)));
+    }
     for peer in &config.connect {
         let how = if config.tls.ca.is_some() { "over TLS" } else { "unencrypted" };
         let route = match (config.proxies.to(&peer.endpoint), config.proxies.any()) {
@@ -121,6 +124,9 @@ fn describe(config: &PeerConfig) -> String {
     lines.push(("max_connections_per_source", capacity.connections_per_source.to_string()));
     lines.push(("max_names_per_peer", capacity.names_per_peer.to_string()));
     lines.push(("max_pending_per_peer", capacity.pending_per_peer.to_string()));
+    if !config.udp.is_empty() {
+        lines.push(("max_udp_requests", capacity.udp_requests.to_string()));
+    }
     if config.is_connecting() {
         lines.push(("idle_data", config.idle_data.to_string()));
     }
@@ -137,6 +143,7 @@ fn describe(config: &PeerConfig) -> String {
         ("drain_grace", timing.drain_grace),
         ("drain_limit", timing.drain_limit),
         ("name_retention", timing.name_retention),
+        ("udp_idle", timing.udp_idle),
     ] {
         lines.push((key, humantime::format_duration(time).to_string()));
     }
@@ -150,11 +157,13 @@ fn describe(config: &PeerConfig) -> String {
 /// What is to be known about a service: its backends first.
 fn described(service: &Service) -> impl Iterator<Item = String> {
     let Service { proxy_protocol, terms, health, .. } = service;
-    let dials = service.backends().into_iter().map(|backend| {
-        let is_used = |way: &Way| service.backend(*way) == Some(backend);
+    let dials = service.backends().into_iter().filter_map(|backend| {
+        let is_used = |way: &Way| service.backend(*way) == Some(backend) && *way != Way::Udp;
         let ways = listed(terms.ways.iter().filter(is_used).map(Way::as_str));
-        format!("dials {backend} for {ways}")
+        (!ways.is_empty()).then(|| format!("dials {backend} for {ways}"))
     });
+    let datagrams = service.backend(Way::Udp);
+    let datagrams = datagrams.map(|backend| format!("sends datagrams to {backend} for udp"));
     let header = proxy_protocol.map(|version| format!("sends a PROXY protocol {version} header"));
     let nets = terms.allow.iter().map(ToString::to_string);
     let nets = listed(nets);
@@ -163,8 +172,8 @@ fn described(service: &Service) -> impl Iterator<Item = String> {
     let silent = silent.then(|| "adds no X-Forwarded-For and the like".to_owned());
     let h2c = terms.h2c.then(|| "speaks HTTP/2 in clear text".to_owned());
     let health = health.as_ref().map(|health| format!("is checked: {health}"));
-    let all = dials.chain(header).chain(allow).chain(silent).chain(h2c).chain(health);
-    let all: Vec<String> = all.collect();
+    let all = dials.chain(datagrams).chain(header).chain(allow).chain(silent).chain(h2c);
+    let all: Vec<String> = all.chain(health).collect();
     all.into_iter()
 }
 

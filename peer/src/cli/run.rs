@@ -79,6 +79,9 @@ fn announce(handle: &PeerHandle<TokioNet>) {
     for addr in handle.tcp_addrs() {
         info!(what = "tcp", %addr, "listening");
     }
+    for addr in handle.udp_addrs() {
+        info!(what = "udp", %addr, "listening");
+    }
     if let Some(addr) = handle.admin_addr() {
         info!(what = "admin", %addr, "listening");
     }

@@ -1,7 +1,9 @@
 //! The limits that an operator may set.
 
 use super::error::ConfigError;
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_SOURCE, NAMES_PER_LINK, PENDING_PER_LINK};
+use crate::limits::{
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, NAMES_PER_LINK, PENDING_PER_LINK, UDP_REQUESTS,
+};
 
 /// The limits that an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,9 @@ pub struct Capacity {
     pub names_per_peer: usize,
     /// Requests that may wait for DATA connections of one peer.
     pub pending_per_peer: usize,
+    /// Requests at a time over one UDP port; [a part](crate::limits::UDP_SOURCE_SHARE) of them
+    /// from one source.
+    pub udp_requests: usize,
 }
 
 impl Default for Capacity {
@@ -24,6 +29,7 @@ impl Default for Capacity {
             connections_per_source: CONNECTIONS_PER_SOURCE,
             names_per_peer: NAMES_PER_LINK,
             pending_per_peer: PENDING_PER_LINK,
+            udp_requests: UDP_REQUESTS,
         }
     }
 }
@@ -35,6 +41,7 @@ impl Capacity {
             ("max_connections_per_source", self.connections_per_source),
             ("max_names_per_peer", self.names_per_peer),
             ("max_pending_per_peer", self.pending_per_peer),
+            ("max_udp_requests", self.udp_requests),
         ] {
             if limit == 0 {
                 return Err(ConfigError::new(key, "must be at least 1"));

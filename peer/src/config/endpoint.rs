@@ -66,16 +66,17 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `ADDR=NAME`: connections to this address are requests for that name.
+/// `ADDR=NAME`: connections to this address are requests for that name; so are datagrams,
+/// where it is an address of UDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpMapping {
+pub struct PortMapping {
     /// The address to listen on.
     pub addr: SocketAddr,
     /// The name to route to.
     pub name: Name,
 }
 
-impl FromStr for TcpMapping {
+impl FromStr for PortMapping {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn mappings_say_what_they_expect() {
-        assert!("0.0.0.0:1".parse::<TcpMapping>().unwrap_err().contains("ADDR=NAME"));
-        assert!("x=db".parse::<TcpMapping>().unwrap_err().contains("\"x\""));
+        assert!("0.0.0.0:1".parse::<PortMapping>().unwrap_err().contains("ADDR=NAME"));
+        assert!("x=db".parse::<PortMapping>().unwrap_err().contains("\"x\""));
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::capacity::Capacity;
-use super::endpoint::TcpMapping;
+use super::endpoint::PortMapping;
 use super::error::ConfigError;
 use super::files::TlsConfig;
 use super::proxies::Proxies;
@@ -16,7 +16,7 @@ use super::timing::Timing;
 use super::upstream::Upstream;
 use crate::limits::{IDLE_DATA, IDLE_DATA_PER_LINK, NAMES_PER_LINK};
 use crate::names::{Name, NamePattern, PeerId};
-use crate::offer::{Offer, Ways};
+use crate::offer::{Offer, Way, Ways};
 
 /// The configuration of one peer. [`cli`](crate::cli) reads it from flags, environment
 /// and file.
@@ -31,7 +31,9 @@ pub struct PeerConfig {
     /// Where public traffic and connecting peers arrive.
     pub listen: Option<SocketAddr>,
     /// Raw TCP listeners, each with the name it routes to.
-    pub tcp: Vec<TcpMapping>,
+    pub tcp: Vec<PortMapping>,
+    /// UDP ports, each with the name it routes to.
+    pub udp: Vec<PortMapping>,
     /// The listening peers to register with.
     pub connect: Vec<Upstream>,
     /// The proxy that those are dialled through, if any.
@@ -71,6 +73,7 @@ impl PeerConfig {
             pod: "unknown".to_owned(),
             listen: None,
             tcp: Vec::new(),
+            udp: Vec::new(),
             connect: Vec::new(),
             proxies: Proxies::default(),
             services: BTreeMap::new(),
@@ -90,7 +93,13 @@ impl PeerConfig {
 
     /// Whether public traffic can arrive here.
     pub fn is_listening(&self) -> bool {
-        self.listen.is_some() || !self.tcp.is_empty()
+        self.listen.is_some() || !self.tcp.is_empty() || !self.udp.is_empty()
+    }
+
+    /// Whether datagrams can be carried here, from a port or to a backend.
+    pub fn carries_datagrams(&self) -> bool {
+        let has_backend = |service: &Service| service.backend(Way::Udp).is_some();
+        !self.udp.is_empty() || self.services.values().any(has_backend)
     }
 
     /// Whether this peer registers with others.
@@ -126,7 +135,7 @@ impl PeerConfig {
         self.timing.check()?;
         self.capacity.check()?;
         if !self.is_listening() && !self.is_connecting() {
-            let problem = "nothing to do: set listen or tcp to accept public traffic, \
+            let problem = "nothing to do: set listen, tcp or udp to accept public traffic, \
                            or connect to register services with another peer";
             return Err(ConfigError::new("listen", problem));
         }
@@ -171,15 +180,9 @@ impl PeerConfig {
         let listen = self.listen.map(|addr| ("listen", addr));
         let tcp = self.tcp.iter().map(|mapping| ("tcp", mapping.addr));
         let admin = self.admin.map(|addr| ("admin", addr));
-        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-        for (key, addr) in listen.into_iter().chain(tcp).chain(admin) {
-            if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
-                let problem = format!("{addr} is already used by {other} {clash}");
-                return Err(ConfigError::new(key, problem));
-            }
-            taken.push((key, addr));
-        }
-        Ok(())
+        differ(listen.into_iter().chain(tcp).chain(admin))?;
+        // The ports of UDP are others than those of TCP.
+        differ(self.udp.iter().map(|mapping| ("udp", mapping.addr)))
     }
 
     /// No listening peer may be listed twice.
@@ -262,6 +265,19 @@ impl PeerConfig {
         }
         Ok(())
     }
+}
+
+/// No two of these may be the same address.
+fn differ(all: impl Iterator<Item = (&'static str, SocketAddr)>) -> Result<(), ConfigError> {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, addr) in all {
+        if let Some((other, clash)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
+            let problem = format!("{addr} is already used by {other} {clash}");
+            return Err(ConfigError::new(key, problem));
+        }
+        taken.push((key, addr));
+    }
+    Ok(())
 }
 
 /// Whether the system would refuse to bind the second of these. Port 0 never

@@ -22,7 +22,7 @@ words! {
 /// What is served under a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
-    /// The backend for every way that has none of its own.
+    /// The backend for every way that has none of its own, but for UDP.
     pub backend: Option<Endpoint>,
     /// Ways with a backend of their own.
     pub own: BTreeMap<Way, Endpoint>,
@@ -35,9 +35,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// The backend for requests that came this way; none if they may not.
+    /// The backend for requests that came this way; none if they may not. A backend of UDP
+    /// is one only if it was said to be.
     pub fn backend(&self, way: Way) -> Option<&Endpoint> {
-        let backend = self.own.get(&way).or(self.backend.as_ref());
+        let common = self.backend.as_ref().filter(|_| way != Way::Udp);
+        let backend = self.own.get(&way).or(common);
         backend.filter(|_| self.terms.ways.contains(way))
     }
 
@@ -106,9 +108,12 @@ mod tests {
         assert_eq!(port(&service, Way::Http), Some(80));
         assert_eq!(port(&service, Way::Https), Some(443));
         assert_eq!(port(&service, Way::Connect), None, "it has to be named");
+        assert_eq!(port(&service, Way::Udp), None, "and so has UDP");
         assert_eq!(service.backends().len(), 2);
         service.terms.ways = Ways::NONE.with(Way::Https);
         assert_eq!(port(&service, Way::Http), None);
         assert_eq!(service.backends().len(), 1);
+        service.terms.ways = Ways::ALL;
+        assert_eq!(port(&service, Way::Udp), None, "what speaks TCP need not speak UDP");
     }
 }

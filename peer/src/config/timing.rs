@@ -25,6 +25,8 @@ pub struct Timing {
     pub drain_limit: Duration,
     /// A name without a provider is remembered for this long.
     pub name_retention: Duration,
+    /// A request over UDP ends when no datagram has come either way for this long.
+    pub udp_idle: Duration,
 }
 
 impl Default for Timing {
@@ -36,6 +38,7 @@ impl Default for Timing {
             drain_grace: Duration::from_secs(5),
             drain_limit: Duration::from_secs(30),
             name_retention: Duration::from_secs(600),
+            udp_idle: Duration::from_secs(30),
         }
     }
 }
@@ -59,6 +62,7 @@ impl Timing {
             ("drain_grace", self.drain_grace),
             ("drain_limit", self.drain_limit),
             ("name_retention", self.name_retention),
+            ("udp_idle", self.udp_idle),
         ] {
             if time.is_zero() {
                 return Err(ConfigError::new(key, "must be longer than zero"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::reached::{By, Passed, Reached};
+use super::reached::{Backend, By, Passed, Reached};
 use crate::forward::{Asked, Forwarded, NotForwarded, forward};
 use crate::mesh::waiting::ForwardError;
 use crate::names::ProxyId;
@@ -47,16 +47,17 @@ pub(super) async fn pass_on<N: Net>(
         Way::Http | Way::Connect => Protocol::Http,
         Way::Https => Protocol::Https,
         Way::Tcp => Protocol::Tcp,
+        Way::Udp => Protocol::Udp,
     };
     // The peer before gives up a moment later, and must have heard of it.
     let deadline = Some(Instant::now() + shared.config.timing.answer());
     let head = |_, _| Cow::Borrowed(head);
     let asked =
         Asked { id: Some(id), deadline, name, way, protocol, source, dest, tls, head: &head };
-    let forwarded = forward(shared, asked, pin!(pending())).await.map_err(reason)?;
+    let forwarded: Forwarded<N> = forward(shared, asked, pin!(pending())).await.map_err(reason)?;
     let Forwarded { request, backend, assigned, head_sent, .. } = forwarded.log(&asked, false);
     let by = By::Another(Box::new(Passed { request, assigned }));
-    Ok(Reached { backend, head_sent, by })
+    Ok(Reached { backend: Backend::Stream(backend), head_sent, by })
 }
 
 fn reason(error: NotForwarded) -> FailReason {

@@ -5,6 +5,7 @@ use crate::mesh::outgoing::Registered;
 use crate::mesh::request::Request;
 use crate::observe::metrics::ProxyError;
 use crate::shared::Shared;
+use crate::stream::datagrams::ConnectedEnd;
 use crate::stream::net::Net;
 use crate::stream::relay::Side;
 use crate::stream::transport::Transport;
@@ -12,10 +13,27 @@ use crate::stream::transport::Transport;
 /// One end of a forwarded request.
 pub(super) type Half<N> = Side<Transport<<N as Net>::Stream>>;
 
+/// A backend that is ready.
+pub(super) enum Backend<N: Net> {
+    Stream(Half<N>),
+    Datagrams(ConnectedEnd<N::Datagrams>),
+}
+
+impl<N: Net> Backend<N> {
+    /// Lets it take what was cut for no clean end.
+    fn abort(self, shared: &Shared<N>) {
+        match self {
+            Self::Stream(side) => shared.abort(side.stream),
+            // Datagrams have no end.
+            Self::Datagrams(_) => {}
+        }
+    }
+}
+
 /// What a FORWARD has led to.
 pub(super) struct Reached<N: Net> {
     /// The backend of our own, or the next DATA connection.
-    pub(super) backend: Half<N>,
+    pub(super) backend: Backend<N>,
     /// Whether the bytes behind the FORWARD went with it.
     pub(super) head_sent: bool,
     pub(super) by: By<N>,
@@ -39,14 +57,16 @@ impl<N: Net> Reached<N> {
     /// The request has ended, cleanly.
     pub(super) fn succeeded(self) {
         if let By::Another(passed) = self.by {
-            passed.assigned.keep(self.backend);
+            if let Backend::Stream(data) = self.backend {
+                passed.assigned.keep(data);
+            }
             passed.request.succeeded();
         }
     }
 
     /// It has not.
     pub(super) fn failed(self, shared: &Shared<N>) {
-        shared.abort(self.backend.stream);
+        self.backend.abort(shared);
         if let By::Another(passed) = self.by {
             passed.request.failed(ProxyError::DataIoError);
         }

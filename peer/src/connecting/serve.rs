@@ -10,19 +10,24 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::pass_on::{is_passed_on, pass_on};
-use super::reached::{By, Half, Reached};
+use super::reached::{Backend, By, Half, Reached};
 use super::upstream::{DialPeerError, Target};
-use crate::backend::connect_backend;
+use crate::backend::{connect_backend, connect_datagrams, refused_datagrams};
+use crate::limits::STRETCH_END;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
-use crate::observe::metrics::{ClientFailure, Incident, Metrics};
+use crate::observe::metrics::{ClientFailure, DatagramLoss, Incident, Metrics};
+use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::control::write_line;
+use crate::stream::datagrams::{CarriedEnd, ConnectedEnd, relay_datagrams};
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
+use crate::tasks::Phase;
 use crate::trust::Token;
+use crate::wire::datagrams::Ended;
 use crate::wire::frames::Frames;
 use crate::wire::{FailReason, Line, Requested};
 
@@ -72,7 +77,7 @@ impl<N: Net> Serving<N> {
         &self,
         failed: &mpsc::Sender<Line>,
     ) -> Result<(), ClientFailure> {
-        let tally = Tally::begin();
+        let tally = Tally::begin(self.shared.metrics.clone());
         let ended = self.dial_and_carry(failed, &tally).await;
         self.log(&tally, ended);
         ended
@@ -104,7 +109,7 @@ impl<N: Net> Serving<N> {
         }
         self.shared.abort(data.stream);
         reached.failed(&self.shared);
-        Err(ClientFailure::DataIoError)
+        Err(error.failure)
     }
 
     /// Serves it on the connection that it came on, behind which `ahead` was read,
@@ -119,7 +124,7 @@ impl<N: Net> Serving<N> {
         ahead: Bytes,
         answered: impl FnOnce(),
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let tally = Tally::begin();
+        let tally = Tally::begin(self.shared.metrics.clone());
         let ended = self.carry_in_place(data, ahead, answered, &tally).await;
         self.log(&tally, ended.as_ref().map(drop).map_err(|failure| *failure));
         ended
@@ -153,10 +158,10 @@ impl<N: Net> Serving<N> {
         }
         let ahead = first.filter(|_| reached.head_sent).map_or(ahead, |(_, rest)| rest);
         let mut data = Side { stream: data, frames: Frames::framed(ahead) };
-        if self.carry(&mut data, &mut reached, tally).await.is_err() {
+        if let Err(error) = self.carry(&mut data, &mut reached, tally).await {
             self.shared.abort(data.stream);
             reached.failed(&self.shared);
-            return Err(ClientFailure::DataIoError);
+            return Err(error.failure);
         }
         reached.succeeded();
         let Side { stream, frames } = data;
@@ -196,20 +201,47 @@ impl<N: Net> Serving<N> {
         tally: &Tally,
     ) -> Result<(), Broken> {
         let Reached { backend, by, .. } = reached;
-        let (net, tasks) = (&self.shared.net, &self.shared.tasks);
-        let ended = match by {
-            By::Own(_) => tasks.until_closing(relay(net, data, backend, tally)).await,
-            By::Another(passed) => {
-                tasks.until_closing(relay(net, data, backend, &passed.request)).await
+        let net = &self.shared.net;
+        let carried = async {
+            match (backend, by) {
+                (Backend::Stream(next), By::Another(passed)) => {
+                    relay(net, data, next, &passed.request).await.map(|()| Ended::Quiet)
+                }
+                (Backend::Stream(backend), By::Own(_)) => {
+                    relay(net, data, backend, tally).await.map(|()| Ended::Quiet)
+                }
+                (Backend::Datagrams(backend), _) => {
+                    self.carry_datagrams(data, backend, tally).await
+                }
             }
         };
+        let ended = self.shared.tasks.until_closing(carried).await;
         let (error, is_of_data) = match ended {
-            Some(Ok(())) => return Ok(()),
+            Some(Ok(Ended::Quiet)) => return Ok(()),
+            Some(Ok(Ended::Refused)) => {
+                let Requested { name, source, .. } = &self.requested;
+                refused_datagrams(&self.shared, self.id, name, *source);
+                return Err(Broken { is_of_data: false, failure: ClientFailure::BackendRefused });
+            }
             Some(Err(error)) => (error.to_string(), matches!(error, RelayError::Public(_))),
             None => ("this process is shutting down".to_owned(), false),
         };
         tracing::debug!(id = %self.id, name = %self.requested.name, %error, "forwarded request failed");
-        Err(Broken { is_of_data })
+        Err(Broken { is_of_data, failure: ClientFailure::DataIoError })
+    }
+
+    async fn carry_datagrams(
+        &self,
+        data: &mut Half<N>,
+        backend: &ConnectedEnd<N::Datagrams>,
+        tally: &Tally,
+    ) -> Result<Ended, RelayError> {
+        let shared = &self.shared;
+        // The listening peer, which knows the client, is to end it first.
+        let idle = shared.config.timing.udp_idle + STRETCH_END;
+        let leaving = shared.tasks.entered(Phase::Finishing);
+        let data = CarriedEnd::new(&shared.net, data);
+        Ok(relay_datagrams(&data, backend, tally, idle, leaving).await?.why)
     }
 
     /// Backend first, then DATA: a DATA connection that arrives is ready. Both share one
@@ -235,9 +267,16 @@ impl<N: Net> Serving<N> {
         if is_passed_on(shared, requested) {
             return pass_on(shared, *id, requested, head).await.map_err(fail);
         }
-        let connected = connect_backend(shared, *id, requested, &target.upstream).await;
-        let (stream, outgoing) = connected.map_err(fail)?;
-        let backend = Side::raw(Transport::Plain(stream), Bytes::new());
+        let upstream = &target.upstream;
+        let (backend, outgoing) = if requested.way == Way::Udp {
+            let connected = connect_datagrams(shared, *id, requested, upstream).await;
+            let (socket, outgoing) = connected.map_err(fail)?;
+            (Backend::Datagrams(socket), outgoing)
+        } else {
+            let connected = connect_backend(shared, *id, requested, upstream).await;
+            let (stream, outgoing) = connected.map_err(fail)?;
+            (Backend::Stream(Side::raw(Transport::Plain(stream), Bytes::new())), outgoing)
+        };
         Ok(Reached { backend, head_sent: false, by: By::Own(outgoing) })
     }
 
@@ -257,6 +296,8 @@ impl<N: Net> Serving<N> {
 struct Broken {
     /// It was the DATA connection that failed.
     is_of_data: bool,
+    /// How that is counted.
+    failure: ClientFailure,
 }
 
 /// What the listening peer is told, and what is counted here.
@@ -269,6 +310,7 @@ fn fail(reason: FailReason) -> Failure {
 /// The numbers of a FORWARD, for the access log; the metrics of a request are those of the
 /// listening side.
 struct Tally {
+    metrics: Arc<Metrics>,
     begun: Instant,
     sent: AtomicU64,
     received: AtomicU64,
@@ -276,10 +318,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn begin() -> Self {
+    fn begin(metrics: Arc<Metrics>) -> Self {
         let zero = || AtomicU64::new(0);
         let (sent, received) = (zero(), zero());
-        Self { begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
+        Self { metrics, begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
     }
 }
 
@@ -293,5 +335,9 @@ impl Meter for Tally {
         if self.first_byte.get().is_none() {
             self.first_byte.get_or_init(|| self.begun.elapsed());
         }
+    }
+
+    fn lost(&self, datagrams: usize) {
+        self.metrics.datagrams_lost(DatagramLoss::Unsendable, datagrams);
     }
 }

@@ -9,6 +9,7 @@ use crate::mesh::routes::{Provider, Wanted};
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Protocol;
 use crate::offer::Way;
+use crate::wire::datagrams::measure;
 use crate::wire::{Requested, TlsVersion};
 
 /// A public client's request, as far as it is known when it is routed.
@@ -36,6 +37,14 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// How many bytes of payload its first bytes are, `head_sent` in all.
+    pub(super) fn payload(&self, id: ProxyId, head_sent: usize) -> usize {
+        match self.way {
+            Way::Udp => measure(&(self.head)(id, false)).bytes,
+            Way::Http | Way::Https | Way::Tcp | Way::Connect => head_sent,
+        }
+    }
+
     /// What a provider is chosen by.
     pub(super) fn wanted(&self, tried: Option<Provider>) -> Wanted<'_> {
         let client: IpAddr = self.source.ip();
@@ -44,13 +53,13 @@ impl Asked<'_> {
 
     /// What that provider is told, which has registered it as `name`.
     pub(super) fn requested(&self, name: &Name) -> Requested {
-        // Who asked us knows the client's name for it.
+        let by_port = matches!(self.way, Way::Tcp | Way::Udp);
         Requested {
             name: name.clone(),
             way: self.way,
             source: self.source,
             dest: self.dest,
-            authority: (self.name != name && self.way != Way::Tcp).then(|| self.name.clone()),
+            authority: (self.name != name && !by_port).then(|| self.name.clone()),
             tls: self.tls,
         }
     }

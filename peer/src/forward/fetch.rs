@@ -32,10 +32,11 @@ use crate::trust::Permission;
 use crate::wire::frames::{FRAME_BYTES, Frames};
 use crate::wire::{Line, LineBuffer};
 
-/// A DATA connection that is ready to carry a request.
-pub(super) struct Fetched<N: Net> {
+/// What is ready to carry a request: a DATA connection, unless it was turned into something
+/// else or is a backend of our own.
+pub(super) struct Fetched<B> {
     /// The connection.
-    pub data: Side<Transport<N::Stream>>,
+    pub data: B,
     /// The request's id.
     pub id: ProxyId,
     /// How many of the request's first bytes went with the FORWARD: all, or none.
@@ -46,10 +47,19 @@ pub(super) struct Fetched<N: Net> {
     pub outgoing: Option<Registered>,
 }
 
-impl<N: Net> Fetched<N> {
+/// A DATA connection.
+type Data<N> = Side<Transport<<N as Net>::Stream>>;
+
+impl<B> Fetched<B> {
     /// A DATA connection.
-    fn data(id: ProxyId, data: Side<Transport<N::Stream>>, head_sent: usize) -> Self {
+    fn data(id: ProxyId, data: B, head_sent: usize) -> Self {
         Self { id, data, head_sent, shows: None, outgoing: None }
+    }
+
+    /// The same, as its request uses it.
+    pub(super) fn map<C>(self, turn: impl FnOnce(B) -> C) -> Fetched<C> {
+        let Self { data, id, head_sent, shows, outgoing } = self;
+        Fetched { data: turn(data), id, head_sent, shows, outgoing }
     }
 }
 
@@ -90,7 +100,7 @@ pub(super) async fn fetch_data<N: Net>(
     link: LinkId,
     asked: Asked<'_>,
     reset: Pin<&mut impl Future<Output = ()>>,
-) -> Result<Fetched<N>, NotFetched> {
+) -> Result<Fetched<Data<N>>, NotFetched> {
     let id = asked.id.unwrap_or_else(|| shared.proxy_id());
     let line = Line::Forward(id, asked.requested(&assignment.name));
     let deadline = Instant::now() + shared.config.timing.data_timeout;
@@ -112,7 +122,7 @@ impl<N: Net> Fetch<'_, N> {
         self,
         assignment: &Assignment,
         reset: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Fetched<N>, NotFetched> {
+    ) -> Result<Fetched<Data<N>>, NotFetched> {
         let (mesh, id) = (&self.shared.mesh, self.id);
         let mut answer = mesh.forward(self.link, assignment, self.forward(), self.deadline)?;
         let given_up = tokio::select! {
@@ -138,7 +148,7 @@ impl<N: Net> Fetch<'_, N> {
         idle: Idle<Transport<N::Stream>>,
         asked: Asked<'_>,
         mut reset: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Fetched<N>, NotFetched> {
+    ) -> Result<Fetched<Data<N>>, NotFetched> {
         let Self { shared, link, id, deadline, .. } = self;
         let Idle { stream, since, shows } = idle;
         let is_fresh = since.elapsed() <= IDLE_DATA_FRESH;

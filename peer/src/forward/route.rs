@@ -26,12 +26,12 @@ use crate::stream::transport::Transport;
 use crate::trust::Permission;
 use crate::wire::{FailReason, Requested};
 
-/// A routed request and the stream to its backend.
-pub struct Forwarded<N: Net> {
+/// A routed request and what leads to its backend.
+pub struct Forwarded<N: Net, B = Side<Transport<<N as Net>::Stream>>> {
     /// Ends when the relay does.
     pub request: Request,
     /// The DATA connection, or the connection to a backend of our own.
-    pub backend: Side<Transport<N::Stream>>,
+    pub backend: B,
     /// The id under which its provider knows it.
     pub id: ProxyId,
     /// The request's first bytes are on their way already, and counted.
@@ -40,6 +40,36 @@ pub struct Forwarded<N: Net> {
     pub assigned: Assigned<N>,
     /// By which the request is known if it comes back to this very peer.
     pub outgoing: Option<Registered>,
+}
+
+/// What a request goes to from here: a DATA connection, or a backend of our own, which is
+/// reached in the way of its protocol.
+pub trait Onward<N: Net>: Sized {
+    /// The DATA connection.
+    fn through(data: Side<Transport<N::Stream>>) -> Self;
+
+    /// The backend of our own for a request, and what tells the request from others if it comes
+    /// back here.
+    fn own(
+        shared: &Shared<N>,
+        id: ProxyId,
+        requested: &Requested,
+    ) -> impl Future<Output = Result<(Self, Option<Registered>), FailReason>> + Send;
+}
+
+impl<N: Net> Onward<N> for Side<Transport<N::Stream>> {
+    fn through(data: Self) -> Self {
+        data
+    }
+
+    async fn own(
+        shared: &Shared<N>,
+        id: ProxyId,
+        requested: &Requested,
+    ) -> Result<(Self, Option<Registered>), FailReason> {
+        let (stream, outgoing) = connect_backend(shared, id, requested, &requested.name).await?;
+        Ok((Self::raw(Transport::Plain(stream), Bytes::new()), outgoing))
+    }
 }
 
 /// Why a request did not get as far as its backend. All is counted already.
@@ -114,11 +144,11 @@ impl<N: Net> Drop for Assigned<N> {
 ///
 /// # Errors
 /// [`NotForwarded`], counted.
-pub async fn forward<N: Net>(
+pub async fn forward<N: Net, B: Onward<N>>(
     shared: &Arc<Shared<N>>,
     asked: Asked<'_>,
     mut reset: Pin<&mut impl Future<Output = ()>>,
-) -> Result<Forwarded<N>, NotForwarded> {
+) -> Result<Forwarded<N, B>, NotForwarded> {
     let refused = |rejection, why| {
         shared.metrics.rejected(rejection);
         tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
@@ -141,7 +171,7 @@ pub async fn forward<N: Net>(
     let stats = first.assignment.stats.clone();
     let request = Request::begin(shared.metrics.clone(), stats, asked.protocol);
     let failed = match connect(&first, asked, reset.as_mut()).await {
-        Ok(fetched) => return Ok(Forwarded::new(request, fetched, first)),
+        Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, first)),
         Err(failed) => failed,
     };
     let mut error = failed.error;
@@ -153,7 +183,7 @@ pub async fn forward<N: Net>(
     {
         let second = Assigned::new(shared, assignment);
         match connect(&second, asked, reset).await {
-            Ok(fetched) => return Ok(Forwarded::new(request, fetched, second)),
+            Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, second)),
             Err(failed) => error = failed.error,
         }
     }
@@ -171,7 +201,7 @@ fn unserved<N: Net>(
     unhealthy.map_or(otherwise, |retry_after| NotForwarded::Unhealthy { retry_after })
 }
 
-impl<N: Net> Forwarded<N> {
+impl<N: Net, B> Forwarded<N, B> {
     /// Has the access log told of the request, if there is one; or of the HTTP requests
     /// within it, one by one.
     pub fn log(mut self, asked: &Asked<'_>, by_request: bool) -> Self {
@@ -190,29 +220,37 @@ impl<N: Net> Forwarded<N> {
         self
     }
 
-    fn new(request: Request, fetched: Fetched<N>, mut assigned: Assigned<N>) -> Self {
+    fn new(
+        request: Request,
+        asked: Asked<'_>,
+        fetched: Fetched<B>,
+        mut assigned: Assigned<N>,
+    ) -> Self {
         let Fetched { id, data, head_sent, shows, outgoing } = fetched;
         assigned.shows = shows;
         if head_sent > 0 {
-            request.sent(head_sent);
+            request.sent(asked.payload(id, head_sent));
         }
         Self { request, backend: data, id, head_sent: head_sent > 0, assigned, outgoing }
     }
 }
 
-async fn connect<N: Net>(
+async fn connect<N: Net, B: Onward<N>>(
     assigned: &Assigned<N>,
     asked: Asked<'_>,
     reset: Pin<&mut impl Future<Output = ()>>,
-) -> Result<Fetched<N>, NotFetched> {
+) -> Result<Fetched<B>, NotFetched> {
     let Assigned { shared, assignment, .. } = assigned;
     let connected = match assignment.provider {
         Provider::Local => tokio::select! {
             biased;
-            dialled = dial_own_backend(shared, asked.requested(&assignment.name)) => dialled,
+            dialled = reach_own_backend(shared, asked.requested(&assignment.name)) => dialled,
             () = reset => Err(ForwardError::ClientReset.into()),
         },
-        Provider::Link(link) => fetch_data(shared, assignment, link, asked, reset).await,
+        Provider::Link(link) => {
+            let fetched = fetch_data(shared, assignment, link, asked, reset).await;
+            fetched.map(|fetched| fetched.map(B::through))
+        }
     };
     if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
@@ -223,14 +261,12 @@ async fn connect<N: Net>(
     connected
 }
 
-async fn dial_own_backend<N: Net>(
+async fn reach_own_backend<N: Net, B: Onward<N>>(
     shared: &Shared<N>,
     requested: Requested,
-) -> Result<Fetched<N>, NotFetched> {
+) -> Result<Fetched<B>, NotFetched> {
     let id = shared.proxy_id();
-    let connected = connect_backend(shared, id, &requested, &requested.name).await;
-    let (stream, outgoing) = connected.map_err(ForwardError::Failed)?;
-    let data = Side::raw(Transport::Plain(stream), Bytes::new());
+    let (data, outgoing) = B::own(shared, id, &requested).await.map_err(ForwardError::Failed)?;
     Ok(Fetched { id, data, head_sent: 0, shows: None, outgoing })
 }
 

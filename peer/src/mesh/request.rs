@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::http::Exchange;
 use crate::names::{Name, ProxyId};
 use crate::observe::access::{Access, AccessLog, Outcome, Provided};
-use crate::observe::metrics::{Metrics, NameStats, Protocol, ProxyError};
+use crate::observe::metrics::{DatagramLoss, Metrics, NameStats, Protocol, ProxyError};
 use crate::offer::Way;
 use crate::stream::relay::Meter;
 
@@ -139,6 +139,10 @@ impl Meter for Request {
             let latency = *self.first_byte.get_or_init(|| self.routed.elapsed());
             self.stats.first_byte(self.protocol, latency);
         }
+    }
+
+    fn lost(&self, datagrams: usize) {
+        self.metrics.datagrams_lost(DatagramLoss::Unsendable, datagrams);
     }
 
     fn exchanged(&self, exchange: Exchange) {

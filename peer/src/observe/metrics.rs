@@ -18,8 +18,8 @@ mod snapshot;
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use page::Page;
 pub use reasons::{
-    CheckResult, ClientFailure, ForwardFailure, HttpCode, IdleResult, Incident, LogReason,
-    Protocol, ProxyError, Rejection,
+    CheckResult, ClientFailure, DatagramLoss, ForwardFailure, HttpCode, IdleResult, Incident,
+    LogReason, Protocol, ProxyError, Rejection,
 };
 pub use registry::Metrics;
 pub use snapshot::{NameRow, Snapshot};

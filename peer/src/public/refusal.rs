@@ -265,17 +265,22 @@ impl<'a, N: Net> Refused<'a, N> {
             duration,
             first_byte: None,
             provider: None,
-            outcome: match cause {
-                Cause::NotForwarded(NotForwarded::Failed(_)) => Outcome::Failed,
-                _ => Outcome::Refused,
-            },
+            outcome: outcome(cause),
             reason: Some(word(cause)),
         });
     }
 }
 
+/// What became of it, in the access log.
+pub(super) fn outcome(cause: Cause) -> Outcome {
+    match cause {
+        Cause::NotForwarded(NotForwarded::Failed(_)) => Outcome::Failed,
+        _ => Outcome::Refused,
+    }
+}
+
 /// Why, in the access log.
-fn word(cause: Cause) -> &'static str {
+pub(super) fn word(cause: Cause) -> &'static str {
     match cause {
         Cause::BadHead => Rejection::BadHead.as_str(),
         Cause::BadFraming => Rejection::BadFraming.as_str(),

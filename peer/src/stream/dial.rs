@@ -112,7 +112,11 @@ pub async fn dial_address<N: Net>(
     }
 }
 
-async fn resolve<N: Net>(
+/// Looks the host of `endpoint` up.
+///
+/// # Errors
+/// [`DialError::Resolve`] or [`DialError::Unresolved`].
+pub async fn resolve<N: Net>(
     resolver: &Resolver<N>,
     endpoint: &Endpoint,
     deadline: Instant,

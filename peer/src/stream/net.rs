@@ -9,4 +9,4 @@
 mod seam;
 pub mod tokio;
 
-pub use seam::{Listener, Net};
+pub use seam::{Datagrams, Listener, Net};

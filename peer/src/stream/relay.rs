@@ -24,7 +24,7 @@ pub use carrier::Carrier;
 pub use converse::{Ahead, Over, converse};
 pub use meter::{Meter, RelayError};
 pub use side::Side;
-pub use vigil::{Outstanding, Unacknowledged};
+pub use vigil::{Outstanding, Unacknowledged, Vigil};
 
 #[cfg(test)]
 mod tests;

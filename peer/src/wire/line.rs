@@ -320,7 +320,7 @@ mod tests {
     fn a_forward_may_name_an_ipv6_literal() {
         let line = "FORWARD:00000000000000000000000000000001:[::1]:tcp:[2001:db8::1]:80";
         assert_eq!(Line::parse(line.as_bytes()).unwrap().to_string(), line);
-        for text in ["app:1.2.3.4:5", "app:udp:1.2.3.4:5", "app:tcp:1.2.3.4:5;tls=1.1"] {
+        for text in ["app:1.2.3.4:5", "app:quic:1.2.3.4:5", "app:tcp:1.2.3.4:5;tls=1.1"] {
             let line = format!("FORWARD:00000000000000000000000000000001:{text}");
             assert_eq!(code(line.as_bytes()), Some(ErrorCode::BadLine), "{text}");
         }
@@ -352,7 +352,7 @@ mod tests {
     fn offers() -> impl Strategy<Value = Vec<Offer>> {
         let nets = prop::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..4);
         let path = prop::collection::vec(peers(), 0..4);
-        let terms = (1..16_u8, nets, any::<bool>(), any::<bool>(), path);
+        let terms = (1..32_u8, nets, any::<bool>(), any::<bool>(), path);
         let terms = terms.prop_map(|(ways, nets, forwarded, h2c, path)| Terms {
             ways: Way::ALL.iter().copied().filter(|way| ways >> *way as u8 & 1 == 1).collect(),
             allow: nets.into_iter().map(|(ip, bits)| IpNet::new(ip, bits).unwrap()).collect(),

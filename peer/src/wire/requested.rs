@@ -41,7 +41,7 @@ impl Requested {
     /// The name that the client asked for; none where it asked for a port.
     pub fn authority(&self) -> Option<&Name> {
         match self.way {
-            Way::Tcp => None,
+            Way::Tcp | Way::Udp => None,
             Way::Http | Way::Https | Way::Connect => {
                 Some(self.authority.as_ref().unwrap_or(&self.name))
             }

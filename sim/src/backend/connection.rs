@@ -48,7 +48,8 @@ impl Connection {
             BackendKind::Resetting => self.disappoint().await,
             BackendKind::Endless => self.pour().await,
             BackendKind::Scripted => self.recite().await,
-            BackendKind::Refusing | BackendKind::Hanging => Ok(()),
+            // Those accept no connection.
+            BackendKind::Refusing | BackendKind::Hanging | BackendKind::Datagrams => Ok(()),
         };
         // A client that went away is not the backend's business.
         if served.is_err() || self.spec.kind == BackendKind::Resetting {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ops_proxy::stream::net::{Listener, Net};
 
 use super::connection::Connection;
+use super::datagrams::echo;
 use super::temper::Temper;
 use crate::network::{Fabric, SimNet};
 use crate::scenario::BackendKind;
@@ -34,6 +35,14 @@ impl Backend {
                 continue;
             }
             let here = SocketAddr::from((Ipv4Addr::UNSPECIFIED, spec.port));
+            if spec.kind == BackendKind::Datagrams {
+                tokio::select! {
+                    biased;
+                    () = self.temper.changed() => {}
+                    failed = echo(&self.net, here, &spec) => failed?,
+                }
+                continue;
+            }
             let listener = self.net.bind(here).await?;
             if spec.kind == BackendKind::Hanging {
                 self.temper.changed().await;

@@ -8,7 +8,7 @@ use super::model::names_to_come;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
 use crate::scenario::Scenario;
-use crate::scenario::steps::Request;
+use crate::scenario::steps::{Request, Via};
 
 /// Names are up by then, however slow the network.
 const UP_WITHIN: Duration = Duration::from_secs(3);
@@ -47,7 +47,14 @@ pub(super) fn stretches_served(outcome: &Outcome) -> u64 {
     stretches.filter(|stretch| stretch.iter().any(|one| one.1)).count() as u64
 }
 
-/// In a calm run, every exchange is answered by the backend of its name, and those for
+/// Whether the name of this port is served by anybody.
+fn is_mapped(mesh: &Mesh, request: &Request) -> bool {
+    let Some((host, port)) = request.to.split_once(':') else { return false };
+    let name = mesh.scenario().peers.get(host).and_then(|peer| peer.udp.get(port));
+    name.is_some_and(|name| names_to_come(mesh, host).contains(name))
+}
+
+/// In a calm run, every datagram comes back, and every exchange is answered by the backend of its name, and those for
 /// names that nobody serves with 404.
 ///
 /// # Errors
@@ -55,6 +62,10 @@ pub(super) fn stretches_served(outcome: &Outcome) -> u64 {
 pub fn check_calm(mesh: &Mesh, outcome: &Outcome) -> Result<(), String> {
     let Outcome { request, answers, end, began, .. } = outcome;
     let left = matches!(end, Ending::Left | Ending::GaveUp);
+    let is_udp = request.via == Via::Udp && *began >= UP_WITHIN && is_calm(mesh.scenario());
+    if is_udp && !left && *end != Ending::Whole && is_mapped(mesh, request) {
+        return Err(format!("nothing was broken but this: {outcome}"));
+    }
     if request.exchanges.is_empty() || *began < UP_WITHIN || !is_calm(mesh.scenario()) {
         return Ok(());
     }

@@ -101,7 +101,12 @@ impl SeenAt {
             self.sent += outcome.sent + outcome.heads_sent;
             return;
         }
-        self.heads += u64::from(if calm.is_some() { 1 } else { request.keep_alive });
+        self.heads += match request.via {
+            _ if calm.is_some() => 1,
+            // Whoever is refused begins another with his next datagram.
+            Via::Udp => request.datagrams().len() as u64,
+            _ => u64::from(request.keep_alive),
+        };
         // Who asks for nothing is content whatever happens.
         self.whole += u64::from(outcome.is_whole() && outcome.received > 0);
         // What is small may be the answer of a peer that refuses.
@@ -112,7 +117,7 @@ impl SeenAt {
             self.sent += match outcome.request.via {
                 Via::Http => outcome.sent + outcome.heads_sent,
                 // A stream is what came back, the ClientHello too.
-                Via::Tls | Via::Connect | Via::Tcp => outcome.received,
+                Via::Tls | Via::Connect | Via::Tcp | Via::Udp => outcome.received,
             };
         }
     }

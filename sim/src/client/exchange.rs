@@ -100,6 +100,7 @@ impl<'a> Hand<'a> {
                 self.talk(client_hello(&self.request.name, &random, padding)).await
             }
             Via::Tcp => self.talk(Vec::new()).await,
+            Via::Udp => unreachable!("datagrams have no connection"),
         }
     }
 

@@ -10,9 +10,9 @@ use ops_proxy::stream::net::Net;
 use super::orders::{Order, Orders};
 use super::outcome::{Ending, Outcome, Outcomes};
 use super::progress::Progress;
-use super::{exchange, raw};
+use super::{datagrams, exchange, raw};
 use crate::network::{Fabric, SimNet, SimStream};
-use crate::scenario::steps::Request;
+use crate::scenario::steps::{Request, Via};
 
 /// What a client that was told nothing else waits for the end of a request:
 /// longer than every deadline of the peers together. One that is not over by
@@ -78,6 +78,9 @@ impl Client {
 }
 
 async fn ask(net: &SimNet, progress: &mut Progress, order: &Order) -> Ending {
+    if order.request.via == Via::Udp {
+        return datagrams::run(net, progress, &order.request).await;
+    }
     let stream = match connect(net, &order.request).await {
         Ok(stream) => stream,
         Err(error) => return Ending::Failed(error.kind().to_string()),

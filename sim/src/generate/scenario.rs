@@ -1,7 +1,7 @@
 //! A whole scenario.
 
 use super::draw::Draw;
-use super::{faults, health, mesh, work};
+use super::{faults, health, mesh, udp, work};
 use crate::scenario::{Network, Scenario, Step, Time};
 
 /// The scenario of this seed.
@@ -26,6 +26,7 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut steps = work::draw(&mut draw, &scenario);
     steps.extend(faults::draw(&mut draw, &scenario));
     steps.extend(health::draw(seed, &mut scenario));
+    steps.extend(udp::draw(seed, &mut scenario));
     work::grow_patient(&mut steps);
     steps.sort_by_key(|step: &Step| step.at);
     // Places in a file come with the file.

@@ -18,6 +18,9 @@ use crate::tls::{Certificates, crypto};
 /// more unaccepted ones panic it.
 const TCP_CAPACITY: usize = 1024;
 
+/// Datagrams that turmoil holds for a socket; more are lost.
+const UDP_CAPACITY: usize = 1024;
+
 /// A peer that has ended is given this long for its last tasks to be dropped.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -32,6 +35,7 @@ impl Mesh {
             .min_message_latency(network.latency.0)
             .max_message_latency(network.latency_max.unwrap_or(network.latency).0)
             .tcp_capacity(TCP_CAPACITY)
+            .udp_capacity(UDP_CAPACITY)
             .simulation_duration(Duration::MAX / 2)
             .build();
         let mut mesh = Self {

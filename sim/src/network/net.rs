@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 
+use super::datagrams::SimDatagrams;
 use super::dial::dial;
 use super::fabric::Fabric;
 use super::listener::SimListener;
@@ -46,6 +47,7 @@ impl SimNet {
 impl Net for SimNet {
     type Listener = SimListener;
     type Stream = SimStream;
+    type Datagrams = SimDatagrams;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<SimListener> {
         SimListener::bind(addr, &self.fabric, self.ip).await
@@ -59,6 +61,14 @@ impl Net for SimNet {
             state.event(self.ip, What::DialFailed { to, error });
         }
         result
+    }
+
+    async fn bind_udp(&self, addr: SocketAddr) -> io::Result<SimDatagrams> {
+        SimDatagrams::bind(addr, &self.fabric, self.ip).await
+    }
+
+    async fn connect_udp(&self, addr: SocketAddr) -> io::Result<SimDatagrams> {
+        SimDatagrams::connect(addr, &self.fabric, self.ip).await
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -87,7 +87,14 @@ impl Diagram<'_> {
             return self.wrote(at, *conn, *end, *bytes);
         }
         // Reading follows from writing, and logs are in the trace.
-        if matches!(what, What::Read { .. } | What::SawEnd { .. } | What::Log { .. }) {
+        if matches!(
+            what,
+            What::Read { .. }
+                | What::SawEnd { .. }
+                | What::Log { .. }
+                | What::Sent { .. }
+                | What::Received { .. }
+        ) {
             return;
         }
         if !matches!(what, What::Line { .. }) {
@@ -119,7 +126,12 @@ impl Diagram<'_> {
             }
             What::Step { number, title } => Row::Step(format!("step {number}: {title}")),
             What::Outcome { text } => Row::Step(text.clone()),
-            What::Wrote { .. } | What::Read { .. } | What::SawEnd { .. } | What::Log { .. } => {
+            What::Wrote { .. }
+            | What::Read { .. }
+            | What::SawEnd { .. }
+            | What::Sent { .. }
+            | What::Received { .. }
+            | What::Log { .. } => {
                 return;
             }
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
+use crate::scenario::steps::Via;
 
 /// What a long exploration should see at least once of each kind.
 const SOMETIMES: &[&str] = &[
@@ -35,6 +36,8 @@ const SOMETIMES: &[&str] = &[
     "client left",
     "client gave up",
     "client alert",
+    "client datagrams whole",
+    "client datagrams lost",
     "metric proxy_errors_total no_client",
     "metric proxy_errors_total data_timeout",
     "metric proxy_errors_total data_io_error",
@@ -81,6 +84,12 @@ impl Reached {
                 self.add("exchange", &answer.status.to_string());
             }
             match &outcome.end {
+                Ending::Whole if outcome.request.via == Via::Udp => {
+                    self.add("client", "datagrams whole");
+                }
+                Ending::Failed(_) if outcome.request.via == Via::Udp => {
+                    self.add("client", "datagrams lost");
+                }
                 Ending::Status(status) => self.add("client http", &status.to_string()),
                 Ending::Whole => self.add("client", "stream whole"),
                 Ending::Failed(_) => self.add("client", "failed"),

@@ -51,6 +51,8 @@ pub enum BackendKind {
     Resetting,
     /// Never stops sending.
     Endless,
+    /// Sends back the datagrams that it gets, over UDP.
+    Datagrams,
     /// Says what it was told to say, once it has heard anything, and listens on.
     Scripted,
 }
@@ -58,6 +60,6 @@ pub enum BackendKind {
 impl BackendKind {
     /// Whether a request to it can succeed.
     pub fn can_succeed(self) -> bool {
-        matches!(self, Self::Http | Self::Echo | Self::Greeting)
+        matches!(self, Self::Http | Self::Echo | Self::Greeting | Self::Datagrams)
     }
 }

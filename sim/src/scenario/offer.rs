@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ops_proxy::config::Service;
-use ops_proxy::offer::Ways;
+use ops_proxy::offer::{Way, Ways};
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthSpec;
@@ -13,7 +13,7 @@ use super::health::HealthSpec;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OfferSpec {
-    /// The ways in which it may be reached; all if absent.
+    /// The ways in which it may be reached; all if absent, UDP if it has a backend of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ways: Option<Vec<String>>,
     /// Backends of their own for some ways.
@@ -49,7 +49,10 @@ impl OfferSpec {
         }
         service.terms.ways = match &self.ways {
             Some(ways) => ways.iter().map(|way| read(way)).collect::<Result<Ways, _>>()?,
-            None => Ways::ALL,
+            None => {
+                let usual = Ways::USUAL.with(Way::Connect);
+                service.own.keys().copied().fold(usual, Ways::with)
+            }
         };
         service.terms.allow = self.allow.iter().map(|net| read(net)).collect::<Result<_, _>>()?;
         service.terms.forwarded = self.forwarded;

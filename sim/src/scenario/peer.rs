@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ops_proxy::config::{
-    Endpoint, NoProxy, PeerConfig, Proxies, TcpMapping, Timing, Upstream, Via,
+    Endpoint, NoProxy, PeerConfig, PortMapping, Proxies, Timing, Upstream, Via,
 };
 use ops_proxy::names::Name;
 use ops_proxy::offer::Way;
@@ -24,6 +24,9 @@ pub struct PeerSpec {
     /// Raw TCP ports, each with the name that it routes to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tcp: BTreeMap<String, String>,
+    /// UDP ports, each with the name that it routes to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub udp: BTreeMap<String, String>,
     /// The listening peers to register with, as `host:port`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect: Vec<String>,
@@ -67,6 +70,12 @@ pub struct PeerSpec {
     /// A name without provider is known for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_retention: Option<Time>,
+    /// A request over UDP ends when no datagram has come either way for this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_idle: Option<Time>,
+    /// Requests at a time over one UDP port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_udp_requests: Option<usize>,
     /// Idle DATA connections kept per link at most; none if absent, which the real
     /// peer's default is not: a scenario's DATA connections are then one a request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,10 +112,13 @@ impl PeerSpec {
         config.node = host.to_owned();
         config.pod = "sim".to_owned();
         config.listen = self.listen.map(here);
-        for (port, name) in &self.tcp {
-            let mapping =
-                TcpMapping { addr: here(read("tcp", port)?), name: read::<Name>("tcp", name)? };
-            config.tcp.push(mapping);
+        for (key, ports, mappings) in
+            [("tcp", &self.tcp, &mut config.tcp), ("udp", &self.udp, &mut config.udp)]
+        {
+            for (port, name) in ports {
+                let addr = here(read(key, port)?);
+                mappings.push(PortMapping { addr, name: read::<Name>(key, name)? });
+            }
         }
         for endpoint in &self.connect {
             config.connect.push(read("connect", endpoint)?);
@@ -140,6 +152,9 @@ impl PeerSpec {
         config.insecure_plaintext = self.lets_in_plaintext();
         config.idle_data = self.idle_data.unwrap_or(0);
         config.timing = self.timing();
+        if let Some(requests) = self.max_udp_requests {
+            config.capacity.udp_requests = requests;
+        }
         Ok(config)
     }
 
@@ -159,6 +174,7 @@ impl PeerSpec {
             drain_grace: or(self.drain_grace, standard.drain_grace),
             drain_limit: or(self.drain_limit, standard.drain_limit),
             name_retention: or(self.name_retention, standard.name_retention),
+            udp_idle: or(self.udp_idle, standard.udp_idle),
         }
     }
 

@@ -124,7 +124,7 @@ async fn run(peer: Peer<TokioNet>) {
 async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
     let mut config = peer("hub");
     config.listen = Some(ANY_PORT);
-    config.tcp.push(crate::config::TcpMapping { addr: ANY_PORT, name: name(ECHO) });
+    config.tcp.push(crate::config::PortMapping { addr: ANY_PORT, name: name(ECHO) });
     config.admin = Some(DEFAULT_ADMIN);
     match Peer::start(config.clone(), TokioNet).await {
         Err(StartError::Bind { key: "admin", .. }) => {

@@ -10,7 +10,8 @@ use super::values::{Admin, Source};
 use super::via::{ProxyVariables, proxies};
 use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
-    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PEER_ID_BYTES, PENDING_PER_LINK,
+    CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PEER_ID_BYTES,
+    PENDING_PER_LINK, UDP_REQUESTS,
 };
 use crate::names::PeerId;
 use crate::offer::Ways;
@@ -58,6 +59,7 @@ impl Settings {
                 .unwrap_or_else(unknown),
             listen: self.listen,
             tcp: self.tcp,
+            udp: self.udp,
             proxies: proxies(self.via, &surroundings.proxies, !self.connect.is_empty())?,
             connect: self.connect,
             services,
@@ -87,6 +89,7 @@ impl Settings {
                     .unwrap_or(CONNECTIONS_PER_SOURCE),
                 names_per_peer: self.max_names_per_peer.unwrap_or(NAMES_PER_LINK),
                 pending_per_peer: self.max_pending_per_peer.unwrap_or(PENDING_PER_LINK),
+                udp_requests: self.max_udp_requests.unwrap_or(UDP_REQUESTS),
             },
             timing,
         };
@@ -106,6 +109,7 @@ impl Settings {
             drain_grace: set(self.drain_grace, default.drain_grace),
             drain_limit: set(self.drain_limit, default.drain_limit),
             name_retention: set(self.name_retention, default.name_retention),
+            udp_idle: set(self.udp_idle, default.udp_idle),
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
 use super::via::ViaText;
-use crate::config::{TcpMapping, Upstream};
+use crate::config::{PortMapping, Upstream};
 use crate::names::{NamePattern, PeerId};
 use crate::offer::Way;
 
@@ -26,7 +26,12 @@ pub struct Settings {
     /// Route every connection to this IP:PORT to this name, bytes unchanged (a list)
     #[arg(long, env = "OPS_PROXY_TCP", value_name = "ADDR=NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
-    pub tcp: Vec<TcpMapping>,
+    pub tcp: Vec<PortMapping>,
+
+    /// Route datagrams to this UDP IP:PORT to this name; those of one client address are one request (a list)
+    #[arg(long, env = "OPS_PROXY_UDP", value_name = "ADDR=NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub udp: Vec<PortMapping>,
 
     /// A listening peer to register this peer's services with: one link to each address that HOST resolves to, or with `*N` to N different peers behind one address (a list)
     #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT[*N]", value_delimiter = ',')]
@@ -38,7 +43,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub via: Option<ViaText>,
 
-    /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect) a backend of its own; CONNECT is refused unless named so. In the file, a [[service]] table can say more (a list)
+    /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect, udp) a backend of its own; CONNECT and UDP are refused unless named so. In the file, a [[service]] table can say more (a list)
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
     #[serde(deserialize_with = "entries")]
     pub service: Vec<ServiceEntry>,
@@ -48,7 +53,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub transit: Vec<NamePattern>,
 
-    /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`. Services may allow fewer, never more (a list) [default: all]
+    /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`, `udp`. Services may allow fewer, never more (a list) [default: all]
     #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub ways: Vec<Way>,
@@ -102,6 +107,11 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_NAME_RETENTION", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
+
+    /// How long a request over UDP lives on without a datagram either way [default: 30s]
+    #[arg(long, env = "OPS_PROXY_UDP_IDLE", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub udp_idle: Option<humantime::Duration>,
 
     /// This peer's certificate chain (PEM); with it, peers speak TLS 1.3
     #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
@@ -159,6 +169,10 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
     pub max_pending_per_peer: Option<usize>,
 
+    /// Requests at a time over each UDP port, a fifth of them from one source; any more end the longest idle of the source that has the most [default: 10000]
+    #[arg(long, env = "OPS_PROXY_MAX_UDP_REQUESTS", value_name = "COUNT")]
+    pub max_udp_requests: Option<usize>,
+
     /// Most idle DATA connections kept open to listening peers, in all, so that requests need not wait for one; 0 keeps none [default: 64]
     #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
     pub idle_data: Option<usize>,
@@ -213,6 +227,7 @@ impl Settings {
         Self {
             listen: self.listen.or(file.listen),
             tcp: list(self.tcp, file.tcp),
+            udp: list(self.udp, file.udp),
             connect: list(self.connect, file.connect),
             via: self.via.or(file.via),
             service: list(self.service, file.service),
@@ -228,6 +243,7 @@ impl Settings {
             drain_grace: self.drain_grace.or(file.drain_grace),
             drain_limit: self.drain_limit.or(file.drain_limit),
             name_retention: self.name_retention.or(file.name_retention),
+            udp_idle: self.udp_idle.or(file.udp_idle),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
             tls_ca: self.tls_ca.or(file.tls_ca),
@@ -242,6 +258,7 @@ impl Settings {
                 .or(file.max_connections_per_source),
             max_names_per_peer: self.max_names_per_peer.or(file.max_names_per_peer),
             max_pending_per_peer: self.max_pending_per_peer.or(file.max_pending_per_peer),
+            max_udp_requests: self.max_udp_requests.or(file.max_udp_requests),
             idle_data: self.idle_data.or(file.idle_data),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::health::HealthTable;
 use super::values::{Source, from_text, from_texts};
-use crate::config::{ConfigError, Endpoint, ProxyVersion, Service};
+use crate::config::{BadEndpoint, ConfigError, Endpoint, ProxyVersion, Service};
 use crate::limits::ALLOWED_SOURCES;
 use crate::names::Name;
 use crate::offer::{BadWay, Terms, Way, Ways};
@@ -18,7 +18,8 @@ use crate::offer::{BadWay, Terms, Way, Ways};
 /// One entry of the list of services.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServiceEntry {
-    /// `NAME=HOST:PORT`, or `NAME/WAY=HOST:PORT`.
+    /// `NAME=HOST:PORT`, or `NAME/WAY=HOST:PORT`, with `udp://` before a host that takes
+    /// datagrams.
     Short(Name, Option<Way>, Endpoint),
     /// A table.
     Table(Box<ServiceTable>),
@@ -31,16 +32,18 @@ pub struct ServiceTable {
     #[serde(deserialize_with = "from_text")]
     name: Option<RoutingName>,
     #[serde(deserialize_with = "from_text")]
-    backend: Option<Endpoint>,
+    backend: Option<Written>,
     ways: Option<Vec<String>>,
     #[serde(deserialize_with = "from_text")]
-    http: Option<Endpoint>,
+    http: Option<Written>,
     #[serde(deserialize_with = "from_text")]
-    https: Option<Endpoint>,
+    https: Option<Written>,
     #[serde(deserialize_with = "from_text")]
-    tcp: Option<Endpoint>,
+    tcp: Option<Written>,
     #[serde(deserialize_with = "from_text")]
-    connect: Option<Endpoint>,
+    connect: Option<Written>,
+    #[serde(deserialize_with = "from_text")]
+    udp: Option<Written>,
     #[serde(deserialize_with = "from_text")]
     proxy_protocol: Option<Version>,
     health: Option<HealthTable>,
@@ -59,6 +62,37 @@ impl FromStr for RoutingName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Name::registered(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+/// A backend: `HOST:PORT`, or `udp://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq)]
+struct Written {
+    /// It was said to speak UDP.
+    is_udp: bool,
+    endpoint: Endpoint,
+}
+
+impl FromStr for Written {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let udp = text.strip_prefix("udp://");
+        Ok(Self { is_udp: udp.is_some(), endpoint: udp.unwrap_or(text).parse()? })
+    }
+}
+
+impl Written {
+    /// The backend of `name` for `way`.
+    fn for_way(self, name: &Name, way: Way) -> Result<Endpoint, String> {
+        match self.is_udp && way != Way::Udp {
+            true => Err(format!(
+                "{name}: udp://{} takes datagrams only, not {way}: write {way} = \"HOST:PORT\" for \
+                 what speaks TCP, and udp = \"udp://HOST:PORT\" beside it",
+                self.endpoint
+            )),
+            false => Ok(self.endpoint),
+        }
     }
 }
 
@@ -88,8 +122,13 @@ impl FromStr for ServiceEntry {
             None => (name, None),
         };
         let RoutingName(name) = name.parse()?;
-        let backend = backend.parse().map_err(|error| format!("{error}"));
-        Ok(Self::Short(name, way, backend?))
+        let backend: Written = backend.parse().map_err(|error| format!("{error}"))?;
+        let way = way.or(backend.is_udp.then_some(Way::Udp));
+        let backend = match way {
+            Some(way) => backend.for_way(&name, way)?,
+            None => backend.endpoint,
+        };
+        Ok(Self::Short(name, way, backend))
     }
 }
 
@@ -192,13 +231,27 @@ impl ServiceTable {
             (Way::Https, self.https),
             (Way::Tcp, self.tcp),
             (Way::Connect, self.connect),
+            (Way::Udp, self.udp),
         ];
-        let own: BTreeMap<Way, Endpoint> =
-            own.into_iter().filter_map(|(way, backend)| Some((way, backend?))).collect();
+        let mut own = own
+            .into_iter()
+            .filter_map(|(way, backend)| Some((way, backend?)))
+            .map(|(way, backend)| Ok((way, backend.for_way(&name, way)?)))
+            .collect::<Result<BTreeMap<Way, Endpoint>, String>>()?;
+        let common = match self.backend {
+            // What is said to take datagrams is the backend for them, and for nothing else.
+            Some(Written { is_udp: true, endpoint }) => {
+                if own.insert(Way::Udp, endpoint).is_some() {
+                    return Err(format!("{name} has two backends for udp: leave one out"));
+                }
+                None
+            }
+            backend => backend.map(|backend| backend.endpoint),
+        };
         let ways = match self.ways {
             Some(ways) => ways.iter().map(|way| way.parse()).collect::<Result<Ways, BadWay>>(),
             None => {
-                let usual = if self.backend.is_some() { Ways::USUAL } else { Ways::NONE };
+                let usual = if common.is_some() { Ways::USUAL } else { Ways::NONE };
                 Ok(own.keys().copied().fold(usual, Ways::with))
             }
         };
@@ -209,9 +262,25 @@ impl ServiceTable {
         if let Some(way) = own.keys().find(|way| !ways.contains(**way)) {
             return Err(format!("{name} has a backend for {way}, but {way} is not in its ways"));
         }
-        let lacks = |way: &Way| self.backend.is_none() && !own.contains_key(way);
-        if let Some(way) = ways.iter().find(lacks) {
-            return Err(format!("{name} has no backend for {way}: set backend, or {way}"));
+        let lacks = |way: &Way| match way {
+            Way::Udp => !own.contains_key(way),
+            _ => common.is_none() && !own.contains_key(way),
+        };
+        match ways.iter().find(lacks) {
+            Some(Way::Udp) => {
+                let problem = "has no backend for udp: set udp = \"udp://HOST:PORT\"; \
+                               another backend is not taken to speak UDP";
+                return Err(format!("{name} {problem}"));
+            }
+            Some(way) => {
+                return Err(format!("{name} has no backend for {way}: set backend, or {way}"));
+            }
+            None => {}
+        }
+        if self.proxy_protocol.is_some() && ways.contains(Way::Udp) {
+            let problem = "proxy_protocol begins a connection, and datagrams have none: \
+                           leave it out, or take udp out of the ways";
+            return Err(format!("{name}: {problem}"));
         }
         let allow: Box<[IpNet]> = self.allow.into_iter().map(|Source(net)| net).collect();
         if allow.len() > ALLOWED_SOURCES {
@@ -228,6 +297,6 @@ impl ServiceTable {
         let proxy_protocol = self.proxy_protocol.map(|Version(version)| version);
         let health = self.health.map(HealthTable::health).transpose();
         let health = health.map_err(|problem| format!("{name}: {problem}"))?;
-        Ok((name, Service { backend: self.backend, own, proxy_protocol, terms, health }))
+        Ok((name, Service { backend: common, own, proxy_protocol, terms, health }))
     }
 }

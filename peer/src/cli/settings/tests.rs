@@ -85,16 +85,17 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 }
 
 /// Every setting, in both forms.
-const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --connect h:4 --via http://u:p@v:5 \
+const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --udp 127.0.0.1:2=a --connect h:4 --via http://u:p@v:5 \
     --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
-    --name-retention 1h30m --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
+    --name-retention 1h30m --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
-    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --idle-data 9 \
+    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --max-udp-requests 8 --idle-data 9 \
     --insecure-plaintext --log-format json --access-log text --access-log-query --log-level debug";
 const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
+    udp = ["127.0.0.1:2=a"]
     connect = ["h:4"]
     via = "http://u:p@v:5"
     service = ["*.c=h:5", "*.c/https=h:6"]
@@ -110,6 +111,7 @@ const FILE: &str = r#"
     drain_grace = "4s"
     drain_limit = "5m"
     name_retention = "1h 30m"
+    udp_idle = "6s"
     tls_cert = "c.pem"
     tls_key = "k.pem"
     tls_ca = "ca.pem"
@@ -122,6 +124,7 @@ const FILE: &str = r#"
     max_connections_per_source = 3
     max_names_per_peer = 5
     max_pending_per_peer = 2
+    max_udp_requests = 8
     idle_data = 9
     insecure_plaintext = true
     log_format = "json"
@@ -189,6 +192,7 @@ fn every_fault_names_its_key() {
         "drain-grace",
         "drain-limit",
         "name-retention",
+        "udp-idle",
     ] {
         for time in ["0s", "9999years"] {
             assert_eq!(fault(&format!("--{key} {time}")), key.replace('-', "_"));
@@ -205,6 +209,7 @@ fn every_fault_names_its_key() {
         ("--tcp 0.0.0.0:1=a --tcp 127.0.0.1:1=b", "tcp"),
         ("--tcp [::]:1=a --tcp 127.0.0.1:1=b", "tcp"),
         ("--listen 127.0.0.1:9090", "admin"),
+        ("--udp 127.0.0.1:1=a --udp 0.0.0.0:1=b", "udp"),
     ] {
         assert_eq!(fault(line), key, "{line}");
     }
@@ -218,7 +223,7 @@ fn a_service_in_a_table_says_what_one_in_short_form_says_and_more() {
     };
     let port = |service: &Service, way| service.backend(way).map(|backend| backend.port);
     let short = read(r#"service = ["app=h:1", "app/https=h:2", "app/connect=h:3"]"#).unwrap();
-    assert_eq!(Way::ALL.iter().map(|way| port(&short, *way).unwrap()).sum::<u16>(), 1 + 2 + 1 + 3);
+    assert_eq!(Way::ALL.iter().filter_map(|way| port(&short, *way)).sum::<u16>(), 1 + 2 + 1 + 3);
     let only = read(r#"service = ["app/connect=h:3"]"#).unwrap();
     assert_eq!(only.terms.ways, Ways::NONE.with(Way::Connect), "nothing else has a backend");
     let table = read(
@@ -249,7 +254,7 @@ fn a_service_in_a_table_says_what_one_in_short_form_says_and_more() {
     let offer = Offer { name: "app".parse().unwrap(), terms: table.terms };
     assert_eq!(offer.to_string(), "app;ways=http;allow=10.0.0.0/8+::1/128;forwarded=no;h2c=yes");
     for (text, part) in [
-        (r#"service = ["a/udp=h:1"]"#, "\"udp\" is not a way"),
+        (r#"service = ["a/quic=h:1"]"#, "\"quic\" is not a way"),
         (r#"service = ["a=h:1", "a=h:2"]"#, "a is listed twice"),
         (r#"service = ["a/tcp=h:1", "a/tcp=h:2"]"#, "a/tcp is listed twice"),
         (r#"service = ["a=h:1", { name = "A.", backend = "h:2" }]"#, "a is listed twice"),
@@ -339,6 +344,57 @@ fn the_checks_of_a_service_have_defaults_and_must_make_sense() {
 }
 
 #[test]
+fn a_backend_of_udp_is_one_for_udp_and_for_nothing_else() {
+    let read = |text: &str| {
+        let list = Settings::from_toml(text)?.service;
+        services(list).map(|services| services.into_values().next().unwrap())
+    };
+    let only = read(r#"service = ["dns/udp=h:53"]"#).unwrap();
+    assert_eq!(only.terms.ways, Ways::NONE.with(Way::Udp));
+    assert_eq!(only.backend(Way::Udp).unwrap().port, 53);
+    for text in [
+        r#"service = ["dns=udp://h:53"]"#,
+        r#"service = ["dns/udp=udp://h:53"]"#,
+        r#"service = [{ name = "dns", backend = "udp://h:53", ways = ["udp"] }]"#,
+        r#"service = [{ name = "dns", backend = "udp://h:53" }]"#,
+        r#"service = [{ name = "dns", udp = "h:53" }]"#,
+    ] {
+        assert_eq!(read(text).unwrap(), only, "{text}");
+    }
+    for text in [
+        r#"service = ["dns/udp=h:53", "dns/tcp=h:54"]"#,
+        r#"service = [{ name = "dns", backend = "h:54", ways = ["tcp", "udp"], udp = "h:53" }]"#,
+    ] {
+        let both = read(text).unwrap();
+        let ports = [Way::Tcp, Way::Udp].map(|way| both.backend(way).unwrap().port);
+        assert_eq!(ports, [54, 53], "{text}");
+        assert!(both.backend(Way::Http).is_none());
+    }
+    for (text, part) in [
+        (r#"service = ["a/tcp=udp://h:1"]"#, "takes datagrams only, not tcp: write tcp ="),
+        (r#"service = [{ name = "a", http = "udp://h:1" }]"#, "takes datagrams only, not http"),
+        (
+            r#"service = [{ name = "a", backend = "udp://h:1", ways = ["udp", "tcp"] }]"#,
+            "no backend for tcp: set backend, or tcp",
+        ),
+        (
+            r#"service = [{ name = "a", backend = "h:1", ways = ["tcp", "udp"] }]"#,
+            "no backend for udp: set udp = \"udp://HOST:PORT\"",
+        ),
+        (r#"service = [{ name = "a", backend = "udp://h:1", udp = "h:2" }]"#, "two backends"),
+        (
+            r#"service = [{ name = "a", udp = "h:2", proxy_protocol = "v2" }]"#,
+            "proxy_protocol begins a connection",
+        ),
+        (r#"service = ["a/udp=https://h:1"]"#, "expected HOST:PORT"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.key, "service", "{text}");
+        assert!(error.problem.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
 fn no_more_services_than_fit_a_link_are_taken() {
     let services = |count| {
         let names = (0..count).map(|n| format!("n{n}=h:1").parse().unwrap());
@@ -356,6 +412,7 @@ fn addresses_that_differ_or_leave_the_port_open_do_not_clash() {
         "--tcp 127.0.0.1:1=a --tcp 127.0.0.2:1=b",
         "--tcp [::1]:1=a --tcp 0.0.0.0:1=b",
         "--listen 127.0.0.1:9090 --admin none",
+        "--tcp 127.0.0.1:53=a --udp 127.0.0.1:53=a",
     ] {
         config(line).unwrap();
     }

@@ -14,6 +14,8 @@ words! {
         Https = "https",
         /// By the port that it arrived on.
         Tcp = "tcp",
+        /// By the UDP port that its datagrams arrived on.
+        Udp = "udp",
     }
 }
 
@@ -237,6 +239,9 @@ words! {
         Loop = "loop",
         /// A connection for another peer behind the same address; it is dialled again.
         WrongPeer = "wrong_peer",
+        /// A request over UDP that made room for another: its source had the most, and it
+        /// was idle for the longest.
+        UdpLimit = "udp_limit",
         /// As many requests as may wait for DATA connections.
         PendingLimit = "pending_limit",
         /// A request that arrived while this peer was finishing its last ones.
@@ -270,6 +275,18 @@ impl From<ErrorCode> for Rejection {
             ErrorCode::Loop => Self::Loop,
             ErrorCode::WrongPeer => Self::WrongPeer,
         }
+    }
+}
+
+words! {
+    /// Why a datagram was not carried on.
+    DatagramLoss {
+        /// More came than its DATA connection takes.
+        QueueFull = "queue_full",
+        /// Its request was refused, failed, or made room for another.
+        NoRequest = "no_request",
+        /// The network did not take it: it is too long for the way, or there is none.
+        Unsendable = "unsendable",
     }
 }
 

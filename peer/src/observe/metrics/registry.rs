@@ -14,7 +14,7 @@ use super::name_stats::NameStats;
 use super::page::Page;
 use super::read_counter::ReadCounter;
 use super::reasons::{
-    CheckResult, ClientFailure, HttpCode, IdleResult, LogReason, Protocol, Rejection,
+    CheckResult, ClientFailure, DatagramLoss, HttpCode, IdleResult, LogReason, Protocol, Rejection,
 };
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
@@ -40,6 +40,7 @@ pub struct Metrics {
     request_duration: HistogramVec,
     http_request_duration: Histogram,
     data_wait: Histogram,
+    udp_dropped: IntCounterVec,
     idle_data: IntGauge,
     idle_data_forwards: IntCounterVec,
     client_idle_data: IntGauge,
@@ -124,6 +125,12 @@ impl Metrics {
                 "data_wait_seconds",
                 "Time from FORWARD to its DATA connection.",
                 listening,
+            ),
+            udp_dropped: build.counters(
+                "udp_dropped_total",
+                "Datagrams that came and were not carried on, by reason.",
+                "reason",
+                config.carries_datagrams(),
             ),
             idle_data: build.gauge(
                 "idle_data_connections",
@@ -281,6 +288,13 @@ impl Metrics {
     /// A DATA connection came, `waited` after its FORWARD.
     pub fn data_matched(&self, waited: Duration) {
         self.data_wait.observe(waited.as_secs_f64());
+    }
+
+    /// So many datagrams were not carried on.
+    pub fn datagrams_lost(&self, reason: DatagramLoss, datagrams: usize) {
+        if datagrams > 0 {
+            self.udp_dropped.with_label_values(&[reason.as_str()]).inc_by(datagrams as u64);
+        }
     }
 
     /// What came of a FORWARD that was sent down an idle DATA connection.

@@ -23,12 +23,27 @@ pub trait Net: Clone + Send + Sync + 'static {
     type Listener: Listener<Stream = Self::Stream>;
     /// A connected byte stream. Dropping it closes it cleanly (FIN).
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static;
+    /// A socket that sends and receives datagrams (UDP).
+    type Datagrams: Datagrams;
 
     /// Listens on `addr`; port 0 lets the network choose.
     fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
     /// Connects to `addr`. Has no deadline of its own: the caller sets one.
     fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Receives the datagrams to `addr`; port 0 lets the network choose.
+    fn bind_udp(
+        &self,
+        addr: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Datagrams>> + Send;
+
+    /// A socket that exchanges datagrams with `addr` alone. Nothing is sent yet, so that this
+    /// tells nothing about the other end.
+    fn connect_udp(
+        &self,
+        addr: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Datagrams>> + Send;
 
     /// The addresses of `host` now; nothing is cached between calls. Has no deadline of its
     /// own, and may go on in vain after it was given up: it is called by
@@ -148,6 +163,39 @@ pub trait Listener: Send + Sync + 'static {
 
     /// The next connection and where it comes from. Cancel safe.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// The address that was bound, with the port that the network chose.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A socket of UDP of a [`Net`]. Any number of tasks may send on it.
+pub trait Datagrams: Send + Sync + 'static {
+    /// Returns once a datagram may have come; for one task at a time. Cancel safe.
+    ///
+    /// # Errors
+    /// On a connected socket, what the other end or the way to it has answered.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Returns once a datagram may be sent. Cancel safe.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// The next datagram that has come, cut to the length of `buffer`, and where from.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none now.
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends a datagram to `target`.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room for it now.
+    fn try_send_to(&self, datagram: &[u8], target: SocketAddr) -> io::Result<()>;
+
+    /// Sends a datagram to whom the socket is connected to.
+    ///
+    /// # Errors
+    /// As [`try_send_to`](Self::try_send_to), and what an earlier datagram was answered with.
+    fn try_send(&self, datagram: &[u8]) -> io::Result<()>;
 
     /// The address that was bound, with the port that the network chose.
     fn local_addr(&self) -> io::Result<SocketAddr>;

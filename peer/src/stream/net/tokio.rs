@@ -12,6 +12,7 @@
 mod diag;
 #[cfg(target_os = "linux")]
 mod pipe;
+mod udp;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host};
 
 use super::seam::{Listener, Net};
 use crate::http::Conversation;
@@ -49,6 +50,7 @@ pub struct TokioNet;
 impl Net for TokioNet {
     type Listener = TcpListener;
     type Stream = TcpStream;
+    type Datagrams = UdpSocket;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
         let socket = match addr {
@@ -68,6 +70,14 @@ impl Net for TokioNet {
         let stream = TcpStream::connect(addr).await?;
         tune(&stream)?;
         Ok(stream)
+    }
+
+    async fn bind_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
+        udp::bind(addr).await
+    }
+
+    async fn connect_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
+        udp::connect(addr).await
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -11,6 +11,8 @@ pub trait Meter: Sync {
     fn sent(&self, bytes: usize);
     /// `bytes` went from the backend to the public client.
     fn received(&self, bytes: usize);
+    /// This many datagrams could not be sent on, whichever way.
+    fn lost(&self, _datagrams: usize) {}
     /// An HTTP request has ended, with or without its answer.
     fn exchanged(&self, _exchange: Exchange) {}
 }

@@ -30,7 +30,7 @@ pub type Outstanding = [Option<Unacknowledged>; 2];
 
 /// Watches over both ends of a relay. It costs nothing while nothing is written.
 #[derive(Debug, Default)]
-pub(super) struct Vigil {
+pub struct Vigil {
     /// The next look; not set while all that was written is known to have arrived.
     look: Alarm,
     ends: [Suspicion; 2],
@@ -42,7 +42,7 @@ impl Vigil {
     ///
     /// # Errors
     /// The end that has vanished.
-    pub(super) fn poll(
+    pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         written: bool,

@@ -101,6 +101,9 @@ pub enum Via {
     Connect,
     /// A port of its own, a stream at once.
     Tcp,
+    /// A port of its own, in datagrams of at most `cuts` bytes, each when the one before it has
+    /// come back.
+    Udp,
 }
 
 impl Via {
@@ -110,6 +113,7 @@ impl Via {
             Self::Http | Self::Connect => "http",
             Self::Tls => "https",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }
@@ -143,12 +147,23 @@ impl fmt::Display for Request {
             Via::Tls => "TLS",
             Via::Connect => "CONNECT",
             Via::Tcp => "TCP",
+            Via::Udp => "UDP",
         };
         write!(f, "{via} {} at {}", if self.name.is_empty() { "-" } else { &self.name }, self.to)
     }
 }
 
+/// Bytes of a datagram where nothing is said.
+const USUAL_DATAGRAM: u64 = 1_200;
+
 impl Request {
+    /// The lengths of the datagrams that its upload is sent in; an empty one is one, too.
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = usize> + use<> {
+        let (all, most) = (self.upload.0, self.cuts.map_or(USUAL_DATAGRAM, |cuts| cuts.0.max(1)));
+        let count = usize::try_from(all.div_ceil(most).max(1)).unwrap_or(usize::MAX);
+        (0..count).map(move |nth| (all - (nth as u64 * most).min(all)).min(most) as usize)
+    }
+
     /// A small request, to see whether a name is served.
     pub fn probe(from: &str, to: &str, name: &str, via: Via) -> Self {
         Self {
@@ -191,8 +206,8 @@ impl Described for Request {
             for (index, exchange) in self.exchanges.iter().enumerate() {
                 exchange.check(index == last)?;
             }
-        } else if self.name.is_empty() != (self.via == Via::Tcp) {
-            let message = "a name is needed, except for `via = \"tcp\"`, which has none";
+        } else if self.name.is_empty() != matches!(self.via, Via::Tcp | Via::Udp) {
+            let message = "a name is needed, except for `tcp` and `udp`, which have none";
             return Err(Problem::new("name", &self.name, message));
         }
         if self.count == 0 || self.keep_alive == 0 {
