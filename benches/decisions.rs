@@ -24,7 +24,13 @@ fn name(text: &str) -> Name {
 }
 
 fn wanted(name: &Name) -> Wanted<'_> {
-    Wanted { name, way: Way::Http, client: Ipv4Addr::LOCALHOST.into(), tried: None }
+    Wanted {
+        name,
+        way: Way::Http,
+        client: Ipv4Addr::LOCALHOST.into(),
+        tried: None,
+        upstream: false,
+    }
 }
 
 fn lines(c: &mut Criterion) {

@@ -17,7 +17,6 @@ mod reached;
 mod refused;
 mod reserve;
 mod serve;
-mod upstream;
 
 pub use backoff::Backoff;
 pub use held::Held;

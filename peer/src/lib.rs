@@ -26,5 +26,6 @@ pub mod shared;
 pub mod stream;
 pub mod tasks;
 pub mod trust;
+pub mod upstream;
 pub mod wire;
 mod words;

@@ -5,6 +5,7 @@
 
 mod handshake;
 mod link;
+mod open;
 mod pace;
 
 pub use handshake::PeerConnection;

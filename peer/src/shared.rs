@@ -20,6 +20,7 @@ use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
 use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
+use crate::upstream::Hubs;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {
@@ -49,6 +50,8 @@ pub struct Shared<N: Net> {
     pub admission: Admission,
     /// The connections to backends.
     pub outgoing: Outgoing,
+    /// The listening peers that can be asked.
+    pub hubs: Hubs,
     /// Its tasks and its phase.
     pub tasks: Tasks,
 }
@@ -79,7 +82,8 @@ impl<N: Net> Shared<N> {
             health: Board::new(&config),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
-            mesh: Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers()),
+            hubs: Hubs::default(),
+            mesh: Mesh::new(&config, metrics.clone()),
             tasks: Tasks::new(metrics.clone()),
             provoked: Provoked::new(metrics.clone()),
             metrics,
@@ -140,6 +144,12 @@ impl<N: Net> Shared<N> {
     /// Closes `stream` so that the other end takes it for no clean end.
     pub fn abort(&self, stream: Transport<N::Stream>) {
         self.net.abort(stream.into_inner());
+    }
+
+    /// Whether a request of this id is on its way from here: if it comes back, it goes round
+    /// in a loop.
+    pub fn is_under_way(&self, id: ProxyId) -> bool {
+        self.mesh.is_waiting(id) || self.hubs.is_asking(id)
     }
 
     /// A proxy id that was never used.

@@ -12,9 +12,10 @@ pub mod tls;
 mod token;
 
 pub use identity::{Identity, Owner, certificate_identity, not_after};
-pub use permission::Permission;
+pub use permission::{Permission, REACH_OID, reach_of};
 pub use proof::{
     EXPORTER_LABEL, Principal, Proven, UNAUTHORIZED, authenticate, identify_data, identify_idle,
+    identify_open,
 };
 pub use token::{BadToken, RuleId, Token, TokenRule, TokenRules};
 

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::pki::subject::SINGLE_LABEL_WILDCARD;
 use super::sources::{Sources, configure};
 use crate::config::{ConfigError, PeerConfig, Service, TlsConfig, TokenSource};
+use crate::names::Name;
 use crate::offer::{Way, Ways};
 use crate::stream::net::tokio::TokioNet;
 use crate::trust::front::check_front;
@@ -103,6 +104,13 @@ fn describe(config: &PeerConfig) -> String {
         let patterns: Vec<String> = config.transit.iter().map(ToString::to_string).collect();
         let patterns = listed(patterns.iter().map(String::as_str));
         lines.push(("transit", format!("passes on {patterns} where others register it here")));
+    }
+    if !config.reach.is_empty() {
+        let names = listed(config.reach.iter().map(Name::as_str));
+        lines.push((
+            "reach",
+            format!("asks the peers above for {names} if nobody nearer serves them"),
+        ));
     }
     lines.extend(tls_files(&config.tls));
     if let Some(directory) = &config.public_cert {

@@ -42,6 +42,9 @@ pub struct PeerConfig {
     pub services: BTreeMap<Name, Service>,
     /// The names that are passed on to the peers in `connect` when others register them here.
     pub transit: Vec<NamePattern>,
+    /// The names and wildcards that the peers in `connect` are asked for, when nobody serves
+    /// them here.
+    pub reach: Vec<Name>,
     /// The ways in which public clients may reach any name here, whatever its services say.
     pub ways: Ways,
     /// Where the admin pages are served.
@@ -78,6 +81,7 @@ impl PeerConfig {
             proxies: Proxies::default(),
             services: BTreeMap::new(),
             transit: Vec::new(),
+            reach: Vec::new(),
             ways: Ways::ALL,
             admin: None,
             trusted_proxies: Vec::new(),
@@ -144,9 +148,18 @@ impl PeerConfig {
                            connect";
             return Err(ConfigError::new("transit", problem));
         }
-        if self.is_connecting() && self.services.is_empty() && self.transit.is_empty() {
+        if !self.reach.is_empty() && !(self.is_listening() && self.is_connecting()) {
+            let problem = "what clients ask for here is asked of other peers: set connect, and \
+                           listen, tcp or udp";
+            return Err(ConfigError::new("reach", problem));
+        }
+        if self.is_connecting()
+            && self.services.is_empty()
+            && self.transit.is_empty()
+            && self.reach.is_empty()
+        {
             let problem = "connect is set, but there is nothing to register: set at least one \
-                           service, or transit";
+                           service, transit or reach";
             return Err(ConfigError::new("service", problem));
         }
         if self.services.len() > NAMES_PER_LINK {

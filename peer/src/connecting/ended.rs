@@ -3,7 +3,7 @@
 
 use crate::names::PeerId;
 use crate::stream::control::ControlError;
-use crate::trust::tls;
+use crate::upstream::broken;
 use crate::wire::{ErrorCode, ReportedError};
 
 /// Why a link ended.
@@ -55,14 +55,6 @@ impl Ended {
     /// Whether another link with our peer id was opened there.
     pub(super) fn is_replaced(&self) -> bool {
         matches!(self, Self::Refused(ReportedError { code: ErrorCode::Replaced, .. }))
-    }
-}
-
-/// What broke a connection; inside TLS, it may be that our certificate is refused.
-pub(super) fn broken(error: &ControlError) -> String {
-    match error {
-        ControlError::Io(error) => tls::in_plain_words(error),
-        ControlError::Wire(error) => error.to_string(),
     }
 }
 

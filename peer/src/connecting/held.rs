@@ -4,7 +4,6 @@
 //! second gives way. This table says who that is, and the metrics of links are read from it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,6 +13,7 @@ use crate::config::Endpoint;
 use crate::lock::Lock;
 use crate::names::PeerId;
 use crate::observe::metrics::Metrics;
+use crate::upstream::To;
 
 /// One link that is to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,15 +22,6 @@ pub(super) struct Slot {
     pub(super) upstream: Endpoint,
     /// Which of the links to it.
     pub(super) to: To,
-}
-
-/// What a link is to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum To {
-    /// An address that the host resolves to.
-    Address(IpAddr),
-    /// The n-th of several peers behind the endpoint.
-    Behind(usize),
 }
 
 /// The table. One for a peer.

@@ -11,7 +11,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::reserve::{Begun, Budget, FromLink, Reserve};
 use super::serve::{Active, Serving};
-use super::upstream::{DialPeerError, Target};
 use crate::names::ProxyId;
 use crate::observe::metrics::{ClientFailure, Metrics};
 use crate::shared::Shared;
@@ -21,6 +20,7 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::Token;
+use crate::upstream::{DialPeerError, Target};
 use crate::wire::{FailReason, Line, LineBuffer};
 
 /// The idle DATA connections of one link. They end when it is dropped.

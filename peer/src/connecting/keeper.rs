@@ -10,16 +10,16 @@ use tokio::time::{Instant, sleep};
 use super::addresses::Wish;
 use super::backoff::Backoff;
 use super::ended::Ended;
-use super::held::{To, Wanted};
+use super::held::Wanted;
 use super::link::Link;
 use super::refused::Refused;
-use super::upstream::{DialledPeer, Target};
 use crate::limits::BACKOFF_BASE;
 use crate::names::PeerId;
 use crate::observe::metrics::Incident;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::tasks::Phase;
+use crate::upstream::{DialledPeer, Target, To};
 
 /// Keeps one link: opens it again whenever it ends.
 pub(super) struct Keeper<N: Net> {
@@ -98,6 +98,7 @@ impl<N: Net> Keeper<N> {
         let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
         let ended = link.run(wish.clone()).await;
         wanted.ended();
+        shared.hubs.closed(target);
         let said = link.said();
         link.take_leave(&ended).await;
         ended_too.notify_one();

@@ -12,13 +12,12 @@ use tracing::field::display;
 
 use super::addresses::Wish;
 use super::ended::Ended;
-use super::held::{To, Wanted};
+use super::held::Wanted;
 use super::idle_data::IdleData;
 use super::offers::{Change, Offers, offers_to};
 use super::refused::Refused;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
-use super::upstream::{DialledPeer, Target};
 use crate::backend::health::board::{Sorted, Standing};
 use crate::limits::{FORWARDS_PER_LINK, PASS_ON_AFTER};
 use crate::names::{Name, PeerId, ProxyId};
@@ -30,6 +29,7 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
+use crate::upstream::{DialledPeer, Target, To};
 use crate::wire::{
     ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, Withdrawal,
     in_lines,
@@ -328,6 +328,7 @@ impl<'a, N: Net> Link<'a, N> {
                 } else if !self.registered {
                     self.registered = true;
                     self.wanted.registered();
+                    self.shared.hubs.opened(self.target.clone());
                     let upstream = &self.target.upstream;
                     if self.refused.is_empty() {
                         self.shared.metrics.client_names_refused(upstream, 0);
@@ -349,7 +350,9 @@ impl<'a, N: Net> Link<'a, N> {
             | Line::Unregister(_)
             | Line::Fail(..)
             | Line::Data { .. }
-            | Line::DataIdle { .. } => Err(Ended::Control(ControlError::Wire(WireError::new(
+            | Line::DataUntold(_)
+            | Line::DataIdle { .. }
+            | Line::Open { .. } => Err(Ended::Control(ControlError::Wire(WireError::new(
                 ErrorCode::UnexpectedCommand,
                 "this line is not allowed on a link to a connecting peer",
             )))),

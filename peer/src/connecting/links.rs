@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::addresses::{Addresses, Wish};
 use super::backoff::Backoff;
-use super::held::{Held, Slot, To};
+use super::held::{Held, Slot};
 use super::keeper::Keeper;
 use crate::config::{Endpoint, Upstream};
 use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL};
@@ -19,6 +19,7 @@ use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::stream::resolve;
 use crate::tasks::Phase;
+use crate::upstream::To;
 
 /// Keeps the links to `upstream` until the peer closes.
 pub async fn keep_links<N: Net>(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Upstream) {

@@ -11,7 +11,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pass_on::{is_passed_on, pass_on};
 use super::reached::{Backend, By, Half, Reached};
-use super::upstream::{DialPeerError, Target};
 use crate::backend::{connect_backend, connect_datagrams, refused_datagrams};
 use crate::limits::STRETCH_END;
 use crate::names::ProxyId;
@@ -27,6 +26,7 @@ use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
 use crate::tasks::Phase;
 use crate::trust::Token;
+use crate::upstream::{DialPeerError, Target};
 use crate::wire::datagrams::Ended;
 use crate::wire::frames::Frames;
 use crate::wire::{FailReason, Line, Requested};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -45,10 +46,16 @@ impl Asked<'_> {
         }
     }
 
-    /// What a provider is chosen by.
-    pub(super) fn wanted(&self, tried: Option<Provider>) -> Wanted<'_> {
+    /// When its provider must have answered, which has this much time.
+    pub(super) fn deadline(&self, time: Duration) -> Instant {
+        let deadline = Instant::now() + time;
+        self.deadline.map_or(deadline, |before| before.min(deadline))
+    }
+
+    /// What a provider is chosen by; `upstream`, if listening peers can be asked.
+    pub(super) fn wanted(&self, tried: Option<Provider>, upstream: bool) -> Wanted<'_> {
         let client: IpAddr = self.source.ip();
-        Wanted { name: self.name, way: self.way, client, tried }
+        Wanted { name: self.name, way: self.way, client, tried, upstream }
     }
 
     /// What that provider is told, which has registered it as `name`.

@@ -19,7 +19,7 @@ use crate::mesh::outgoing::Registered;
 use crate::mesh::routes::LinkId;
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::{Forward, ForwardError};
-use crate::names::{Name, ProxyId};
+use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::LogSource;
 use crate::observe::metrics::{IdleResult, Incident};
 use crate::shared::Shared;
@@ -45,21 +45,31 @@ pub(super) struct Fetched<B> {
     pub shows: Option<Box<Permission>>,
     /// That a backend of our own is dialled, while it is.
     pub outgoing: Option<Registered>,
+    /// What the listening peer that was asked has said, if one was.
+    pub upstream: Option<Upstream>,
+}
+
+/// A listening peer that has routed a request for us.
+pub(super) struct Upstream {
+    /// Who it is.
+    pub hub: Option<PeerId>,
+    /// The backend is to learn who the client is from the head of each HTTP request.
+    pub forwarded: bool,
 }
 
 /// A DATA connection.
-type Data<N> = Side<Transport<<N as Net>::Stream>>;
+pub(super) type Data<N> = Side<Transport<<N as Net>::Stream>>;
 
 impl<B> Fetched<B> {
     /// A DATA connection.
-    fn data(id: ProxyId, data: B, head_sent: usize) -> Self {
-        Self { id, data, head_sent, shows: None, outgoing: None }
+    pub(super) fn data(id: ProxyId, data: B, head_sent: usize) -> Self {
+        Self { id, data, head_sent, shows: None, outgoing: None, upstream: None }
     }
 
     /// The same, as its request uses it.
     pub(super) fn map<C>(self, turn: impl FnOnce(B) -> C) -> Fetched<C> {
-        let Self { data, id, head_sent, shows, outgoing } = self;
-        Fetched { data: turn(data), id, head_sent, shows, outgoing }
+        let Self { data, id, head_sent, shows, outgoing, upstream } = self;
+        Fetched { data: turn(data), id, head_sent, shows, outgoing, upstream }
     }
 }
 
@@ -103,8 +113,7 @@ pub(super) async fn fetch_data<N: Net>(
 ) -> Result<Fetched<Data<N>>, NotFetched> {
     let id = asked.id.unwrap_or_else(|| shared.proxy_id());
     let line = Line::Forward(id, asked.requested(&assignment.name));
-    let deadline = Instant::now() + shared.config.timing.data_timeout;
-    let deadline = asked.deadline.map_or(deadline, |before| before.min(deadline));
+    let deadline = asked.deadline(shared.config.timing.data_timeout);
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
     match take_alive(shared, link, &assignment.name) {

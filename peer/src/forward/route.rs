@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::fetch::{Fetched, NotFetched, fetch_data};
+use super::fetch::{Fetched, NotFetched, Upstream, fetch_data};
+use super::reach::reach;
 use crate::backend::connect_backend;
 use crate::mesh::links::Idle;
 use crate::mesh::outgoing::Registered;
@@ -154,7 +155,8 @@ pub async fn forward<N: Net, B: Onward<N>>(
         tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
         Err(why)
     };
-    let first = match shared.mesh.assign(asked.wanted(None)) {
+    let upstream = shared.hubs.is_any_open();
+    let first = match shared.mesh.assign(asked.wanted(None, upstream)) {
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
@@ -174,21 +176,36 @@ pub async fn forward<N: Net, B: Onward<N>>(
         Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, first)),
         Err(failed) => failed,
     };
-    let mut error = failed.error;
+    let (mut error, mut provider) = (failed.error, first.assignment.provider);
     if failed.untouched
         && error != ForwardError::ClientReset
         && asked.deadline.is_none_or(|deadline| Instant::now() < deadline)
         && let Lookup::Provided(assignment) =
-            shared.mesh.assign(asked.wanted(Some(first.assignment.provider)))
+            shared.mesh.assign(asked.wanted(Some(provider), upstream))
     {
         let second = Assigned::new(shared, assignment);
         match connect(&second, asked, reset).await {
             Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, second)),
-            Err(failed) => error = failed.error,
+            Err(failed) => (error, provider) = (failed.error, second.assignment.provider),
         }
     }
-    request.failed(error.into());
-    Err(error.into())
+    let refused = (provider == Provider::Upstream).then(|| refused_upstream(error)).flatten();
+    request.failed(refused.map_or_else(|| error.into(), |_| ProxyError::NoClient));
+    Err(refused.unwrap_or_else(|| error.into()))
+}
+
+/// Why a listening peer has not routed a request, where that is no fault.
+fn refused_upstream(error: ForwardError) -> Option<NotForwarded> {
+    let ForwardError::Failed(reason) = error else { return None };
+    match reason {
+        FailReason::UnknownName | FailReason::NotPermitted => Some(NotForwarded::UnknownName),
+        FailReason::NoProvider => Some(NotForwarded::NoProvider),
+        FailReason::NotAllowed => Some(NotForwarded::NotAllowed),
+        FailReason::BackendRefused
+        | FailReason::BackendTimeout
+        | FailReason::Overloaded
+        | FailReason::Loop => None,
+    }
 }
 
 /// Why nobody serves what is `asked` for: bad health, or else `otherwise`.
@@ -226,8 +243,11 @@ impl<N: Net, B> Forwarded<N, B> {
         fetched: Fetched<B>,
         mut assigned: Assigned<N>,
     ) -> Self {
-        let Fetched { id, data, head_sent, shows, outgoing } = fetched;
+        let Fetched { id, data, head_sent, shows, outgoing, upstream } = fetched;
         assigned.shows = shows;
+        if let Some(Upstream { hub, forwarded }) = upstream {
+            (assigned.assignment.peer, assigned.assignment.forwarded) = (hub, forwarded);
+        }
         if head_sent > 0 {
             request.sent(asked.payload(id, head_sent));
         }
@@ -251,6 +271,10 @@ async fn connect<N: Net, B: Onward<N>>(
             let fetched = fetch_data(shared, assignment, link, asked, reset).await;
             fetched.map(|fetched| fetched.map(B::through))
         }
+        Provider::Upstream => {
+            let fetched = reach(shared, asked, reset).await;
+            fetched.map(|fetched| fetched.map(B::through))
+        }
     };
     if let Err(NotFetched { error, .. }) = &connected {
         let Assignment { name, provider, .. } = assignment;
@@ -267,7 +291,7 @@ async fn reach_own_backend<N: Net, B: Onward<N>>(
 ) -> Result<Fetched<B>, NotFetched> {
     let id = shared.proxy_id();
     let (data, outgoing) = B::own(shared, id, &requested).await.map_err(ForwardError::Failed)?;
-    Ok(Fetched { id, data, head_sent: 0, shows: None, outgoing })
+    Ok(Fetched { outgoing, ..Fetched::data(id, data, 0) })
 }
 
 impl From<ForwardError> for ProxyError {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls;
 
 use super::link::{Admitted, refuse_peer, serve_link};
+use super::open::Opening;
+use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::mesh::tables::NotKept;
 use crate::names::{PeerId, ProxyId};
@@ -25,8 +27,11 @@ use crate::stream::transport::Transport;
 use crate::trust::tls::{self, Loaded, Session, Verdict};
 use crate::trust::{
     Principal, Proven, TokenRules, UNAUTHORIZED, authenticate, identify_data, identify_idle,
+    identify_open,
 };
-use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, TokenProof, WireError};
+use crate::wire::{
+    ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, TokenProof, WireError,
+};
 
 /// A peer connection of which nothing but its first bytes is known.
 pub struct PeerConnection<N: Net> {
@@ -161,6 +166,15 @@ impl<N: Net> Encounter<N> {
                     self.introduce(peer, proof.as_ref());
                 }
             }
+            Ok(Line::Open { id, requested, token }) => {
+                let principal = self.shown.identify(&self.shared, |proven, rules| {
+                    identify_open(proven, rules, id, token.as_ref())
+                });
+                match principal {
+                    Ok(principal) => self.open(id, *requested, principal).await,
+                    Err(error) => self.refuse(&error).await,
+                }
+            }
             Ok(Line::Error(code, text)) => {
                 // Nothing is answered to an ERROR, or two peers could go on for ever.
                 if self.shared.rejected(self.source.ip(), Rejection::UnexpectedCommand) {
@@ -169,7 +183,7 @@ impl<N: Net> Encounter<N> {
                 }
             }
             Ok(_) => {
-                let text = "a connection begins with HELLO or DATA";
+                let text = "a connection begins with HELLO, DATA or OPEN";
                 self.refuse(&WireError::new(ErrorCode::UnexpectedCommand, text)).await;
             }
             Err(error) => self.refuse(&error).await,
@@ -260,6 +274,20 @@ impl<N: Net> Encounter<N> {
         if may_log {
             tracing::info!(%source, %peer, %reason, "an idle DATA connection was closed");
         }
+    }
+
+    /// Boxed, so that no other connection holds the room for it.
+    async fn open(self, id: ProxyId, requested: Requested, principal: Principal) {
+        let Self { shared, stream, lines, source, ticket, .. } = self;
+        let Ok(_ticket) = ticket.into_public() else {
+            shared.metrics.rejected(Rejection::ConnectionLimit);
+            let mut stream = stream;
+            let full = Line::Fail(id, FailReason::Overloaded);
+            return drop(timeout(WRITE_TIMEOUT, write_line(&mut stream, &full)).await);
+        };
+        let ahead = lines.into_rest();
+        let opening = Opening { shared, stream, ahead, source, id, requested, principal };
+        Box::pin(opening.serve()).await;
     }
 
     async fn refuse(self, error: &WireError) {

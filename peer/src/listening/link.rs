@@ -340,7 +340,9 @@ impl<N: Net> Link<N> {
             | Line::Ok(_)
             | Line::Forward(..)
             | Line::Data { .. }
-            | Line::DataIdle { .. } => {
+            | Line::DataUntold(_)
+            | Line::DataIdle { .. }
+            | Line::Open { .. } => {
                 return Err(Ended::from(WireError::new(
                     ErrorCode::UnexpectedCommand,
                     "this line is not allowed on a link to a listening peer",

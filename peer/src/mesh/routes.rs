@@ -4,6 +4,7 @@
 //! the same inputs give the same outputs in the same order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
@@ -26,6 +27,29 @@ pub enum Provider {
     Local,
     /// The connecting peer at the other end of this link.
     Link(LinkId),
+    /// The listening peers that this one has links to, if they are asked.
+    Upstream,
+}
+
+/// Who serves a name, for those who read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server<'a> {
+    /// This very peer.
+    Local,
+    /// A peer that has registered the name.
+    Peer(&'a PeerId),
+    /// The listening peers that this one has links to.
+    Upstream,
+}
+
+impl fmt::Display for Server<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Upstream => f.write_str("upstream"),
+        }
+    }
 }
 
 /// What asking for a name gives.
@@ -72,6 +96,8 @@ pub struct Wanted<'a> {
     pub client: IpAddr,
     /// Who was asked already.
     pub tried: Option<Provider>,
+    /// Whether there is a listening peer that can be asked.
+    pub upstream: bool,
 }
 
 /// More names than one link may register, or than are kept in all.
@@ -128,8 +154,8 @@ pub struct Row<'a, S> {
     pub name: &'a Name,
     /// What is kept for it.
     pub stats: &'a S,
-    /// Its live providers, the peer id of each link.
-    pub providers: Vec<Option<&'a PeerId>>,
+    /// Its live providers.
+    pub providers: Vec<Server<'a>>,
 }
 
 impl<S> Default for Routes<S> {
@@ -165,6 +191,13 @@ impl<S: Clone + Default> Routes<S> {
         }
         self.add_provider(offer, Provider::Local);
         self.names.get(&name).map(|entry| entry.stats.clone())
+    }
+
+    /// Asks the listening peers for a name, or those that a wildcard covers, when nobody
+    /// nearer serves it.
+    pub fn ask_upstream(&mut self, name: Name) {
+        let terms = Terms { ways: Ways::ALL, ..Terms::default() };
+        self.add_provider(Offer { name, terms }, Provider::Upstream);
     }
 
     /// Withdraws a name of this peer; returns what is kept for it, if it was served.
@@ -270,8 +303,9 @@ impl<S: Clone + Default> Routes<S> {
     }
 
     /// Gives a request to the provider with the shortest path, of those the one with the
-    /// fewest active requests, the longest waiting among equals, if its terms permit it. An exact name wins over a wildcard,
-    /// even while nobody serves it. Each link that `has_room` denies is passed over: it is
+    /// fewest active requests, the longest waiting among equals, if its terms permit it; to
+    /// the listening peers if there is no other. An exact name wins over a wildcard, even
+    /// while nobody serves it. Each link that `has_room` denies is passed over: it is
     /// asked with the name, and with whether that is the only one of the link.
     pub fn assign(
         &mut self,
@@ -281,8 +315,12 @@ impl<S: Clone + Default> Routes<S> {
         let Some(name) = self.matching(wanted.name) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
         let links = &self.links;
-        let mut candidates: Vec<&mut Serving> =
-            entry.providers.iter_mut().filter(|one| Some(one.provider) != wanted.tried).collect();
+        let is_there = |one: &Serving| wanted.upstream || one.provider != Provider::Upstream;
+        let mut candidates: Vec<&mut Serving> = entry
+            .providers
+            .iter_mut()
+            .filter(|one| Some(one.provider) != wanted.tried && is_there(one))
+            .collect();
         if candidates.is_empty() {
             return Lookup::NoProvider(entry.stats.clone());
         }
@@ -296,15 +334,16 @@ impl<S: Clone + Default> Routes<S> {
             return Lookup::NotAllowed;
         }
         candidates.retain(|one| match one.provider {
-            Provider::Local => true,
+            Provider::Local | Provider::Upstream => true,
             Provider::Link(link) => {
                 has_room(link, &name, links.get(&link).is_none_or(|one| one.names.len() == 1))
             }
         });
         let active = |provider| entry.active.get(&provider).copied().unwrap_or(0);
-        let next = candidates
-            .into_iter()
-            .min_by_key(|one| (one.terms.path.len(), active(one.provider), one.last_turn));
+        let next = candidates.into_iter().min_by_key(|one| {
+            let is_upstream = one.provider == Provider::Upstream;
+            (is_upstream, one.terms.path.len(), active(one.provider), one.last_turn)
+        });
         let Some(chosen) = next else { return Lookup::Full };
         self.turn += 1;
         chosen.last_turn = self.turn;
@@ -414,7 +453,7 @@ impl<S: Clone + Default> Routes<S> {
         self.names.range::<str, _>((from, Bound::Unbounded)).map(|(name, entry)| Row {
             name,
             stats: &entry.stats,
-            providers: entry.providers.iter().map(|one| self.peer_of(one.provider)).collect(),
+            providers: entry.providers.iter().filter_map(|one| self.server(one)).collect(),
         })
     }
 
@@ -432,8 +471,16 @@ impl<S: Clone + Default> Routes<S> {
 
     fn peer_of(&self, provider: Provider) -> Option<&PeerId> {
         match provider {
-            Provider::Local => None,
+            Provider::Local | Provider::Upstream => None,
             Provider::Link(link) => self.links.get(&link).map(|one| one.owner.peer()),
+        }
+    }
+
+    fn server(&self, serving: &Serving) -> Option<Server<'_>> {
+        match serving.provider {
+            Provider::Local => Some(Server::Local),
+            Provider::Upstream => Some(Server::Upstream),
+            Provider::Link(_) => self.peer_of(serving.provider).map(Server::Peer),
         }
     }
 

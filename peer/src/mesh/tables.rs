@@ -13,12 +13,12 @@ use super::pending::{Entry, NotClaimed, Pending};
 use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames, Wanted};
 use super::unwell::Unwell;
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
-use crate::config::Capacity;
+use crate::config::PeerConfig;
 use crate::limits::NAMES;
 use crate::lock::Lock;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
-use crate::offer::{Offer, Ways};
+use crate::offer::Offer;
 use crate::stream::relay::Side;
 use crate::trust::{Owner, Principal};
 use crate::wire::{FailReason, Withdrawal};
@@ -55,15 +55,13 @@ pub struct Mesh<S> {
 }
 
 impl<S> Mesh<S> {
-    /// A mesh that knows nothing but the names served by this very peer.
-    pub fn new(
-        metrics: Arc<Metrics>,
-        capacity: Capacity,
-        ways: Ways,
-        local: impl Iterator<Item = Offer>,
-    ) -> Self {
-        let mut routes = Routes::new(capacity.names_per_peer, NAMES, ways);
-        local.for_each(|offer| drop(routes.serve_locally(offer)));
+    /// A mesh that knows nothing but the names served by this very peer, and those that it
+    /// asks others for.
+    pub fn new(config: &PeerConfig, metrics: Arc<Metrics>) -> Self {
+        let capacity = config.capacity;
+        let mut routes = Routes::new(capacity.names_per_peer, NAMES, config.ways);
+        config.offers().for_each(|offer| drop(routes.serve_locally(offer)));
+        config.reach.iter().cloned().for_each(|name| routes.ask_upstream(name));
         let unwell = Unwell::new(capacity.names_per_peer, NAMES);
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, unwell, links: Links::default(), pending };
@@ -467,11 +465,7 @@ impl<S> Tables<S> {
         self.pending.waiting().for_each(|name| *waiting.entry(name).or_default() += 1);
         let rows = self.routes.rows_after(after).take(most).map(|row| NameRow {
             name: row.name.to_string(),
-            providers: row
-                .providers
-                .iter()
-                .map(|peer| peer.map_or("local", |peer| peer.as_str()).to_owned())
-                .collect(),
+            providers: row.providers.iter().map(ToString::to_string).collect(),
             pending: waiting.get(row.name).copied().unwrap_or(0),
             counts: row.stats.snapshot(),
         });

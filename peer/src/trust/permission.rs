@@ -1,4 +1,4 @@
-//! Which names a peer may register.
+//! Which names a peer may register, and which it may reach through a listening peer.
 
 use std::sync::Arc;
 
@@ -6,11 +6,16 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use tokio_rustls::rustls;
+use x509_parser::asn1_rs::{self, Oid, TaggedExplicit, Utf8String};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::token::TokenRule;
-use crate::names::Name;
+use crate::names::{Name, NamePattern};
+
+/// Marks what a certificate's owner may reach. The arc is that of UUIDs (ITU-T X.667), which
+/// needs no registration.
+pub const REACH_OID: &[u64] = &[2, 25, 5_284_616_905_293_417_871];
 
 /// Which names a peer may register, and carry requests of.
 #[derive(Debug, Clone)]
@@ -38,6 +43,18 @@ impl Permission {
         }
     }
 
+    /// Whether `name` may be reached through this peer. That has to be said: in clear text,
+    /// nothing may.
+    pub fn reaches(&self, name: &Name) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Rule(rule) => rule.reach().iter().any(|pattern| pattern.covers(name)),
+            Self::Certificate(certificate) => {
+                reach_of(certificate).iter().any(|pattern| pattern.covers(name))
+            }
+        }
+    }
+
     /// Whether both come from the same certificate or rule, and so permit the same: much
     /// cheaper than to ask for each name.
     pub fn is_same(&self, other: &Self) -> bool {
@@ -48,6 +65,24 @@ impl Permission {
             _ => false,
         }
     }
+}
+
+/// The names that the owner of a certificate may reach: each an `otherName` of the type
+/// [`REACH_OID`] among its subject alternative names (RFC 5280 §4.2.1.6), a `UTF8String`.
+/// What is no pattern there means nothing.
+pub fn reach_of(certificate: &CertificateDer<'_>) -> Vec<NamePattern> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let reach = Oid::from(REACH_OID).expect("the arcs are in order");
+    let patterns = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::OtherName(oid, value) if *oid == reach => {
+            let (_, value) =
+                TaggedExplicit::<Utf8String<'_>, asn1_rs::Error, 0>::from_der(value).ok()?;
+            value.into_inner().as_ref().parse().ok()
+        }
+        _ => None,
+    });
+    patterns.collect()
 }
 
 fn certificate_permits(certificate: &CertificateDer<'_>, name: &Name) -> bool {

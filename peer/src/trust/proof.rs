@@ -15,7 +15,7 @@ use tokio_rustls::rustls;
 
 use super::identity::{Identity, certificate_identity};
 use super::permission::Permission;
-use super::token::{TokenRules, data_message, hello_message, idle_message};
+use super::token::{TokenRules, data_message, hello_message, idle_message, open_message};
 use crate::names::{PeerId, ProxyId};
 use crate::wire::{ErrorCode, TokenProof, WireError};
 
@@ -102,6 +102,22 @@ pub fn identify_idle(
     match proof {
         Some(proof) => by_token(proven, rules, peer, proof, &idle_message(peer)),
         None => by_connection(proven, Some(peer)),
+    }
+}
+
+/// Who asks to reach a name through this peer.
+///
+/// # Errors
+/// [`UNAUTHORIZED`].
+pub fn identify_open(
+    proven: &Proven,
+    rules: &TokenRules,
+    id: ProxyId,
+    token: Option<&(PeerId, TokenProof)>,
+) -> Result<Principal, WireError> {
+    match token {
+        Some((peer, proof)) => by_token(proven, rules, peer, proof, &open_message(id, peer)),
+        None => by_connection(proven, None),
     }
 }
 

@@ -8,7 +8,7 @@ use ring::hmac;
 use serde::Deserialize;
 
 use crate::limits::TOKEN_BYTES_MIN;
-use crate::names::{Name, PeerId, ProxyId};
+use crate::names::{Name, NamePattern, PeerId, ProxyId};
 use crate::wire::TokenProof;
 
 /// A shared secret of at least [`TOKEN_BYTES_MIN`] bytes. Shows itself nowhere.
@@ -48,6 +48,11 @@ impl Token {
         self.proof(exporter, &idle_message(peer))
     }
 
+    /// What OPEN shows for `peer` and `id` in the session of `exporter`.
+    pub fn open_proof(&self, exporter: &[u8; 32], id: ProxyId, peer: &PeerId) -> TokenProof {
+        self.proof(exporter, &open_message(id, peer))
+    }
+
     /// Whether both hold the same secret.
     fn is_same(&self, other: &Self) -> bool {
         const MESSAGE: &[u8] = b"same";
@@ -75,6 +80,10 @@ pub(super) fn data_message(id: ProxyId, peer: &PeerId) -> String {
     format!("DATA:{id}:{peer}")
 }
 
+pub(super) fn open_message(id: ProxyId, peer: &PeerId) -> String {
+    format!("OPEN:{id}:{peer}")
+}
+
 pub(super) fn idle_message(peer: &PeerId) -> String {
     format!("DATA:idle:{peer}")
 }
@@ -93,6 +102,7 @@ pub struct TokenRule {
     token: Token,
     peer: Option<PeerId>,
     names: Option<Vec<Name>>,
+    reach: Vec<NamePattern>,
 }
 
 /// What tells one rule from another, whatever its secret: its name, or else the peer and
@@ -139,10 +149,16 @@ impl TokenRule {
         self.names.as_deref()
     }
 
+    /// The names that it may reach through the listening peer.
+    pub fn reach(&self) -> &[NamePattern] {
+        &self.reach
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
             && self.peer == other.peer
             && self.names == other.names
+            && self.reach == other.reach
             && self.token.is_same(&other.token)
     }
 }
@@ -163,6 +179,8 @@ struct RuleEntry {
     secret: String,
     peer: Option<String>,
     names: Option<Vec<String>>,
+    #[serde(default)]
+    reach: Vec<String>,
 }
 
 impl fmt::Debug for TokenRules {
@@ -174,8 +192,9 @@ impl fmt::Debug for TokenRules {
 impl TokenRules {
     /// Reads the TOML of a rules file: `[[token]]` tables with `secret`, and
     /// optionally `name`, what the rule is called, `peer`, the one peer id that may
-    /// use it, and `names`, the names (wildcards included) that it may register. A
-    /// file without tables accepts no token.
+    /// use it, `names`, the names (wildcards included) that it may register, and
+    /// `reach`, the names (wildcards, or `*` for all) that it may reach through this
+    /// peer: none, if it is not there. A file without tables accepts no token.
     ///
     /// # Errors
     /// What is wrong, with no part of a secret in it.
@@ -183,7 +202,9 @@ impl TokenRules {
         // The error's own display quotes the line, which may hold a secret.
         let file: RulesFile = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            format!("line {line}: expected [[token]] tables with secret, name, peer and names")
+            format!(
+                "line {line}: expected [[token]] tables with secret, name, peer, names and reach"
+            )
         })?;
         let rules = file.token.into_iter().enumerate().map(|(index, entry)| {
             let at = |problem: String| format!("token {}: {problem}", index + 1);
@@ -197,8 +218,11 @@ impl TokenRules {
                 None => None,
             };
             let names = names.transpose().map_err(|error| at(format!("names: {error}")))?;
+            let reach = entry.reach.iter().map(|pattern| pattern.parse());
+            let reach: Result<Vec<NamePattern>, _> = reach.collect();
+            let reach = reach.map_err(|error| at(format!("reach: {error}")))?;
             let id = RuleId::new(entry.name.as_deref(), peer.as_ref(), names.as_deref());
-            Ok(Arc::new(TokenRule { id, token, peer, names }))
+            Ok(Arc::new(TokenRule { id, token, peer, names, reach }))
         });
         rules.collect::<Result<_, String>>().map(Self)
     }

@@ -51,5 +51,11 @@ words! {
         Overloaded = "overloaded",
         /// The request had left the connecting peer before, through this very name.
         Loop = "loop",
+        /// Nobody serves this name now. This and what follows answer OPEN alone.
+        NoProvider = "no_provider",
+        /// The name is not for this client.
+        NotAllowed = "not_allowed",
+        /// The name is not for the peer that asks.
+        NotPermitted = "not_permitted",
     }
 }

@@ -53,6 +53,19 @@ pub enum Line {
         /// answers `OK:0:<peer_id>` before all else, and any other `ERROR:wrong_peer`.
         to: Option<PeerId>,
     },
+    /// `DATA:<proxy_id>;forwarded=no`: answers OPEN as `Data` does, for a service whose HTTP
+    /// requests are to tell nothing of the client.
+    DataUntold(ProxyId),
+    /// `OPEN:<proxy_id>:<requested>[;token=<peer_id>:<proof>]`: route this request of the
+    /// connecting peer's own public side. Answered by DATA, and the request's bytes, or FAIL.
+    Open {
+        /// The request's id.
+        id: ProxyId,
+        /// What is asked for, and by whom.
+        requested: Box<Requested>,
+        /// Who asks, where a token proves it rather than a certificate.
+        token: Option<(PeerId, TokenProof)>,
+    },
     /// `DATA:idle:<peer_id>[:<proof>][;to=<peer_id>]`: a DATA connection for future requests.
     /// Each begins with a FORWARD on it, answered there by DATA or FAIL.
     DataIdle {
@@ -102,6 +115,7 @@ impl Line {
                 Ok(Self::Fail(parse_id(id)?, reason))
             }
             b"DATA" => parse_data(text(fields)?),
+            b"OPEN" => parse_open(text(fields)?),
             _ => Err(WireError::new(ErrorCode::BadLine, "unknown verb")),
         }
     }
@@ -159,6 +173,9 @@ fn parse_proven_peer(text: &str) -> Result<(PeerId, Option<TokenProof>), WireErr
 }
 
 fn parse_data(fields: &str) -> Result<Line, WireError> {
+    if let Some(id) = fields.strip_suffix(";forwarded=no") {
+        return Ok(Line::DataUntold(parse_id(id)?));
+    }
     let (fields, to) = match fields.split_once(";to=") {
         Some((fields, to)) => (fields, Some(parse_peer(to)?)),
         None => (fields, None),
@@ -173,6 +190,19 @@ fn parse_data(fields: &str) -> Result<Line, WireError> {
     let (peer, proof) = token.split_once(':').ok_or(BAD_LINE)?;
     let token = Some((parse_peer(peer)?, parse_proof(proof)?));
     Ok(Line::Data { id: parse_id(id)?, token, to })
+}
+
+fn parse_open(fields: &str) -> Result<Line, WireError> {
+    let (fields, token) = match fields.split_once(";token=") {
+        Some((fields, token)) => {
+            let (peer, proof) = token.split_once(':').ok_or(BAD_LINE)?;
+            (fields, Some((parse_peer(peer)?, parse_proof(proof)?)))
+        }
+        None => (fields, None),
+    };
+    let (id, requested) = fields.split_once(':').ok_or(BAD_LINE)?;
+    let requested = Box::new(Requested::parse(requested)?);
+    Ok(Line::Open { id: parse_id(id)?, requested, token })
 }
 
 fn parse_peer(text: &str) -> Result<PeerId, WireError> {
@@ -237,6 +267,11 @@ impl fmt::Display for Line {
                     write!(f, ":{peer}:{proof}")?;
                 }
                 write_addressee(f, to.as_ref())
+            }
+            Self::DataUntold(id) => write!(f, "DATA:{id};forwarded=no"),
+            Self::Open { id, requested, token } => {
+                write!(f, "OPEN:{id}:{requested}")?;
+                token.as_ref().map_or(Ok(()), |(peer, proof)| write!(f, ";token={peer}:{proof}"))
             }
             Self::DataIdle { peer, proof, to } => {
                 write!(f, "DATA:idle:{peer}")?;

@@ -18,9 +18,10 @@ use super::subject::{Subject, TrustDomain};
 use crate::cli::failure::Failure;
 use crate::config::ConfigError;
 use crate::limits::{CERTIFICATE_BACKDATE, DAY};
-use crate::names::PeerId;
+use crate::names::{NamePattern, PeerId};
 use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
+use crate::trust::REACH_OID;
 
 /// Longest common name (RFC 5280 appendix A.1, `ub-common-name`).
 const COMMON_NAME_BYTES: usize = 64;
@@ -41,6 +42,8 @@ pub(super) struct Authority {
 pub(super) struct PeerRequest<'a> {
     pub(super) peer: &'a PeerId,
     pub(super) names: &'a [Subject],
+    /// What it may reach through listening peers.
+    pub(super) reach: &'a [NamePattern],
     pub(super) days: u64,
 }
 
@@ -140,6 +143,10 @@ impl Authority {
                 Subject::Name(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
                 Subject::Address(address) => SanType::IpAddress(*address),
             });
+        }
+        for pattern in request.reach {
+            let other_name = (REACH_OID.to_vec(), pattern.to_string().into());
+            params.subject_alt_names.push(SanType::OtherName(other_name));
         }
         let key = new_key()?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;

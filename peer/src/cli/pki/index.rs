@@ -7,6 +7,7 @@
 //! serial = "4c1f…"                     # hex, as `pki list` shows it
 //! peer = "site-1"
 //! names = ["app.example", "[::1]"]
+//! reach = ["*.b.example"]              # if there are any
 //! not_before = 2026-07-14T08:30:00Z    # UTC
 //! not_after = 2026-10-12T09:30:00Z
 //! ```
@@ -33,8 +34,8 @@ use super::files::PkiFiles;
 use super::serial::Serial;
 use super::subject::Subject;
 use crate::cli::failure::Failure;
-use crate::names::PeerId;
-use crate::trust::{Identity, certificate_identity};
+use crate::names::{NamePattern, PeerId};
+use crate::trust::{Identity, certificate_identity, reach_of};
 
 /// All that a CA issued, in the order of issue.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub(super) struct Record {
     /// Its DNS names and addresses. Text, because a CA made by hand can have signed
     /// names that [`Subject`] refuses.
     pub(super) names: Vec<String>,
+    /// What it may reach through listening peers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "as_texts")]
+    pub(super) reach: Vec<NamePattern>,
     pub(super) not_before: Moment,
     pub(super) not_after: Moment,
 }
@@ -138,6 +142,7 @@ impl Record {
             serial: Serial::from_bytes(&parsed.serial.to_bytes_be()),
             peer,
             names: names.value.general_names.iter().filter_map(name).collect(),
+            reach: reach_of(certificate),
             not_before: parsed.validity().not_before.into(),
             not_after: parsed.validity().not_after.into(),
         })
@@ -227,5 +232,30 @@ mod as_text {
         T: FromStr<Err: Display>,
     {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Lists of such values.
+mod as_texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(
+        values: &[impl Display],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err: Display>,
+    {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }
 }

@@ -118,7 +118,7 @@ impl Init {
             ));
         };
         let Self { dir, name, force, .. } = self;
-        Issue { dir, peer, name, days: CERTIFICATE_DAYS, force }.run()
+        Issue { dir, peer, name, reach: Vec::new(), days: CERTIFICATE_DAYS, force }.run()
     }
 
     /// Has the operator name the CA that is about to be replaced.

@@ -12,7 +12,7 @@ use super::subject::Subject;
 use crate::cli::failure::Failure;
 use crate::config::ConfigError;
 use crate::limits::CERTIFICATE_DAYS;
-use crate::names::PeerId;
+use crate::names::{NamePattern, PeerId};
 use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
 
@@ -31,6 +31,12 @@ pub(in crate::cli) struct Issue {
     /// Required for the first certificate of a peer. A renewal without it keeps the names of the newest certificate.
     #[arg(long, value_name = "NAME")]
     pub(super) name: Vec<Subject>,
+
+    /// A name, wildcard or `*` for all, that the peer may reach through listening peers: its --reach; repeat for more
+    ///
+    /// A renewal keeps what the newest certificate says, unless it is given --name or --reach.
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) reach: Vec<NamePattern>,
 
     /// Days until the certificate expires
     #[arg(long, value_name = "N", default_value_t = CERTIFICATE_DAYS, value_parser = days())]
@@ -51,15 +57,17 @@ impl Issue {
         let mut index = Index::load(&files, &authority)?;
         let before = index.newest_of(&self.peer).cloned();
         let names = self.names(before.as_ref())?;
-        let request = PeerRequest { peer: &self.peer, names: &names, days: self.days };
+        let reach = self.reach(before.as_ref());
+        let request =
+            PeerRequest { peer: &self.peer, names: &names, reach: &reach, days: self.days };
         let made = authority.issue(&request)?;
         index.add(Record::of_pem(&made.certificate).expect("a peer's certificate, just made"));
         // A record too many does no harm; a certificate without one could not be revoked.
         files.write_index(&index.to_toml())?;
         files.write(&own, &made)?;
         Ok(match before {
-            None => self.first_steps(&files, &made, &names),
-            Some(before) => self.renewed(&files, &made, &names, &before),
+            None => self.first_steps(&files, &made, &names, &reach),
+            Some(before) => self.renewed(&files, &made, &names, &reach, &before),
         })
     }
 
@@ -70,6 +78,9 @@ impl Issue {
             return Ok(self.name.clone());
         }
         let Some(before) = before else {
+            if !self.reach.is_empty() {
+                return Ok(Vec::new());
+            }
             let problem =
                 format!("the first certificate of {peer} needs at least one name; add --name NAME");
             return Err(ConfigError::new("name", problem));
@@ -86,8 +97,22 @@ impl Issue {
         parsed.collect()
     }
 
+    /// What was given, or else what the previous certificate says, if nothing is new.
+    fn reach(&self, before: Option<&Record>) -> Vec<NamePattern> {
+        match before {
+            Some(before) if self.name.is_empty() && self.reach.is_empty() => before.reach.clone(),
+            _ => self.reach.clone(),
+        }
+    }
+
     /// What was written, and what to type where.
-    fn first_steps(&self, files: &PkiFiles, made: &Issued, names: &[Subject]) -> String {
+    fn first_steps(
+        &self,
+        files: &PkiFiles,
+        made: &Issued,
+        names: &[Subject],
+        reach: &[NamePattern],
+    ) -> String {
         let (own, ca) = (files.of_peer(&self.peer), files.of_ca());
         let own = own.expect("the files of this peer were written under these names");
         let tls = format!(
@@ -106,7 +131,7 @@ impl Issue {
              ops-proxy run --peer-id {peer} --listen 0.0.0.0:8443 {tls}\n\
              or to connect to a listening peer (HUB is a name in its certificate)\n  \
              ops-proxy run --peer-id {peer} --connect HUB:8443 --service {service}=127.0.0.1:8080 {tls}\n",
-            written = self.written(files, made, names),
+            written = self.written(files, made, names, reach),
             ca = ca.certificate.display(),
         )
     }
@@ -117,9 +142,10 @@ impl Issue {
         files: &PkiFiles,
         made: &Issued,
         names: &[Subject],
+        reach: &[NamePattern],
         before: &Record,
     ) -> String {
-        let mut said = self.written(files, made, names);
+        let mut said = self.written(files, made, names, reach);
         let _ = writeln!(
             said,
             "copy both files to the machine of {}; a running peer picks them up by itself",
@@ -138,16 +164,27 @@ impl Issue {
         said
     }
 
-    fn written(&self, files: &PkiFiles, made: &Issued, names: &[Subject]) -> String {
+    fn written(
+        &self,
+        files: &PkiFiles,
+        made: &Issued,
+        names: &[Subject],
+        reach: &[NamePattern],
+    ) -> String {
         let own = files.of_peer(&self.peer);
         let own = own.expect("the files of this peer were written under these names");
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let reach: Vec<String> = reach.iter().map(ToString::to_string).collect();
+        let covers = match (names.is_empty(), reach.is_empty()) {
+            (false, true) => format!("with {}", names.join(", ")),
+            (true, _) => format!("with no name, may reach {}", reach.join(", ")),
+            (false, false) => format!("with {}, may reach {}", names.join(", "), reach.join(", ")),
+        };
         format!(
-            "{} and {}: {} with {}, valid until {}\n\n",
+            "{} and {}: {} {covers}, valid until {}\n\n",
             own.certificate.display(),
             own.key.display(),
             self.peer,
-            names.join(", "),
             made.until,
         )
     }

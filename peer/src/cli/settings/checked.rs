@@ -64,6 +64,7 @@ impl Settings {
             connect: self.connect,
             services,
             transit: self.transit,
+            reach: self.reach,
             ways: match self.ways.is_empty() {
                 true => Ways::ALL,
                 false => self.ways.into_iter().collect(),

@@ -11,7 +11,7 @@ use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
 use super::via::ViaText;
 use crate::config::{PortMapping, Upstream};
-use crate::names::{NamePattern, PeerId};
+use crate::names::{Name, NamePattern, PeerId};
 use crate::offer::Way;
 
 /// Every setting; each may be unset.
@@ -52,6 +52,11 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_TRANSIT", value_name = "PATTERN", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub transit: Vec<NamePattern>,
+
+    /// Ask the peers in --connect for this name, or the names that this wildcard covers, when clients here want it and nobody nearer serves it. The certificate or token of this peer must permit that there: `pki issue --reach`, or `reach` in the token's rule (a list)
+    #[arg(long, env = "OPS_PROXY_REACH", value_name = "NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub reach: Vec<Name>,
 
     /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`, `udp`. Services may allow fewer, never more (a list) [default: all]
     #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
@@ -232,6 +237,7 @@ impl Settings {
             via: self.via.or(file.via),
             service: list(self.service, file.service),
             transit: list(self.transit, file.transit),
+            reach: list(self.reach, file.reach),
             ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),
             peer_id: self.peer_id.or(file.peer_id),

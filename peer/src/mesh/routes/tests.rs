@@ -32,7 +32,7 @@ fn reach(
     tried: Option<Provider>,
 ) -> Lookup<()> {
     let (name, client) = (name(text), client.parse().unwrap());
-    routes.assign(Wanted { name: &name, way, client, tried }, |_, _, _| true)
+    routes.assign(Wanted { name: &name, way, client, tried, upstream: true }, |_, _, _| true)
 }
 
 fn chosen(lookup: Lookup<()>) -> Option<Provider> {
@@ -102,7 +102,7 @@ fn a_provider_without_room_is_passed_over() {
     let mut routes = two_providers();
     let second = Provider::Link(LinkId(2));
     let (app, client) = (name("app"), Ipv4Addr::LOCALHOST.into());
-    let wanted = Wanted { name: &app, way: Way::Http, client, tried: None };
+    let wanted = Wanted { name: &app, way: Way::Http, client, tried: None, upstream: true };
     assert_eq!(
         chosen(routes.assign(wanted, |one, _, _| Provider::Link(one) == second)),
         Some(second)

@@ -98,7 +98,10 @@ impl From<FailReason> for ForwardFailure {
         match reason {
             FailReason::BackendRefused => Self::BackendRefused,
             FailReason::BackendTimeout => Self::BackendTimeout,
-            FailReason::UnknownName => Self::UnknownName,
+            FailReason::UnknownName
+            | FailReason::NoProvider
+            | FailReason::NotAllowed
+            | FailReason::NotPermitted => Self::UnknownName,
             FailReason::Overloaded => Self::Overloaded,
             FailReason::Loop => Self::Loop,
         }
@@ -130,7 +133,10 @@ impl From<FailReason> for ClientFailure {
         match reason {
             FailReason::BackendRefused => Self::BackendRefused,
             FailReason::BackendTimeout => Self::BackendTimeout,
-            FailReason::UnknownName => Self::UnknownName,
+            FailReason::UnknownName
+            | FailReason::NoProvider
+            | FailReason::NotAllowed
+            | FailReason::NotPermitted => Self::UnknownName,
             FailReason::Overloaded => Self::Overloaded,
             FailReason::Loop => Self::Loop,
         }
@@ -235,6 +241,8 @@ words! {
         WayNotOffered = "way_not_offered",
         /// A request of a client that the name is not for.
         NotAllowed = "not_allowed",
+        /// A peer asked for a name that its certificate or token does not let it reach.
+        NotPermitted = "not_permitted",
         /// A name whose path leads through this peer.
         Loop = "loop",
         /// A connection for another peer behind the same address; it is dialled again.
@@ -313,6 +321,10 @@ words! {
         Loop = "loop",
         /// A link reached a peer that another link holds.
         SamePeer = "same_peer",
+        /// A listening peer could not be asked for a request.
+        Open = "open",
+        /// A listening peer does not let this one reach a name.
+        NotPermitted = "not_permitted",
         /// A connection could not be accepted.
         Accept = "accept",
     }

@@ -10,8 +10,6 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tokio_rustls::rustls;
 
-use super::ended::broken;
-use super::held::To;
 use crate::config::Endpoint;
 use crate::limits::{CONNECT_TIMEOUT, DATA_DIALS, DIAL_TIMEOUT, WRITE_TIMEOUT};
 use crate::names::PeerId;
@@ -24,13 +22,22 @@ use crate::stream::via::{ViaError, dial_via};
 use crate::trust::{Token, tls};
 use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
 
+/// Which of the peers behind an endpoint is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum To {
+    /// The one at an address that the host resolves to.
+    Address(IpAddr),
+    /// The n-th of several behind the endpoint.
+    Behind(usize),
+}
+
 /// Where a link and its DATA connections go.
 #[derive(Debug)]
-pub(super) struct Target {
+pub struct Target {
     /// What was configured; inside TLS, its host is who must answer.
-    pub(super) upstream: Endpoint,
+    pub upstream: Endpoint,
     /// Which of the peers that listen there.
-    pub(super) to: To,
+    pub to: To,
     /// The peer that answered the link.
     hub: OnceLock<PeerId>,
 }
@@ -48,7 +55,7 @@ impl fmt::Display for Target {
 }
 
 /// A connection to a listening peer, and what proves to it who we are.
-pub(super) struct DialledPeer<N: Net> {
+pub struct DialledPeer<N: Net> {
     /// Ready for its first line.
     pub stream: Transport<N::Stream>,
     /// A token, and the keying material of the session that it is bound to.
@@ -59,18 +66,18 @@ pub(super) struct DialledPeer<N: Net> {
 
 impl Target {
     /// Where nobody has answered yet.
-    pub(super) fn new(upstream: Endpoint, to: To) -> Self {
+    pub fn new(upstream: Endpoint, to: To) -> Self {
         Self { upstream, to, hub: OnceLock::new() }
     }
 
     /// This peer has answered the link.
-    pub(super) fn answered(&self, hub: PeerId) {
+    pub fn answered(&self, hub: PeerId) {
         // Only the first answer counts; there is one.
         let _ = self.hub.set(hub);
     }
 
     /// The peer that has answered the link.
-    pub(super) fn hub(&self) -> Option<&PeerId> {
+    pub fn hub(&self) -> Option<&PeerId> {
         self.hub.get()
     }
 
@@ -85,10 +92,7 @@ impl Target {
     ///
     /// # Errors
     /// [`DialPeerError`].
-    pub(super) async fn dial<N: Net>(
-        &self,
-        shared: &Shared<N>,
-    ) -> Result<DialledPeer<N>, DialPeerError> {
+    pub async fn dial<N: Net>(&self, shared: &Shared<N>) -> Result<DialledPeer<N>, DialPeerError> {
         let upstream = &self.upstream;
         let via = shared.config.proxies.to(upstream);
         let stream = match (via, self.address()) {
@@ -126,7 +130,7 @@ impl Target {
     ///
     /// # Errors
     /// [`DialPeerError`]; has no deadline of its own but those of each dial.
-    pub(super) async fn dial_data<N: Net>(
+    pub async fn dial_data<N: Net>(
         &self,
         shared: &Shared<N>,
         line: impl Fn(Option<(Token, [u8; 32])>, Option<PeerId>) -> Line,
@@ -152,9 +156,17 @@ impl Target {
     }
 }
 
+/// What broke a connection; inside TLS, it may be that our certificate is refused.
+pub fn broken(error: &ControlError) -> String {
+    match error {
+        ControlError::Io(error) => tls::in_plain_words(error),
+        ControlError::Wire(error) => error.to_string(),
+    }
+}
+
 /// Why a listening peer could not be dialled.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialPeerError {
+pub enum DialPeerError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
