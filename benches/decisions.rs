@@ -24,13 +24,7 @@ fn name(text: &str) -> Name {
 }
 
 fn wanted(name: &Name) -> Wanted<'_> {
-    Wanted {
-        name,
-        way: Way::Http,
-        client: Ipv4Addr::LOCALHOST.into(),
-        tried: None,
-        upstream: false,
-    }
+    Wanted { name, way: Way::Http, client: Ipv4Addr::LOCALHOST.into(), tried: None }
 }
 
 fn lines(c: &mut Criterion) {

@@ -71,6 +71,8 @@ impl<N: Net> Shared<N> {
             true => Some(Tls::open(&net, &config, &metrics)?),
             false => None,
         };
+        let mesh = Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers());
+        mesh.ask_upstream(config.reach.iter().cloned());
         Ok(Self {
             reload: Notify::new(),
             front: match &config.public_cert {
@@ -83,7 +85,7 @@ impl<N: Net> Shared<N> {
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
             hubs: Hubs::default(),
-            mesh: Mesh::new(&config, metrics.clone()),
+            mesh,
             tasks: Tasks::new(metrics.clone()),
             provoked: Provoked::new(metrics.clone()),
             metrics,

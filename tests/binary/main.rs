@@ -39,6 +39,7 @@ mod peer_tls;
 mod pki;
 mod providers;
 mod proxy_protocol;
+mod reach;
 mod readers;
 mod refusals;
 mod resources;

@@ -358,7 +358,7 @@ impl Session {
         let running =
             Request::begin(self.metrics.clone(), assignment.stats.clone(), Protocol::Http);
         let waiting = match assignment.provider {
-            Provider::Local => None,
+            Provider::Local | Provider::Upstream => None,
             Provider::Link(link) => Some(self.forward(id, link, &assignment, in_time)),
         };
         self.requests.push(Routed { id, assignment, running: Some(running), waiting });

@@ -98,7 +98,9 @@ impl<N: Net> Keeper<N> {
         let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
         let ended = link.run(wish.clone()).await;
         wanted.ended();
-        shared.hubs.closed(target);
+        if shared.hubs.closed(target) {
+            shared.mesh.upstream_closed();
+        }
         let said = link.said();
         link.take_leave(&ended).await;
         ended_too.notify_one();

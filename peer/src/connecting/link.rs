@@ -329,6 +329,7 @@ impl<'a, N: Net> Link<'a, N> {
                     self.registered = true;
                     self.wanted.registered();
                     self.shared.hubs.opened(self.target.clone());
+                    self.shared.mesh.upstream_opened();
                     let upstream = &self.target.upstream;
                     if self.refused.is_empty() {
                         self.shared.metrics.client_names_refused(upstream, 0);

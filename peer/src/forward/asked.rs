@@ -52,10 +52,10 @@ impl Asked<'_> {
         self.deadline.map_or(deadline, |before| before.min(deadline))
     }
 
-    /// What a provider is chosen by; `upstream`, if listening peers can be asked.
-    pub(super) fn wanted(&self, tried: Option<Provider>, upstream: bool) -> Wanted<'_> {
+    /// What a provider is chosen by.
+    pub(super) fn wanted(&self, tried: Option<Provider>) -> Wanted<'_> {
         let client: IpAddr = self.source.ip();
-        Wanted { name: self.name, way: self.way, client, tried, upstream }
+        Wanted { name: self.name, way: self.way, client, tried }
     }
 
     /// What that provider is told, which has registered it as `name`.

@@ -155,8 +155,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
         Err(why)
     };
-    let upstream = shared.hubs.is_any_open();
-    let first = match shared.mesh.assign(asked.wanted(None, upstream)) {
+    let first = match shared.mesh.assign(asked.wanted(None)) {
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
@@ -180,8 +179,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
     if failed.untouched
         && error != ForwardError::ClientReset
         && asked.deadline.is_none_or(|deadline| Instant::now() < deadline)
-        && let Lookup::Provided(assignment) =
-            shared.mesh.assign(asked.wanted(Some(provider), upstream))
+        && let Lookup::Provided(assignment) = shared.mesh.assign(asked.wanted(Some(provider)))
     {
         let second = Assigned::new(shared, assignment);
         match connect(&second, asked, reset).await {
@@ -190,7 +188,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         }
     }
     let refused = (provider == Provider::Upstream).then(|| refused_upstream(error)).flatten();
-    request.failed(refused.map_or_else(|| error.into(), |_| ProxyError::NoClient));
+    request.failed(error.into());
     Err(refused.unwrap_or_else(|| error.into()))
 }
 

@@ -196,13 +196,18 @@ impl Ticket {
         }
     }
 
-    /// It turned out to be a public request.
+    /// It turned out to be a public request, of a client or one that a peer asks for.
     ///
     /// # Errors
     /// [`Full`]; the client is then told so in its protocol.
     pub fn into_public(mut self) -> Result<Self, Full> {
         let mut counts = self.admission.lock();
-        if counts.public >= self.admission.0.capacity.connections || !counts.heads.leave(self.key) {
+        let is_full = counts.public >= self.admission.0.capacity.connections;
+        let slots = match self.class {
+            Class::Handshake => &mut counts.handshakes,
+            Class::Head | Class::Public | Class::Link => &mut counts.heads,
+        };
+        if is_full || !slots.leave(self.key) {
             return Err(Full);
         }
         counts.public += 1;

@@ -96,8 +96,6 @@ pub struct Wanted<'a> {
     pub client: IpAddr,
     /// Who was asked already.
     pub tried: Option<Provider>,
-    /// Whether there is a listening peer that can be asked.
-    pub upstream: bool,
 }
 
 /// More names than one link may register, or than are kept in all.
@@ -121,6 +119,8 @@ pub struct Routes<S> {
     names_in_all: usize,
     /// The ways that are open here at all.
     ways: Ways,
+    /// How many listening peers can be asked.
+    upstream: usize,
 }
 
 #[derive(Debug)]
@@ -178,6 +178,7 @@ impl<S> Routes<S> {
             names_per_link,
             names_in_all,
             ways,
+            upstream: 0,
         }
     }
 }
@@ -198,6 +199,16 @@ impl<S: Clone + Default> Routes<S> {
     pub fn ask_upstream(&mut self, name: Name) {
         let terms = Terms { ways: Ways::ALL, ..Terms::default() };
         self.add_provider(Offer { name, terms }, Provider::Upstream);
+    }
+
+    /// One more listening peer can be asked.
+    pub fn upstream_opened(&mut self) {
+        self.upstream += 1;
+    }
+
+    /// One less can be asked.
+    pub fn upstream_closed(&mut self) {
+        self.upstream -= 1;
     }
 
     /// Withdraws a name of this peer; returns what is kept for it, if it was served.
@@ -315,7 +326,8 @@ impl<S: Clone + Default> Routes<S> {
         let Some(name) = self.matching(wanted.name) else { return Lookup::Unknown };
         let Some(entry) = self.names.get_mut(&name) else { return Lookup::Unknown };
         let links = &self.links;
-        let is_there = |one: &Serving| wanted.upstream || one.provider != Provider::Upstream;
+        let upstream = self.upstream > 0;
+        let is_there = |one: &Serving| upstream || one.provider != Provider::Upstream;
         let mut candidates: Vec<&mut Serving> = entry
             .providers
             .iter_mut()
@@ -479,7 +491,7 @@ impl<S: Clone + Default> Routes<S> {
     fn server(&self, serving: &Serving) -> Option<Server<'_>> {
         match serving.provider {
             Provider::Local => Some(Server::Local),
-            Provider::Upstream => Some(Server::Upstream),
+            Provider::Upstream => (self.upstream > 0).then_some(Server::Upstream),
             Provider::Link(_) => self.peer_of(serving.provider).map(Server::Peer),
         }
     }

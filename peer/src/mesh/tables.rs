@@ -13,12 +13,12 @@ use super::pending::{Entry, NotClaimed, Pending};
 use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames, Wanted};
 use super::unwell::Unwell;
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
-use crate::config::PeerConfig;
+use crate::config::Capacity;
 use crate::limits::NAMES;
 use crate::lock::Lock;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ForwardFailure, Metrics, NameRow, NameStats, Snapshot};
-use crate::offer::Offer;
+use crate::offer::{Offer, Ways};
 use crate::stream::relay::Side;
 use crate::trust::{Owner, Principal};
 use crate::wire::{FailReason, Withdrawal};
@@ -55,13 +55,15 @@ pub struct Mesh<S> {
 }
 
 impl<S> Mesh<S> {
-    /// A mesh that knows nothing but the names served by this very peer, and those that it
-    /// asks others for.
-    pub fn new(config: &PeerConfig, metrics: Arc<Metrics>) -> Self {
-        let capacity = config.capacity;
-        let mut routes = Routes::new(capacity.names_per_peer, NAMES, config.ways);
-        config.offers().for_each(|offer| drop(routes.serve_locally(offer)));
-        config.reach.iter().cloned().for_each(|name| routes.ask_upstream(name));
+    /// A mesh that knows nothing but the names served by this very peer.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        capacity: Capacity,
+        ways: Ways,
+        local: impl Iterator<Item = Offer>,
+    ) -> Self {
+        let mut routes = Routes::new(capacity.names_per_peer, NAMES, ways);
+        local.for_each(|offer| drop(routes.serve_locally(offer)));
         let unwell = Unwell::new(capacity.names_per_peer, NAMES);
         let pending = Pending::new(capacity.pending_per_peer);
         let tables = Tables { routes, unwell, links: Links::default(), pending };
@@ -176,6 +178,23 @@ impl<S> Mesh<S> {
         if let Some(stats) = tables.routes.serve_locally(offer) {
             stats.registered();
         }
+    }
+
+    /// From now on, the listening peers are asked for these names; see
+    /// [`Routes::ask_upstream`].
+    pub fn ask_upstream(&self, names: impl IntoIterator<Item = Name>) {
+        let mut tables = self.lock();
+        names.into_iter().for_each(|name| tables.routes.ask_upstream(name));
+    }
+
+    /// One more listening peer can be asked.
+    pub fn upstream_opened(&self) {
+        self.lock().routes.upstream_opened();
+    }
+
+    /// One less can be asked.
+    pub fn upstream_closed(&self) {
+        self.lock().routes.upstream_closed();
     }
 
     /// Gives a request to a provider; see [`Routes::assign`].

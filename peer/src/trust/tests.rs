@@ -1,4 +1,4 @@
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{CertificateParams, KeyPair, OtherNameValue, SanType};
 
 use rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls;
@@ -78,6 +78,48 @@ fn a_certificate_permits_the_names_that_it_is_valid_for() {
         assert_eq!(permission.permits(&name(text)), permitted, "{text}");
     }
     assert!(!Permission::Certificate(vec![0].into()).permits(&name("app.example")));
+}
+
+#[test]
+fn a_certificate_says_what_its_owner_may_reach() {
+    let mut params = CertificateParams::new(vec!["own.example".to_owned()]).unwrap();
+    let other = |oid: &[u64], text: &str| {
+        SanType::OtherName((oid.to_vec(), OtherNameValue::Utf8String(text.to_owned())))
+    };
+    params.subject_alt_names.extend([
+        other(REACH_OID, "*.b.example"),
+        other(REACH_OID, "not a pattern"),
+        other(&[2, 25, 1], "other.example"),
+        other(REACH_OID, "app.example"),
+    ]);
+    let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
+    let permission = Permission::Certificate(certificate);
+    for (text, reaches) in [
+        ("one.b.example", true),
+        ("app.example", true),
+        ("own.example", false),
+        ("other.example", false),
+        ("b.example", false),
+        ("a.one.b.example", false),
+    ] {
+        assert_eq!(permission.reaches(&name(text)), reaches, "{text}");
+    }
+    assert!(permission.permits(&name("own.example")) && !permission.permits(&name("app.example")));
+    let of = |names| reach_of(&self::certificate(names, &[]));
+    assert!(of(&["app.example"]).is_empty() && reach_of(&vec![0].into()).is_empty());
+}
+
+#[test]
+fn a_rule_says_what_may_be_reached_and_else_nothing_may() {
+    let permission = permission_of("names = ['own.example']\nreach = ['*.b.example', 'app']");
+    for (text, reaches) in
+        [("one.b.example", true), ("app", true), ("own.example", false), ("b.example", false)]
+    {
+        assert_eq!(permission.reaches(&name(text)), reaches, "{text}");
+    }
+    assert!(permission_of("reach = ['*']").reaches(&name("anything.at.all")));
+    assert!(!permission_of("").reaches(&name("app")));
+    assert!(!Permission::Any.reaches(&name("app")));
 }
 
 #[test]

@@ -37,14 +37,12 @@ impl Hubs {
         self.0.lock().open.push(target);
     }
 
-    /// Its link has ended.
-    pub fn closed(&self, target: &Arc<Target>) {
-        self.0.lock().open.retain(|one| !Arc::ptr_eq(one, target));
-    }
-
-    /// Whether there is any to be asked.
-    pub fn is_any_open(&self) -> bool {
-        !self.0.lock().open.is_empty()
+    /// A link to it has ended; whether it could be asked until now.
+    pub fn closed(&self, target: &Arc<Target>) -> bool {
+        let open = &mut self.0.lock().open;
+        let before = open.len();
+        open.retain(|one| !Arc::ptr_eq(one, target));
+        open.len() < before
     }
 
     /// Whether one is being asked for this very request: if it comes back here, it goes round

@@ -450,6 +450,13 @@ mod tests {
                 .prop_map(|(id, token, to)| Line::Data { id, token, to }),
             (peers(), prop::option::of(proofs()), prop::option::of(peers()))
                 .prop_map(|(peer, proof, to)| Line::DataIdle { peer, proof, to }),
+            ids().prop_map(Line::DataUntold),
+            (ids(), requested(), prop::option::of((peers(), proofs()))).prop_map(
+                |(id, requested, token)| {
+                    let requested = Box::new(requested);
+                    Line::Open { id, requested, token }
+                }
+            ),
         ]
     }
 

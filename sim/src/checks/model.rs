@@ -25,6 +25,9 @@ struct Wanted {
     name: String,
     /// `None` for a name that the listening peer serves itself.
     connecting: Option<Connecting>,
+    /// The host of a listening peer that is asked for it, and the name by which that is
+    /// dialled.
+    asked: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +43,8 @@ impl Wanted {
     /// How many links it depends on.
     fn hops(&self) -> u32 {
         let behind = |one: &Connecting| one.behind.as_ref().map_or(0, |one| one.hops());
-        self.connecting.as_ref().map_or(0, |one| 1 + behind(one))
+        let asked = u32::from(self.asked.is_some());
+        self.connecting.as_ref().map_or(asked, |one| 1 + behind(one))
     }
 
     /// The peer whose service it is.
@@ -254,10 +258,13 @@ fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
     wanted(mesh).into_iter().filter(|one| one.listening == host).map(|one| one.name).collect()
 }
 
-/// The names that nothing keeps from being up at a listening peer.
+/// The names that nothing keeps from being up at a listening peer, but for those that it asks
+/// for: whether it may is for others to say.
 pub fn names_to_come(mesh: &Mesh, host: &str) -> BTreeSet<String> {
     let here = wanted(mesh).into_iter().filter(|one| one.listening == host);
-    here.filter(|one| chance(mesh, one) == Chance::Good).map(|one| one.name).collect()
+    here.filter(|one| one.asked.is_none() && chance(mesh, one) == Chance::Good)
+        .map(|one| one.name)
+        .collect()
 }
 
 /// Every registration that the configurations ask for, by what names mean now.
@@ -266,7 +273,8 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
     for (host, peer) in &mesh.scenario().peers {
         let names = || peer.services.keys().cloned();
         if peer.listen.is_some() {
-            let local = |name| Wanted { listening: host.clone(), name, connecting: None };
+            let local =
+                |name| Wanted { listening: host.clone(), name, connecting: None, asked: None };
             all.extend(names().map(local));
         }
         for upstream in &peer.connect {
@@ -276,9 +284,16 @@ fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
                 if listens.is_none_or(|peer| peer.listen != Some(endpoint.port)) {
                     continue;
                 }
+                all.extend(peer.reach.iter().map(|name| Wanted {
+                    listening: host.clone(),
+                    name: name.clone(),
+                    connecting: None,
+                    asked: Some((listening.clone(), endpoint.host.clone())),
+                }));
                 all.extend(names().map(|name| Wanted {
                     listening: listening.clone(),
                     name,
+                    asked: None,
                     connecting: Some(Connecting {
                         peer: host.clone(),
                         dials: endpoint.host.clone(),
@@ -319,6 +334,7 @@ fn passed_on(mesh: &Mesh, one: &Wanted) -> Vec<Wanted> {
         })
         .map(|(listening, endpoint)| Wanted {
             listening,
+            asked: None,
             name: one.name.clone(),
             connecting: Some(Connecting {
                 peer: host.clone(),
@@ -339,6 +355,14 @@ fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
 
 fn link_chance(mesh: &Mesh, one: &Wanted) -> Chance {
     let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
+    if let Some((hub, dials)) = &one.asked {
+        let own = &one.listening;
+        return match mesh.is_running(own) && runs(hub) && mesh.is_open(own, hub) {
+            true if lets_in(mesh, own, hub, dials) => Chance::Good,
+            true => Chance::Distrusted,
+            false => Chance::None,
+        };
+    }
     let Some(Connecting { peer, dials, behind }) = &one.connecting else {
         return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
     };

@@ -7,8 +7,8 @@ use ops_proxy::observe::metrics::{Counts, Snapshot};
 use super::calm::{is_calm, most_stretches, stretches_served};
 use crate::client::Outcome;
 use crate::mesh::Mesh;
-use crate::scenario::Scenario;
 use crate::scenario::steps::{Raw, Via};
+use crate::scenario::{PeerSpec, Scenario};
 
 /// No answer of a peer itself has a longer body.
 const REFUSAL_BYTES: u64 = 1024;
@@ -124,12 +124,15 @@ impl SeenAt {
 }
 
 /// Whether the peer on this host has counters for all that it ever did, and only
-/// clients asked it: no other peer has it for a backend or for a proxy, or has it pass on.
+/// clients asked it: no other peer has it for a backend or for a proxy, has it pass on, or asks
+/// it for names.
 pub(super) fn counts_everything(mesh: &Mesh, host: &str) -> bool {
     let peers = &mesh.scenario().peers;
-    let is_backend = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
+    let is_host = |text: &String| text.rsplit_once(':').is_some_and(|(name, _)| name == host);
+    let asks = |peer: &PeerSpec| !peer.reach.is_empty() && peer.connect.iter().any(is_host);
     mesh.starts(host) == 1
         && peers[host].name_retention.is_none()
         && peers[host].transit.is_empty()
-        && !peers.values().any(|peer| peer.services.values().chain(&peer.via).any(is_backend))
+        && !peers.values().any(|peer| peer.services.values().chain(&peer.via).any(is_host))
+        && !peers.values().any(asks)
 }

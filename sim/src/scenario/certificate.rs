@@ -21,6 +21,9 @@ pub struct CertificateSpec {
     /// What the peer is dialled by, and what it may register; wildcards included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// What the peer may reach through listening peers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<String>,
     /// From when on it is valid; always if absent, as far as runs go.
     #[serde(skip_serializing_if = "is_long_ago")]
     pub not_before: Moment,
@@ -51,6 +54,7 @@ impl Default for CertificateSpec {
             peer: None,
             trust_domain: None,
             names: Vec::new(),
+            reach: Vec::new(),
             not_before: -Moment::LONG,
             not_after: Moment::LONG,
             usage: Usage::BOTH.to_vec(),

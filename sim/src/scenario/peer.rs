@@ -43,6 +43,9 @@ pub struct PeerSpec {
     /// The names that are passed on to `connect` when others register them here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub transit: Vec<String>,
+    /// The names that `connect` is asked for when nobody serves them here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<String>,
     /// The ways in which clients may reach any name here; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ways: Option<Vec<String>>,
@@ -140,6 +143,9 @@ impl PeerSpec {
         }
         for pattern in &self.transit {
             config.transit.push(read("transit", pattern)?);
+        }
+        for name in &self.reach {
+            config.reach.push(read("reach", name)?);
         }
         if let Some(ways) = &self.ways {
             let ways = ways.iter().map(|way| read("ways", way)).collect::<Result<Vec<Way>, _>>()?;

@@ -53,6 +53,9 @@ pub struct TokenRule {
     /// What may be registered with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
+    /// What may be reached with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<String>,
 }
 
 /// One of the files of a peer's TLS.

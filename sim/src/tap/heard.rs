@@ -122,7 +122,14 @@ impl Heard {
                 return vec![line];
             }
         }
-        let undecided = starts(b"HELLO:") || starts(b"DATA:");
+        if starts(b"OPEN:")
+            && let Some(line_end) = line_end
+        {
+            // What follows is a request's.
+            self.reading = Reading::Done;
+            return vec![String::from_utf8_lossy(&opening[..line_end]).into_owned()];
+        }
+        let undecided = [&b"HELLO:"[..], b"DATA:", b"OPEN:"].into_iter().any(starts);
         self.reading = if undecided && opening.len() < 128 {
             Reading::Opening(opening)
         } else {

@@ -16,6 +16,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls;
 
 use crate::scenario::{CertificateSpec, EPOCH, Moment, RevocationSpec, Scenario, Usage};
+use ops_proxy::trust::REACH_OID;
 
 /// What comes before the 32 bytes of a private key (RFC 8410 §7).
 const PKCS8_PREFIX: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
@@ -94,6 +95,10 @@ fn params(name: &str, spec: &CertificateSpec) -> Result<CertificateParams, rcgen
     params.subject_alt_names = vec![SanType::URI(identity.try_into()?)];
     for name in &spec.names {
         params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+    }
+    for pattern in &spec.reach {
+        let other_name = (REACH_OID.to_vec(), pattern.as_str().into());
+        params.subject_alt_names.push(SanType::OtherName(other_name));
     }
     Ok(params)
 }

@@ -86,7 +86,7 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 
 /// Every setting, in both forms.
 const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --udp 127.0.0.1:2=a --connect h:4 --via http://u:p@v:5 \
-    --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
+    --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --reach *.r,v --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
@@ -100,6 +100,7 @@ const FILE: &str = r#"
     via = "http://u:p@v:5"
     service = ["*.c=h:5", "*.c/https=h:6"]
     transit = ["*.t", "u"]
+    reach = ["*.r", "v"]
     ways = ["http", "https"]
     admin = "none"
     peer_id = "p"

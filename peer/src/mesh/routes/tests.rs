@@ -32,7 +32,7 @@ fn reach(
     tried: Option<Provider>,
 ) -> Lookup<()> {
     let (name, client) = (name(text), client.parse().unwrap());
-    routes.assign(Wanted { name: &name, way, client, tried, upstream: true }, |_, _, _| true)
+    routes.assign(Wanted { name: &name, way, client, tried }, |_, _, _| true)
 }
 
 fn chosen(lookup: Lookup<()>) -> Option<Provider> {
@@ -102,7 +102,7 @@ fn a_provider_without_room_is_passed_over() {
     let mut routes = two_providers();
     let second = Provider::Link(LinkId(2));
     let (app, client) = (name("app"), Ipv4Addr::LOCALHOST.into());
-    let wanted = Wanted { name: &app, way: Way::Http, client, tried: None, upstream: true };
+    let wanted = Wanted { name: &app, way: Way::Http, client, tried: None };
     assert_eq!(
         chosen(routes.assign(wanted, |one, _, _| Provider::Link(one) == second)),
         Some(second)
@@ -278,6 +278,35 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         (0..4_u8).prop_map(Op::Assign),
     ];
     prop::collection::vec(op, 0..60)
+}
+
+#[test]
+fn listening_peers_are_asked_last_and_only_while_there_are_any() {
+    let mut routes: Routes<()> = Routes::default();
+    routes.ask_upstream(name("app"));
+    routes.ask_upstream(name("*.far"));
+    assert_eq!(assign(&mut routes, "app", None), Lookup::NoProvider(()));
+    routes.upstream_opened();
+    let upstream = Some(Provider::Upstream);
+    assert_eq!(chosen(assign(&mut routes, "app", None)), upstream);
+    assert_eq!(chosen(reach(&mut routes, "a.far", Way::Connect, "::1", None)), upstream);
+    // Whoever serves it is nearer, however busy, and over however many peers.
+    open_link(&mut routes, LinkId(1), peer("a"));
+    routes.register(LinkId(1), &[offer("app@x>y>a;ways=http")]).unwrap();
+    let near = Some(Provider::Link(LinkId(1)));
+    assert_eq!(chosen(assign(&mut routes, "app", None)), near);
+    assert_eq!(chosen(assign(&mut routes, "app", None)), near);
+    assert_eq!(chosen(assign(&mut routes, "app", near)), upstream);
+    assert_eq!(chosen(reach(&mut routes, "app", Way::Tcp, "::1", None)), upstream);
+    // They are passed on to nobody.
+    let passed = routes.passed_on(&"own".parse().unwrap(), &"hub".parse().unwrap(), |_| true);
+    let names: Vec<&str> = passed.iter().map(|offer| offer.name.as_str()).collect();
+    assert_eq!(names, ["app"]);
+    let up = |routes: &Routes<()>| routes.rows().map(|row| row.providers.len()).sum::<usize>();
+    assert_eq!(up(&routes), 3);
+    routes.upstream_closed();
+    assert_eq!(assign(&mut routes, "a.far", None), Lookup::NoProvider(()));
+    assert_eq!(up(&routes), 1);
 }
 
 proptest! {
