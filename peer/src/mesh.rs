@@ -5,6 +5,7 @@
 //! Nothing here may wait, dial or read a connection.
 
 pub mod admission;
+pub mod hubs;
 pub mod links;
 pub mod outgoing;
 pub mod pending;

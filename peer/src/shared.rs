@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use crate::backend::health::board::Board;
 use crate::config::{ConfigError, PeerConfig};
 use crate::mesh::admission::Admission;
+use crate::mesh::hubs::Hubs;
 use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
 use crate::names::{Name, ProxyId};
@@ -20,7 +21,6 @@ use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
 use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
-use crate::upstream::Hubs;
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {

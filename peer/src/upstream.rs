@@ -3,10 +3,8 @@
 //!
 //! Nothing here may know a link or where a request came from.
 
-mod hubs;
 mod open;
 mod target;
 
-pub use hubs::Hubs;
 pub use open::{NotOpened, Opened, open};
-pub use target::{DialPeerError, DialledPeer, Target, To, broken};
+pub use target::{DialPeerError, DialledPeer, Target, broken};

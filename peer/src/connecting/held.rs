@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::reserve::Budget;
 use crate::config::Endpoint;
 use crate::lock::Lock;
+use crate::mesh::hubs::To;
 use crate::names::PeerId;
 use crate::observe::metrics::Metrics;
-use crate::upstream::To;
 
 /// One link that is to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

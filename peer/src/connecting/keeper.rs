@@ -14,12 +14,13 @@ use super::held::Wanted;
 use super::link::Link;
 use super::refused::Refused;
 use crate::limits::BACKOFF_BASE;
+use crate::mesh::hubs::To;
 use crate::names::PeerId;
 use crate::observe::metrics::Incident;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::tasks::Phase;
-use crate::upstream::{DialledPeer, Target, To};
+use crate::upstream::{DialledPeer, Target};
 
 /// Keeps one link: opens it again whenever it ends.
 pub(super) struct Keeper<N: Net> {
@@ -98,7 +99,7 @@ impl<N: Net> Keeper<N> {
         let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
         let ended = link.run(wish.clone()).await;
         wanted.ended();
-        if shared.hubs.closed(target) {
+        if shared.hubs.closed(&target.as_hub()) {
             shared.mesh.upstream_closed();
         }
         let said = link.said();

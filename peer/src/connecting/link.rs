@@ -20,6 +20,7 @@ use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use crate::backend::health::board::{Sorted, Standing};
 use crate::limits::{FORWARDS_PER_LINK, PASS_ON_AFTER};
+use crate::mesh::hubs::To;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, Rejection};
 use crate::offer::Offer;
@@ -29,7 +30,7 @@ use crate::stream::net::Net;
 use crate::stream::transport::Transport;
 use crate::tasks::Phase;
 use crate::trust::tls::{Loaded, Verdict};
-use crate::upstream::{DialledPeer, Target, To};
+use crate::upstream::{DialledPeer, Target};
 use crate::wire::{
     ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, WireError, Withdrawal,
     in_lines,
@@ -328,7 +329,7 @@ impl<'a, N: Net> Link<'a, N> {
                 } else if !self.registered {
                     self.registered = true;
                     self.wanted.registered();
-                    self.shared.hubs.opened(self.target.clone());
+                    self.shared.hubs.opened(self.target.as_hub());
                     self.shared.mesh.upstream_opened();
                     let upstream = &self.target.upstream;
                     if self.refused.is_empty() {

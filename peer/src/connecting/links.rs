@@ -15,11 +15,11 @@ use super::held::{Held, Slot};
 use super::keeper::Keeper;
 use crate::config::{Endpoint, Upstream};
 use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL};
+use crate::mesh::hubs::To;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::stream::resolve;
 use crate::tasks::Phase;
-use crate::upstream::To;
 
 /// Keeps the links to `upstream` until the peer closes.
 pub async fn keep_links<N: Net>(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Upstream) {

@@ -49,7 +49,7 @@ pub async fn open<N: Net>(
         return Err(NotOpened::Failed(FailReason::Loop));
     };
     let mut last = NotOpened::Unreachable;
-    for target in shared.hubs.in_turn() {
+    for target in shared.hubs.in_turn().into_iter().map(Target::of) {
         let asked = timeout_at(deadline, ask(shared, &target, id, requested)).await;
         let error = match asked.unwrap_or(Err(DialPeerError::Late)) {
             Ok(Answer::Opened(opened)) => return Ok(opened),

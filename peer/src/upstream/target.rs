@@ -12,6 +12,7 @@ use tokio_rustls::rustls;
 
 use crate::config::Endpoint;
 use crate::limits::{CONNECT_TIMEOUT, DATA_DIALS, DIAL_TIMEOUT, WRITE_TIMEOUT};
+use crate::mesh::hubs::{Hub, To};
 use crate::names::PeerId;
 use crate::shared::Shared;
 use crate::stream::control::{ControlError, first_line, write_line};
@@ -21,15 +22,6 @@ use crate::stream::transport::Transport;
 use crate::stream::via::{ViaError, dial_via};
 use crate::trust::{Token, tls};
 use crate::wire::{ErrorCode, Line, LineBuffer, ReportedError, WireError};
-
-/// Which of the peers behind an endpoint is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum To {
-    /// The one at an address that the host resolves to.
-    Address(IpAddr),
-    /// The n-th of several behind the endpoint.
-    Behind(usize),
-}
 
 /// Where a link and its DATA connections go.
 #[derive(Debug)]
@@ -68,6 +60,17 @@ impl Target {
     /// Where nobody has answered yet.
     pub fn new(upstream: Endpoint, to: To) -> Self {
         Self { upstream, to, hub: OnceLock::new() }
+    }
+
+    /// One that a link was opened to.
+    pub fn of(hub: Hub) -> Self {
+        let Hub { upstream, to, peer } = hub;
+        Self { upstream, to, hub: peer.map(OnceLock::from).unwrap_or_default() }
+    }
+
+    /// As others know it.
+    pub fn as_hub(&self) -> Hub {
+        Hub { upstream: self.upstream.clone(), to: self.to, peer: self.hub().cloned() }
     }
 
     /// This peer has answered the link.
