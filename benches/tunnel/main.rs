@@ -43,6 +43,10 @@ struct Arguments {
     /// Another build of ops-proxy, measured in the same rounds.
     #[arg(long)]
     before: Option<PathBuf>,
+    /// Measures chains instead: the tunnel with one and two more peers that pass the name on,
+    /// and with a peer that asks its hub for it.
+    #[arg(long)]
+    hops: bool,
     /// Only the loads whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -59,10 +63,18 @@ async fn main() {
     assert!(ours.exists(), "no release build of ops-proxy beside this program");
     let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx), Rig::haproxy_http(&nginx)];
     rigs.push(Rig::plaintext("plaintext", &ours, &nginx).await);
+    if arguments.hops {
+        rigs.remove(0);
+        rigs.push(Rig::chain("one hop more", &ours, &nginx, 1).await);
+        rigs.push(Rig::chain("two hops more", &ours, &nginx, 2).await);
+    }
     if let Some(before) = &arguments.before {
         rigs.push(Rig::plaintext("plaintext before", before, &nginx).await);
     }
     rigs.push(Rig::mutual_tls("mutual TLS", &ours, &nginx).await);
+    if arguments.hops {
+        rigs.push(Rig::reached("asked of a hub, TLS", &ours, &nginx).await);
+    }
     if let Some(before) = &arguments.before {
         rigs.push(Rig::mutual_tls("mutual TLS before", before, &nginx).await);
     }

@@ -59,20 +59,52 @@ impl Rig {
 
     /// Ops Proxy, in clear text between its peers.
     pub(crate) async fn plaintext(name: &'static str, binary: &Path, nginx: &Nginx) -> Self {
-        let listening = peer(binary, "--listen 127.0.0.1:0 --peer-id hub").await;
-        let connect = format!(
-            "--connect {} --service {NAME}={} --peer-id site",
-            listening.listen(),
-            nginx.addr
-        );
-        let connecting = peer(binary, &connect).await;
-        listening.serves(&[NAME]).await;
-        let addr = listening.listen();
-        Self {
-            name,
-            addr,
-            _held: vec![Held::Peer(Box::new(connecting)), Held::Peer(Box::new(listening))],
+        Self::chain(name, binary, nginx, 0).await
+    }
+
+    /// The same, with so many peers between the two that pass the name on.
+    pub(crate) async fn chain(
+        name: &'static str,
+        binary: &Path,
+        nginx: &Nginx,
+        between: usize,
+    ) -> Self {
+        let first = peer(binary, "--listen 127.0.0.1:0 --peer-id hub").await;
+        let addr = first.listen();
+        let mut chain = vec![first];
+        for n in 0..between {
+            let before = chain[n].listen();
+            let passing =
+                format!("--listen 127.0.0.1:0 --connect {before} --peer-id hop-{n} --transit *");
+            chain.push(peer(binary, &passing).await);
         }
+        let service = format!("--service {NAME}={} --peer-id site", nginx.addr);
+        let connect = format!("--connect {} {service}", chain[between].listen());
+        chain.push(peer(binary, &connect).await);
+        chain[0].serves(&[NAME]).await;
+        let held = chain.into_iter().rev().map(|peer| Held::Peer(Box::new(peer)));
+        Self { name, addr, _held: held.collect() }
+    }
+
+    /// The other way: a third peer asks the hub for the name.
+    pub(crate) async fn reached(name: &'static str, binary: &Path, nginx: &Nginx) -> Self {
+        let ca = Ca::new("bench");
+        let files = ["hub", "site", "branch"].map(|id| {
+            let names: &[&str] = if id == "hub" { &["localhost"] } else { &[NAME] };
+            ca.issue(id, Request::peer(id, names).may_reach("*"))
+        });
+        let [hub, site, branch] = files.map(|files| ca.flags(&files));
+        let hub = peer(binary, &format!("--listen 127.0.0.1:0 --peer-id hub {hub}")).await;
+        let connect = format!("--connect localhost:{}", hub.listen().port());
+        let service = format!("--service {NAME}={} --peer-id site {site}", nginx.addr);
+        let site = peer(binary, &format!("{connect} {service}")).await;
+        let reach = format!("--listen 127.0.0.1:0 --reach {NAME} --peer-id branch {branch}");
+        let branch = peer(binary, &format!("{connect} {reach}")).await;
+        hub.serves(&[NAME]).await;
+        branch.serves(&[NAME]).await;
+        let addr = branch.listen();
+        let peers = [branch, site, hub].map(|peer| Held::Peer(Box::new(peer)));
+        Self { name, addr, _held: peers.into_iter().chain([Held::Pki(Box::new(ca))]).collect() }
     }
 
     /// Ops Proxy, with mutual TLS between its peers.

@@ -39,6 +39,9 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+/// What marks the names that a peer may reach: what others have written must go on to be read.
+const REACH: &[u64] = &[2, 25, 5_284_616_905_293_417_871];
+
 /// A certificate to be made.
 #[derive(Debug)]
 pub struct Request(CertificateParams);
@@ -59,6 +62,12 @@ impl Request {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         Self(params)
+    }
+
+    /// Which may reach these names through listening peers.
+    pub fn may_reach(mut self, pattern: &str) -> Self {
+        self.0.subject_alt_names.push(SanType::OtherName((REACH.to_vec(), pattern.into())));
+        self
     }
 
     /// For servers only.
