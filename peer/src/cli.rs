@@ -6,6 +6,7 @@ mod demo;
 mod failure;
 mod log;
 mod pki;
+mod reload;
 mod run;
 pub mod settings;
 mod signals;

@@ -88,6 +88,9 @@ pub const ADDRESS_GRACE: Duration = Duration::from_secs(60);
 /// that it is for: three peers taken at random miss it once in 400,000 times.
 pub const DATA_DIALS: usize = 32;
 
+/// How often the files of the configuration are looked at.
+pub const CONFIG_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A listening peer must finish its TLS handshake within this time.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -1,14 +1,14 @@
 //! A whole peer: binds, connects, serves, drains.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 
 use crate::backend::health::keep_checking;
-use crate::config::{ConfigError, PeerConfig, PortMapping};
+use crate::config::{ConfigError, PeerConfig};
 use crate::connecting::{Held, keep_links};
+use crate::follow::{Kept, follow};
 use crate::limits::{
     CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
 };
@@ -16,10 +16,11 @@ use crate::lock::Poisoned;
 use crate::names::Name;
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
-use crate::observe::metrics::Snapshot;
-use crate::public::{Port, accept_loop, datagram_loop};
+use crate::observe::metrics::{ConfigReloads, Snapshot};
+use crate::ports::{NotBound, Ports};
+use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
-use crate::stream::net::{Datagrams, Listener, Net};
+use crate::stream::net::{Listener, Net};
 use crate::tasks::Phase;
 
 /// A peer that could not be started.
@@ -29,16 +30,8 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An address could not be bound.
-    #[error("{key}: cannot listen on {addr}: {source}")]
-    Bind {
-        /// The configuration key of the address.
-        key: &'static str,
-        /// The address.
-        addr: SocketAddr,
-        /// What the network said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] NotBound),
 }
 
 /// A peer that ended otherwise than by being drained or stopped.
@@ -53,30 +46,24 @@ pub enum RunError {
 /// A peer whose addresses are bound. [`run`](Self::run) serves them.
 pub struct Peer<N: Net> {
     shared: Arc<Shared<N>>,
-    ports: Ports<N>,
+    listener: Option<N::Listener>,
+    ports: Arc<Ports<N>>,
     admin: Option<N::Listener>,
-    addresses: Arc<Addresses>,
+    addresses: Addresses,
 }
 
-/// Where public traffic arrives.
-struct Ports<N: Net> {
-    streams: Vec<(N::Listener, Port)>,
-    /// Each with the name that it routes to.
-    datagrams: Vec<(N::Datagrams, Name)>,
-}
-
-#[derive(Debug)]
+/// What is bound for as long as the peer runs.
+#[derive(Debug, Clone, Copy)]
 struct Addresses {
     listen: Option<SocketAddr>,
-    tcp: Vec<SocketAddr>,
-    udp: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
 /// Looks into a running peer and ends it.
 pub struct PeerHandle<N: Net> {
     shared: Arc<Shared<N>>,
-    addresses: Arc<Addresses>,
+    ports: Arc<Ports<N>>,
+    addresses: Addresses,
 }
 
 impl<N: Net> Peer<N> {
@@ -98,38 +85,19 @@ impl<N: Net> Peer<N> {
         access: Option<Arc<dyn AccessLog>>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(config, net, access)?);
-        let config = &shared.config;
-        let mut ports = Ports { streams: Vec::new(), datagrams: Vec::new() };
-        let mut addresses =
-            Addresses { listen: None, tcp: Vec::new(), udp: Vec::new(), admin: None };
-        if let Some(addr) = config.listen {
-            let (listener, bound) = bind(&shared.net, "listen", addr).await?;
-            addresses.listen = Some(bound);
-            ports.streams.push((listener, Port::Mixed));
-        }
-        for mapping in &config.tcp {
-            let (listener, bound) = bind(&shared.net, "tcp", mapping.addr).await?;
-            addresses.tcp.push(bound);
-            ports.streams.push((listener, Port::Tcp(mapping.name.clone())));
-        }
-        for PortMapping { addr, name } in &config.udp {
-            let failed = |source| StartError::Bind { key: "udp", addr: *addr, source };
-            let socket = shared.net.bind_udp(*addr).await.map_err(failed)?;
-            addresses.udp.push(socket.local_addr().map_err(failed)?);
-            ports.datagrams.push((socket, name.clone()));
-        }
-        let mut admin = None;
-        if let Some(addr) = config.admin {
-            let (listener, bound) = bind(&shared.net, "admin", addr).await?;
-            addresses.admin = Some(bound);
-            admin = Some(listener);
-        }
-        Ok(Self { shared, ports, admin, addresses: Arc::new(addresses) })
+        let config = shared.config_of_now();
+        let (listener, listen) = bind(&shared.net, "listen", config.listen).await?;
+        let ports = Arc::new(Ports::new());
+        ports.hold(ports.bind(&shared.net, &config).await?);
+        let (admin, admin_addr) = bind(&shared.net, "admin", config.admin).await?;
+        let addresses = Addresses { listen, admin: admin_addr };
+        Ok(Self { shared, listener, ports, admin, addresses })
     }
 
     /// A handle to this peer, for as long as anyone likes.
     pub fn handle(&self) -> PeerHandle<N> {
-        PeerHandle { shared: self.shared.clone(), addresses: self.addresses.clone() }
+        let Self { shared, ports, addresses, .. } = self;
+        PeerHandle { shared: shared.clone(), ports: ports.clone(), addresses: *addresses }
     }
 
     /// Serves until drained or stopped. Dropping the future ends every task.
@@ -137,9 +105,17 @@ impl<N: Net> Peer<N> {
     /// # Errors
     /// [`RunError`]; what still ran is cut.
     pub async fn run(self) -> Result<(), RunError> {
-        let Self { shared, ports, admin, .. } = self;
+        let Self { shared, listener, ports, admin, .. } = self;
         let _tasks = AbortOnDrop(shared.clone());
-        begin(&shared, ports, admin);
+        begin(&shared, admin);
+        if let Some(listener) = listener {
+            // The listening socket outlives a panic, and so do those who wait on it.
+            let (kept, listener) = (shared.clone(), Arc::new(listener));
+            shared.tasks.keep("the accept loop", move || {
+                accept_loop(kept.clone(), listener.clone(), Port::Mixed)
+            });
+        }
+        ports.serve(&shared);
         tokio::select! {
             biased;
             poisoned = shared.tasks.poisoned() => Err(poisoned.into()),
@@ -149,51 +125,51 @@ impl<N: Net> Peer<N> {
 }
 
 /// Begins all that the peer does by itself. It cannot do without any of it.
-fn begin<N: Net>(shared: &Arc<Shared<N>>, ports: Ports<N>, admin: Option<N::Listener>) {
+fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<N::Listener>) {
     let tasks = &shared.tasks;
     if let Some(listener) = admin {
         let server = Arc::new(AdminServer::new(shared.clone(), listener));
         tasks.keep("the admin server", move || server.clone().serve());
     }
-    let held = Held::new(shared.metrics.clone(), shared.config.idle_data);
-    for upstream in shared.config.connect.clone() {
-        let (kept, held) = (shared.clone(), held.clone());
-        tasks.keep("the links to a listening peer", move || {
-            keep_links(kept.clone(), held.clone(), upstream.clone())
-        });
-    }
-    for name in shared.health.standings().into_keys() {
-        let kept = shared.clone();
-        tasks.keep("the checks of a service", move || keep_checking(kept.clone(), name.clone()));
-    }
+    let held = Held::new(shared.metrics.clone(), shared.config().idle_data);
+    let (kept, upstreams) = (shared.clone(), Kept::new());
+    tasks.keep("the links to all listening peers", move || {
+        let (to_each, held) = (kept.clone(), held.clone());
+        let keep = move |upstream| keep_links(to_each.clone(), held.clone(), upstream);
+        let what = "the links to a listening peer";
+        follow(kept.clone(), upstreams.clone(), what, |config| config.connect.clone(), keep)
+    });
+    let (kept, checks) = (shared.clone(), Kept::new());
+    tasks.keep("the checks of all services", move || {
+        let of_each = kept.clone();
+        let keep = move |name| keep_checking(of_each.clone(), name);
+        follow(kept.clone(), checks.clone(), "the checks of a service", checked, keep)
+    });
     let kept = shared.clone();
     tasks.keep("the forgetting of names", move || forget_names(kept.clone()));
     let kept = shared.clone();
     tasks.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
     let kept = shared.clone();
     tasks.keep("the summary of the log", move || summarise_log(kept.clone()));
-    for (listener, port) in ports.streams {
-        // The listening socket outlives a panic, and so do those who wait on it.
-        let (kept, listener) = (shared.clone(), Arc::new(listener));
-        tasks.keep("an accept loop", move || {
-            accept_loop(kept.clone(), listener.clone(), port.clone())
-        });
-    }
-    for (socket, name) in ports.datagrams {
-        let (kept, socket) = (shared.clone(), Arc::new(socket));
-        tasks.keep("a UDP port", move || datagram_loop(kept.clone(), socket.clone(), name.clone()));
-    }
 }
 
+/// The services that are to be checked.
+fn checked(config: &PeerConfig) -> Vec<Name> {
+    let checked = config.services.iter().filter(|(_, service)| service.health.is_some());
+    checked.map(|(name, _)| name.clone()).collect()
+}
+
+/// Binds an address, if there is one.
 async fn bind<N: Net>(
     net: &N,
     key: &'static str,
-    addr: SocketAddr,
-) -> Result<(N::Listener, SocketAddr), StartError> {
-    let failed = |source| StartError::Bind { key, addr, source };
+    addr: Option<SocketAddr>,
+) -> Result<(Option<N::Listener>, Option<SocketAddr>), NotBound> {
+    let Some(addr) = addr else { return Ok((None, None)) };
+    let failed = |source| NotBound { key, addr, source };
     let listener = net.bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+    Ok((Some(listener), Some(bound)))
 }
 
 /// Returns when the peer was told to end, and has.
@@ -214,7 +190,7 @@ async fn drained<N: Net>(shared: &Shared<N>) {
 /// limit. The accept loops live on: DATA connections still come through them. Nobody
 /// waits for connections that have asked for nothing.
 async fn drain<N: Net>(shared: &Shared<N>) {
-    let timing = shared.config.timing;
+    let timing = shared.config().timing;
     let drained = async {
         // Whoever balances the load needs time to see that we are not ready.
         sleep(timing.drain_grace).await;
@@ -234,8 +210,8 @@ async fn drain<N: Net>(shared: &Shared<N>) {
 }
 
 async fn forget_names<N: Net>(shared: Arc<Shared<N>>) {
-    let retention = shared.config.timing.name_retention;
     loop {
+        let retention = shared.config().timing.name_retention;
         sleep(retention.min(FORGET_INTERVAL)).await;
         shared.mesh.forget_names(retention);
     }
@@ -274,7 +250,8 @@ impl<N: Net> Drop for AbortOnDrop<N> {
 
 impl<N: Net> Clone for PeerHandle<N> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), addresses: self.addresses.clone() }
+        let Self { shared, ports, addresses } = self;
+        Self { shared: shared.clone(), ports: ports.clone(), addresses: *addresses }
     }
 }
 
@@ -286,12 +263,12 @@ impl<N: Net> PeerHandle<N> {
 
     /// The raw TCP listeners, in the order of the configuration.
     pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
-        self.addresses.tcp.clone()
+        self.ports.tcp()
     }
 
     /// The UDP ports, in the order of the configuration.
     pub fn udp_addrs(&self) -> Vec<SocketAddr> {
-        self.addresses.udp.clone()
+        self.ports.udp()
     }
 
     /// Where `/metrics` is served.
@@ -310,6 +287,11 @@ impl<N: Net> PeerHandle<N> {
         self.shared.metrics.export_lost_log_lines(read);
     }
 
+    /// Has `/metrics` say how often the configuration was read again. To be called once.
+    pub fn export_config_reloads(&self) -> ConfigReloads {
+        self.shared.metrics.export_config_reloads()
+    }
+
     /// The numbers of this moment, for whoever would only parse the text again.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.mesh.snapshot()
@@ -324,6 +306,27 @@ impl<N: Net> PeerHandle<N> {
     /// a peer without TLS.
     pub fn reload(&self) {
         self.shared.reload.notify_one();
+    }
+
+    /// Does from now on what `new` says, as far as that can change while the peer runs: what
+    /// runs goes on, and what stays the same is not touched. Returns the keys of what stays
+    /// as it was, for it needs a restart.
+    ///
+    /// # Errors
+    /// [`NotBound`] for a port that cannot be bound; then nothing has changed.
+    pub async fn reconfigure(&self, new: PeerConfig) -> Result<Vec<&'static str>, NotBound> {
+        let Self { shared, ports, .. } = self;
+        let old = shared.config_of_now();
+        let (new, fixed) = old.changed_to(new);
+        let bound = ports.bind(&shared.net, &new).await?;
+        shared.mesh.before_change(&old, &new);
+        shared.health.reconfigure(&old, &new);
+        shared.admission.set_capacity(new.capacity);
+        shared.set_config(new.clone());
+        shared.mesh.after_change(&old, &new, |name| shared.health.is_up(name));
+        ports.hold(bound);
+        ports.serve(shared);
+        Ok(fixed)
     }
 
     /// Withdraws the names, accepts for the grace, lets requests end, and ends.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::backend::health::board::Board;
@@ -11,7 +12,7 @@ use crate::mesh::admission::Admission;
 use crate::mesh::hubs::Hubs;
 use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
-use crate::names::{Name, ProxyId};
+use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::{LogReason, Metrics, Rejection};
 use crate::observe::{LogSource, Provoked};
@@ -28,8 +29,12 @@ pub struct Shared<N: Net> {
     pub net: N,
     /// Names to addresses, for all that is dialled.
     pub resolver: Resolver<N>,
-    /// What it was told to do.
-    pub config: PeerConfig,
+    /// What it was told to do; [`config`](Self::config) reads it.
+    config: ArcSwap<PeerConfig>,
+    /// Counts the changes of that.
+    reconfigured: watch::Sender<u64>,
+    /// Its id, which never changes.
+    pub peer_id: PeerId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who takes the access log, if anybody does.
@@ -89,10 +94,33 @@ impl<N: Net> Shared<N> {
             tasks: Tasks::new(metrics.clone()),
             provoked: Provoked::new(metrics.clone()),
             metrics,
-            config,
+            peer_id: config.peer_id.clone(),
+            reconfigured: watch::Sender::new(0),
+            config: ArcSwap::from_pointee(config),
             resolver: Resolver::new(net.clone()),
             net,
         })
+    }
+
+    /// What this peer is told to do at this moment. To be read anew for each request.
+    pub fn config(&self) -> arc_swap::Guard<Arc<PeerConfig>> {
+        self.config.load()
+    }
+
+    /// The same, for whoever goes on with it for a while.
+    pub fn config_of_now(&self) -> Arc<PeerConfig> {
+        self.config.load_full()
+    }
+
+    /// From now on it is told this.
+    pub fn set_config(&self, config: PeerConfig) {
+        self.config.store(Arc::new(config));
+        self.reconfigured.send_modify(|count| *count += 1);
+    }
+
+    /// Tells of each change of what it is told to do.
+    pub fn reconfigurations(&self) -> watch::Receiver<u64> {
+        self.reconfigured.subscribe()
     }
 
     /// Counts what was refused to `source`; whether to log it, too.
@@ -110,14 +138,14 @@ impl<N: Net> Shared<N> {
     /// Whether `source` is a proxy that tells whom it speaks for.
     pub fn trusts(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
-        self.config.trusted_proxies.iter().any(|net| net.contains(&source))
+        self.config().trusted_proxies.iter().any(|net| net.contains(&source))
     }
 
     /// Whether a peer from `source` may speak plaintext: not where TLS is set up,
     /// for there somebody on loopback may be a proxy of strangers.
     pub fn lets_in_plaintext(&self, source: IpAddr) -> bool {
         let secure = self.tls.as_ref().is_some_and(|tls| tls.current().server.is_some());
-        self.config.insecure_plaintext || (!secure && source.to_canonical().is_loopback())
+        self.config().insecure_plaintext || (!secure && source.to_canonical().is_loopback())
     }
 
     /// Tells of each look at the files of TLS; never, without TLS.
@@ -132,8 +160,8 @@ impl<N: Net> Shared<N> {
     /// registered with a listening peer.
     pub fn is_ready(&self) -> bool {
         let registered =
-            || self.config.connect.iter().any(|one| self.metrics.is_link_up(&one.endpoint));
-        self.tasks.phase() == Phase::Serving && (self.config.is_listening() || registered())
+            || self.config().connect.iter().any(|one| self.metrics.is_link_up(&one.endpoint));
+        self.tasks.phase() == Phase::Serving && (self.config().is_listening() || registered())
     }
 
     /// Notes that `stream`, to a backend, carries a request for `name`; `None` for a

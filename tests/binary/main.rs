@@ -42,6 +42,7 @@ mod proxy_protocol;
 mod reach;
 mod readers;
 mod refusals;
+mod reload;
 mod resources;
 mod services;
 mod shutdown;

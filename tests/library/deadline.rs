@@ -171,7 +171,7 @@ impl Rig {
         });
         let Forward { id, .. } = self.forwards.recv().await.unwrap();
         self.shared.mesh.forward_written(id);
-        arrival(Instant::now() + self.shared.config.timing.data_timeout).await;
+        arrival(Instant::now() + self.shared.config().timing.data_timeout).await;
         let (near, mut far) = duplex(64);
         let data = Side::raw(Transport::Plain(near), Bytes::new());
         let claimed = self.shared.mesh.claim(id, Some(&PROVIDER), data).is_ok();

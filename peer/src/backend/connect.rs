@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::proxy_header::proxy_header;
-use crate::config::{Endpoint, Service};
+use crate::config::{Endpoint, PeerConfig, Service};
 use crate::limits::WRITE_TIMEOUT;
 use crate::mesh::outgoing::Registered;
 use crate::names::{Name, ProxyId};
@@ -35,8 +35,9 @@ pub async fn connect_backend<N: Net>(
     {
         return Err(looped(shared, id, name));
     }
-    let (service, backend) = served(shared, id, requested, asked)?;
-    let within = shared.config.timing.backend_dial();
+    let config = shared.config_of_now();
+    let (service, backend) = served(shared, &config, id, requested, asked)?;
+    let within = shared.config().timing.backend_dial();
     let unreachable = |error: &dyn Display| cannot_reach(shared, id, name, *source, error);
     let mut stream = dial(&shared.resolver, backend, within).await.map_err(|error| {
         unreachable(&error);
@@ -59,13 +60,14 @@ pub async fn connect_backend<N: Net>(
 /// # Errors
 /// [`FailReason::UnknownName`], logged on behalf of who `asked`.
 pub(super) fn served<'a, N: Net>(
-    shared: &'a Shared<N>,
+    shared: &Shared<N>,
+    config: &'a PeerConfig,
     id: ProxyId,
     requested: &Requested,
     asked: impl Into<LogSource>,
 ) -> Result<(&'a Service, &'a Endpoint), FailReason> {
     let Requested { name, way, .. } = requested;
-    let service = shared.config.services.get(name);
+    let service = config.services.get(name);
     let served = service.and_then(|service| Some((service, service.backend(*way)?)));
     if served.is_none() && shared.may_log(asked, Incident::UnknownName) {
         tracing::warn!(%id, ?name, %way, "FORWARD for what this peer does not serve");

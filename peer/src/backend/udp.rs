@@ -35,8 +35,9 @@ pub async fn connect_datagrams<N: Net>(
     {
         return Err(looped(shared, id, name));
     }
-    let (_, backend) = served(shared, id, requested, asked)?;
-    let deadline = Instant::now() + shared.config.timing.backend_dial();
+    let config = shared.config_of_now();
+    let (_, backend) = served(shared, &config, id, requested, asked)?;
+    let deadline = Instant::now() + shared.config().timing.backend_dial();
     let connecting = async {
         let found = resolve(&shared.resolver, backend, deadline).await?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);

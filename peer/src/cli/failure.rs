@@ -30,7 +30,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
-            Self::Start(StartError::Bind { .. })
+            Self::Start(StartError::Bind(_))
             | Self::Run(_)
             | Self::Interrupted
             | Self::Demo(_)

@@ -11,6 +11,9 @@ use std::thread;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, reload};
 
 use super::settings::LogFormat;
 use crate::limits::{LOG_FLUSH, LOG_LINES_QUEUED};
@@ -20,6 +23,7 @@ use crate::limits::{LOG_FLUSH, LOG_LINES_QUEUED};
 pub(super) struct Log {
     unqueued: ErrorCounter,
     unwritten: Arc<AtomicU64>,
+    level: reload::Handle<LevelFilter, Registry>,
     writer: Option<WorkerGuard>,
 }
 
@@ -33,16 +37,25 @@ impl Log {
             .thread_name("log")
             .finish(Lines { unwritten: unwritten.clone() });
         let unqueued = lines.error_counter();
-        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(lines);
+        let (filter, level_of) = reload::Layer::new(level);
+        let log = tracing_subscriber::registry().with(filter);
+        let written = fmt::layer().with_writer(lines);
         match format {
-            LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-            LogFormat::Json => log.json().init(),
+            LogFormat::Text => log.with(written.with_ansi(io::stderr().is_terminal())).init(),
+            LogFormat::Json => log.with(written.json()).init(),
         }
         if level >= LevelFilter::ERROR {
             // The usual hook waits for stderr.
             panic::set_hook(Box::new(log_panic));
         }
-        Self { unqueued, unwritten, writer: Some(writer) }
+        Self { unqueued, unwritten, level: level_of, writer: Some(writer) }
+    }
+
+    /// Sets the least severe level from now on.
+    pub(super) fn level(&self) -> impl Fn(LevelFilter) + Send + Sync + 'static {
+        let level = self.level.clone();
+        // Nobody else holds it while this panics.
+        move |new| drop(level.modify(|now| *now = new))
     }
 
     /// Says how many lines were lost.

@@ -3,29 +3,38 @@
 use std::pin::pin;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
 use super::access::AccessWriter;
 use super::failure::Failure;
 use super::log::Log;
+use super::reload::Reloader;
+use super::settings::Surroundings;
 use super::signals::Signals;
-use super::sources::{Sources, configure};
+use super::sources::{Sources, Texts, surroundings, unknown_variables};
 use crate::config::PeerConfig;
 use crate::peer::{Peer, PeerHandle};
 use crate::stream::net::tokio::TokioNet;
 
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
-    let settings = sources.merged()?;
+    let texts = sources.read()?;
+    let settings = sources.merged_with(&texts)?;
     let (format, level) = (settings.log_format, settings.log_level);
     let access = settings.access_log.and_then(|access| access.0);
     let query = settings.access_log_query.unwrap_or(false);
-    let config = configure(settings)?;
+    let surroundings = surroundings();
+    let config = settings.into_config(surroundings.clone())?;
     let log = Log::to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
     let access = access.map(|format| AccessWriter::to_stderr(format, query)).transpose()?;
+    for unknown in unknown_variables() {
+        tracing::warn!("{unknown}");
+    }
     raise_file_limit();
+    let files = Files { sources, surroundings, texts };
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(run_until_drained(config, &log, access.as_ref()));
+    let outcome = runtime.block_on(run_until_drained(config, files, &log, access.as_ref()));
     // A resolver that hangs must not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -38,8 +47,16 @@ fn raise_file_limit() {
     }
 }
 
+/// What may change while the peer runs.
+struct Files {
+    sources: Sources,
+    surroundings: Surroundings,
+    texts: Texts,
+}
+
 async fn run_until_drained(
     config: PeerConfig,
+    files: Files,
     log: &Log,
     access: Option<&AccessWriter>,
 ) -> Result<(), Failure> {
@@ -51,11 +68,27 @@ async fn run_until_drained(
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     announce(&handle);
     let mut running = pin!(peer.run());
-    tokio::select! {
-        biased;
-        ended = &mut running => return Ok(ended?),
-        () = signals.next(|| handle.reload()) => info!("draining; send a second signal to end the process at once"),
+    let Files { sources, surroundings, texts } = files;
+    let (level, reading) = (log.level(), handle.clone());
+    let reloader = Reloader { sources, surroundings, texts: Ok(texts), handle: reading, level };
+    let asked = Notify::new();
+    let reload = || {
+        handle.reload();
+        asked.notify_one();
+    };
+    let mut reloading = pin!(reloader.run(&asked));
+    let ended = async {
+        tokio::select! {
+            biased;
+            ended = &mut running => Some(ended),
+            () = signals.next(reload) => None,
+            never = &mut reloading => match never {},
+        }
+    };
+    if let Some(ended) = ended.await {
+        return Ok(ended?);
     }
+    info!("draining; send a second signal to end the process at once");
     handle.drain();
     tokio::select! {
         biased;

@@ -9,6 +9,7 @@
 
 mod checked;
 mod file;
+mod files;
 mod flags;
 mod health;
 mod service;
@@ -17,6 +18,8 @@ mod via;
 
 pub(super) use checked::DEFAULT_ADMIN;
 pub use checked::Surroundings;
+pub use file::unknown_variables;
+pub use files::from_files;
 pub use flags::Settings;
 pub use values::{Admin, LogFormat, Source};
 pub use via::{ProxyVariables, ViaText};

@@ -22,6 +22,22 @@ pub struct TlsConfig {
     pub accept_tokens: Option<PathBuf>,
 }
 
+impl TlsConfig {
+    /// Whether both name the same files. A token from the environment stays what it is for
+    /// as long as the process runs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let file = |one: &Self| match &one.token {
+            Some(TokenSource::File(path)) => Some(path.clone()),
+            Some(TokenSource::Given(_)) | None => None,
+        };
+        let Self { cert, key, ca, crl, accept_tokens, token } = self;
+        [cert, key, ca, crl, accept_tokens]
+            == [&other.cert, &other.key, &other.ca, &other.crl, &other.accept_tokens]
+            && file(self) == file(other)
+            && token.is_some() == other.token.is_some()
+    }
+}
+
 /// Where a token comes from. Never from the command line, which anyone can read.
 #[derive(Clone)]
 pub enum TokenSource {

@@ -131,6 +131,49 @@ impl PeerConfig {
         self.is_connecting() && self.tls.cert.is_some() && self.tls.token.is_none()
     }
 
+    /// This configuration, changed to `new` as far as a running peer can: the rest stays as
+    /// it is, and the keys of what stays against `new` are returned.
+    #[must_use]
+    pub fn changed_to(&self, mut new: Self) -> (Self, Vec<&'static str>) {
+        let mut fixed = Vec::new();
+        let mut keep = |key, differs: bool| {
+            if differs {
+                fixed.push(key);
+            }
+        };
+        keep("peer_id", new.peer_id != self.peer_id);
+        keep("listen", new.listen != self.listen);
+        keep("admin", new.admin != self.admin);
+        keep("via", new.proxies != self.proxies);
+        keep("tls", !new.tls.is_same(&self.tls));
+        keep("public_cert", new.public_cert != self.public_cert);
+        keep("idle_data", new.idle_data != self.idle_data);
+        // The metrics of a role are there or not from the start on.
+        let begins = !self.is_connecting() && new.is_connecting();
+        keep("connect", begins);
+        if begins {
+            new.connect = self.connect.clone();
+        }
+        let begins = !self.is_listening() && !(new.tcp.is_empty() && new.udp.is_empty());
+        keep("tcp", begins);
+        if begins {
+            (new.tcp, new.udp) = (self.tcp.clone(), self.udp.clone());
+        }
+        let changed = Self {
+            peer_id: self.peer_id.clone(),
+            node: self.node.clone(),
+            pod: self.pod.clone(),
+            listen: self.listen,
+            admin: self.admin,
+            proxies: self.proxies.clone(),
+            tls: self.tls.clone(),
+            public_cert: self.public_cert.clone(),
+            idle_data: self.idle_data,
+            ..new
+        };
+        (changed, fixed)
+    }
+
     /// Checks that a peer can be started with this.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl<N: Net> Pool<N> {
     }
 
     async fn dial(&self) -> Result<(Transport<N::Stream>, Bytes), DialPeerError> {
-        let peer = &self.shared.config.peer_id;
+        let peer = &self.shared.peer_id;
         let line = |token: Option<(Token, [u8; 32])>, to| {
             let proof = token.map(|(token, exporter)| token.idle_proof(&exporter, peer));
             Line::DataIdle { peer: peer.clone(), proof, to }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tokio_rustls::rustls;
 use tracing::field::display;
 
@@ -91,7 +91,7 @@ impl<'a, N: Net> Link<'a, N> {
         dialled: DialledPeer<N>,
         refused: &'a Refused,
     ) -> Self {
-        let peer = shared.config.peer_id.clone();
+        let peer = shared.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
         Self {
             offers: Offers::default(),
@@ -108,7 +108,7 @@ impl<'a, N: Net> Link<'a, N> {
             slots,
             // Several links may lead to one peer, and a peer may meet itself: whoever is
             // not wanted leaves before it registers.
-            may_register: matches!(target.to, To::Address(_)) && !shared.config.is_listening(),
+            may_register: matches!(target.to, To::Address(_)) && !shared.config().is_listening(),
             registered: false,
             unanswered: 0,
             retiring: Retiring::No,
@@ -127,14 +127,13 @@ impl<'a, N: Net> Link<'a, N> {
     pub(super) async fn run(&mut self, mut wish: watch::Receiver<Wish>) -> Ended {
         let shared = self.shared.clone();
         let slots = self.slots.clone();
-        let timing = shared.config.timing;
+        let mut timing = shared.config().timing;
+        let mut reconfigurations = shared.reconfigurations();
         self.control.queue(&self.hello);
-        let mut heartbeat = interval(timing.heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = beats(timing.heartbeat);
         let mut draining = false;
         // Many changes at once are said together.
         let mut changed_at: Option<Instant> = None;
-        let passes_on = !shared.config.transit.is_empty();
         loop {
             let silent_at = self.heard + timing.peer_timeout;
             let stalled_at = self.control.stalled_at();
@@ -178,7 +177,14 @@ impl<'a, N: Net> Link<'a, N> {
                         self.idle.next_period();
                     }
                 }
-                Ok(()) = self.changes.changed(), if passes_on && changed_at.is_none() => {
+                Ok(()) = reconfigurations.changed() => {
+                    let before = std::mem::replace(&mut timing, shared.config().timing);
+                    if timing.heartbeat != before.heartbeat {
+                        heartbeat = beats(timing.heartbeat);
+                    }
+                    changed_at = changed_at.or(Some(Instant::now()));
+                }
+                Ok(()) = self.changes.changed(), if changed_at.is_none() && passes_on(&shared) => {
                     changed_at = Some(Instant::now());
                 }
                 () = sleep_until(changed_at.unwrap_or(wake) + PASS_ON_AFTER), if changed_at.is_some() => {
@@ -336,7 +342,8 @@ impl<'a, N: Net> Link<'a, N> {
                         self.shared.metrics.client_names_refused(upstream, 0);
                     }
                     let hub = self.target.hub().map(display);
-                    let via = self.shared.config.proxies.to(upstream).map(display);
+                    let config = self.shared.config();
+                    let via = config.proxies.to(upstream).map(display);
                     tracing::info!(upstream = %self.target, hub, via, "link up, names registered");
                     self.idle.replenish();
                 }
@@ -363,7 +370,7 @@ impl<'a, N: Net> Link<'a, N> {
 
     /// The listening peer has said who it is.
     fn welcome(&mut self, hub: PeerId) -> Result<(), Ended> {
-        if hub == self.shared.config.peer_id {
+        if hub == self.shared.peer_id {
             return Err(Ended::Itself);
         }
         let is_first = self.wanted.reached(&hub);
@@ -396,4 +403,14 @@ impl<'a, N: Net> Link<'a, N> {
             drop((busy, slot));
         });
     }
+}
+
+fn beats(every: Duration) -> Interval {
+    let mut beats = interval(every);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
+}
+
+fn passes_on<N: Net>(shared: &Shared<N>) -> bool {
+    !shared.config().transit.is_empty()
 }

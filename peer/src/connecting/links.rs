@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
@@ -21,34 +22,57 @@ use crate::stream::net::Net;
 use crate::stream::resolve;
 use crate::tasks::Phase;
 
-/// Keeps the links to `upstream` until the peer closes.
+/// Returns once `upstream` is no longer one of the configuration.
+async fn until_gone<N: Net>(shared: &Shared<N>, upstream: &Upstream) {
+    let mut reconfigurations = shared.reconfigurations();
+    while shared.config().connect.contains(upstream) {
+        // The sender is shared by all and outlives the wait.
+        let _ = reconfigurations.changed().await;
+    }
+}
+
+/// Keeps the links to `upstream` until the peer closes, or the configuration has it no
+/// longer: then its links end once their requests have.
 pub async fn keep_links<N: Net>(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Upstream) {
     // Behind a proxy, it is the proxy that looks the host up, and any peer may answer.
-    let is_proxied = shared.config.proxies.to(&upstream.endpoint).is_some();
+    let is_proxied = shared.config().proxies.to(&upstream.endpoint).is_some();
     match upstream.peers.or(is_proxied.then_some(1)) {
-        Some(peers) => keep_number(shared, &held, &upstream.endpoint, peers).await,
-        None => Follower::new(shared, held, upstream.endpoint).run().await,
+        Some(peers) => keep_number(&shared, &held, &upstream, peers).await,
+        None => Follower::new(shared.clone(), held, upstream.clone()).run().await,
+    }
+    let same = |one: &Upstream| one.endpoint == upstream.endpoint;
+    if !shared.config().connect.iter().any(same) {
+        shared.metrics.forget_upstream(&upstream.endpoint);
     }
 }
 
 /// One link to each of so many peers behind one endpoint.
 async fn keep_number<N: Net>(
-    shared: Arc<Shared<N>>,
+    shared: &Arc<Shared<N>>,
     held: &Arc<Held>,
-    upstream: &Endpoint,
+    upstream: &Upstream,
     peers: usize,
 ) {
     let mut links = JoinSet::new();
+    let (wishes, wish) = watch::channel(Wish::Keep);
     for number in 0..peers {
-        let wanted = held.want(Slot { upstream: upstream.clone(), to: To::Behind(number) });
-        let (shared, ended) = (shared.clone(), Arc::new(Notify::new()));
-        links.spawn(async move {
-            let (_wishes, wish) = watch::channel(Wish::Keep);
-            Keeper { shared, wanted, wish, ended }.keep_link().await;
-        });
+        let slot = Slot { upstream: upstream.endpoint.clone(), to: To::Behind(number) };
+        let (shared, wanted, wish) = (shared.clone(), held.want(slot), wish.clone());
+        let ended = Arc::new(Notify::new());
+        links.spawn(async move { Keeper { shared, wanted, wish, ended }.keep_link().await });
     }
-    while let Some(ended) = links.join_next().await {
-        resume(ended);
+    let mut gone = pin!(until_gone(shared, upstream));
+    loop {
+        tokio::select! {
+            biased;
+            ended = links.join_next() => match ended {
+                Some(ended) => resume(ended),
+                None => return,
+            },
+            () = &mut gone, if *wishes.borrow() == Wish::Keep => {
+                wishes.send_replace(Wish::Retire);
+            }
+        }
     }
 }
 
@@ -56,6 +80,7 @@ async fn keep_number<N: Net>(
 struct Follower<N: Net> {
     shared: Arc<Shared<N>>,
     held: Arc<Held>,
+    configured: Upstream,
     upstream: Endpoint,
     addresses: Addresses,
     wishes: BTreeMap<IpAddr, watch::Sender<Wish>>,
@@ -68,11 +93,12 @@ struct Follower<N: Net> {
 }
 
 impl<N: Net> Follower<N> {
-    fn new(shared: Arc<Shared<N>>, held: Arc<Held>, upstream: Endpoint) -> Self {
+    fn new(shared: Arc<Shared<N>>, held: Arc<Held>, configured: Upstream) -> Self {
         Self {
             shared,
             held,
-            upstream,
+            upstream: configured.endpoint.clone(),
+            configured,
             addresses: Addresses::default(),
             wishes: BTreeMap::new(),
             links: JoinSet::new(),
@@ -83,6 +109,8 @@ impl<N: Net> Follower<N> {
 
     async fn run(mut self) {
         let shared = self.shared.clone();
+        let configured = self.configured.clone();
+        let mut gone = pin!(until_gone(&shared, &configured));
         let mut backoff = Backoff::default();
         while shared.tasks.phase() < Phase::Draining {
             self.look().await;
@@ -94,6 +122,12 @@ impl<N: Net> Follower<N> {
             tokio::select! {
                 biased;
                 () = shared.tasks.entered(Phase::Draining) => {}
+                () = &mut gone => {
+                    for wish in self.wishes.values() {
+                        wish.send_replace(Wish::Retire);
+                    }
+                    break;
+                }
                 Some(ended) = self.links.join_next() => {
                     let ip = resume(ended);
                     self.addresses.ended(ip);

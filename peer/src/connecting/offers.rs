@@ -58,7 +58,7 @@ pub(super) fn offers_to<N: Net>(
     hub: Option<&PeerId>,
     refused: &Refused,
 ) -> Vec<Offer> {
-    let config = &shared.config;
+    let config = shared.config();
     let mut offers: Vec<Offer> = config.offers().collect();
     if let Some(hub) = hub.filter(|_| !config.transit.is_empty()) {
         let meant = |name: &Name| !config.services.contains_key(name) && config.passes_on(name);

@@ -15,7 +15,7 @@ use crate::wire::{FailReason, Requested};
 
 /// Whether a FORWARD for this name is to be passed on.
 pub(super) fn is_passed_on<N: Net>(shared: &Shared<N>, requested: &Requested) -> bool {
-    let config = &shared.config;
+    let config = shared.config();
     !config.services.contains_key(&requested.name) && config.passes_on(&requested.name)
 }
 

@@ -42,7 +42,7 @@ impl Refused {
             text,
         }) = ended
         {
-            let config = &shared.config;
+            let config = shared.config();
             let is_ours =
                 |name: &Name| config.services.contains_key(name) || config.passes_on(name);
             self.names.extend(forbidden_names(text).into_iter().filter(is_ours));

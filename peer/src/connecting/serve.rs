@@ -238,7 +238,7 @@ impl<N: Net> Serving<N> {
     ) -> Result<Ended, RelayError> {
         let shared = &self.shared;
         // The listening peer, which knows the client, is to end it first.
-        let idle = shared.config.timing.udp_idle + STRETCH_END;
+        let idle = shared.config().timing.udp_idle + STRETCH_END;
         let leaving = shared.tasks.entered(Phase::Finishing);
         let data = CarriedEnd::new(&shared.net, data);
         Ok(relay_datagrams(&data, backend, tally, idle, leaving).await?.why)
@@ -247,7 +247,7 @@ impl<N: Net> Serving<N> {
     /// Backend first, then DATA: a DATA connection that arrives is ready. Both share one
     /// deadline, because FAIL must reach the listening peer before it gives up.
     async fn connect(&self) -> Result<(Half<N>, Reached<N>), Failure> {
-        let deadline = Instant::now() + self.shared.config.timing.answer();
+        let deadline = Instant::now() + self.shared.config().timing.answer();
         let reached = self.reach(b"").await?;
         let dialled = timeout_at(deadline, self.dial_data()).await;
         let data = dialled.unwrap_or(Err(DialPeerError::Late)).map_err(|error| {
@@ -281,7 +281,7 @@ impl<N: Net> Serving<N> {
     }
 
     async fn dial_data(&self) -> Result<(Transport<N::Stream>, Bytes), DialPeerError> {
-        let (id, peer) = (self.id, &self.shared.config.peer_id);
+        let (id, peer) = (self.id, &self.shared.peer_id);
         let line = |token: Option<(Token, [u8; 32])>, to| {
             let prove = |(token, exporter): (Token, [u8; 32])| {
                 (peer.clone(), token.data_proof(&exporter, id, peer))

@@ -113,7 +113,7 @@ pub(super) async fn fetch_data<N: Net>(
 ) -> Result<Fetched<Data<N>>, NotFetched> {
     let id = asked.id.unwrap_or_else(|| shared.proxy_id());
     let line = Line::Forward(id, asked.requested(&assignment.name));
-    let deadline = asked.deadline(shared.config.timing.data_timeout);
+    let deadline = asked.deadline(shared.config().timing.data_timeout);
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
     match take_alive(shared, link, &assignment.name) {
@@ -170,7 +170,7 @@ impl<N: Net> Fetch<'_, N> {
         let mut asking = pin!(self.ask(stream, head));
         // Without bytes behind it, a FORWARD may be sent twice as soon as it seems
         // lost: on the way of an idle connection, a middlebox may have forgotten it.
-        let patience = Instant::now() + shared.config.timing.data_timeout / 2;
+        let patience = Instant::now() + shared.config().timing.data_timeout / 2;
         let (mut has_asked, mut again) = (false, false);
         let dialled = loop {
             let result = tokio::select! {

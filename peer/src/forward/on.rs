@@ -45,7 +45,7 @@ pub async fn forward_on<N: Net>(
         Way::Udp => Protocol::Udp,
     };
     // The peer before gives up a moment later, and must have heard of it.
-    let deadline = Some(Instant::now() + shared.config.timing.answer());
+    let deadline = Some(Instant::now() + shared.config().timing.answer());
     let head = |_, _| Cow::Borrowed(head);
     let asked =
         Asked { id: Some(id), deadline, name, way, protocol, source, dest, tls, head: &head };

@@ -19,7 +19,7 @@ pub(super) async fn reach<N: Net>(
     reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<Data<N>>, NotFetched> {
     let id = asked.id.unwrap_or_else(|| shared.proxy_id());
-    let deadline = asked.deadline(shared.config.timing.data_timeout);
+    let deadline = asked.deadline(shared.config().timing.data_timeout);
     // By the name that the client asked for: the pattern is ours alone.
     let requested = asked.requested(asked.name);
     let opened = tokio::select! {

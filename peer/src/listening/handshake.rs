@@ -193,7 +193,7 @@ impl<N: Net> Encounter<N> {
     /// Whether a DATA connection that names its peer is for this one, which is answered.
     async fn is_for_us(&mut self, to: Option<PeerId>) -> bool {
         let Some(to) = to else { return true };
-        let own = &self.shared.config.peer_id;
+        let own = &self.shared.peer_id;
         if to == *own {
             let answer = Line::Welcome(own.clone());
             return write_line(&mut self.stream, &answer).await.is_ok();

@@ -134,7 +134,7 @@ pub(super) async fn serve_link<N: Net>(
         swept: Instant::now(),
     };
     let _takes_leave = link.open.shared.tasks.takes_leave();
-    link.control.queue(&Line::Welcome(link.open.shared.config.peer_id.clone()));
+    link.control.queue(&Line::Welcome(link.open.shared.peer_id.clone()));
     let ended = link.run().await;
     let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
@@ -211,7 +211,7 @@ impl<N: Net> Link<N> {
     async fn run(&mut self) -> Ended {
         let shared = self.open.shared.clone();
         loop {
-            let silent_at = self.heard + shared.config.timing.peer_timeout;
+            let silent_at = self.heard + shared.config().timing.peer_timeout;
             let stalled_at = self.control.stalled_at();
             let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
             let congested = self.control.is_congested();
@@ -291,7 +291,7 @@ impl<N: Net> Link<N> {
 
     /// Whether none of `offers` has come through this peer before; names those that have.
     fn permit_paths(&self, offers: &[Offer]) -> Result<(), WireError> {
-        let own = &self.open.shared.config.peer_id;
+        let own = &self.open.shared.peer_id;
         let is_loop = |offer: &&Offer| offer.terms.path.contains(own);
         let loops: Vec<&Name> = offers.iter().filter(is_loop).map(|offer| &offer.name).collect();
         if loops.is_empty() { Ok(()) } else { Err(WireError::of_names(ErrorCode::Loop, &loops)) }

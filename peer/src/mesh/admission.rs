@@ -82,6 +82,7 @@ impl Slots {
 
 #[derive(Debug, Default)]
 struct Counts {
+    capacity: Capacity,
     entered: u64,
     heads: Slots,
     handshakes: Slots,
@@ -97,7 +98,6 @@ pub struct Admission(Arc<Limited>);
 
 #[derive(Debug)]
 struct Limited {
-    capacity: Capacity,
     counts: Lock<Counts>,
 }
 
@@ -117,8 +117,13 @@ pub struct Ticket {
 impl Admission {
     /// Nobody is in yet.
     pub fn new(capacity: Capacity) -> Self {
-        let counts = Lock::new("the count of connections", Counts::default());
-        Self(Arc::new(Limited { capacity, counts }))
+        let counts = Counts { capacity, ..Counts::default() };
+        Self(Arc::new(Limited { counts: Lock::new("the count of connections", counts) }))
+    }
+
+    /// From now on so many are let in. Those that are in stay.
+    pub fn set_capacity(&self, capacity: Capacity) {
+        self.lock().capacity = capacity;
     }
 
     /// Lets in a connection of which nothing is known but where it comes from.
@@ -139,7 +144,7 @@ impl Admission {
         let source = group(source);
         let mut counts = self.lock();
         if is_counted {
-            counts.count(source, self.0.capacity.connections_per_source)?;
+            counts.count(source)?;
         }
         if counts.heads.by_source.total() >= HEADS {
             counts.displace_head();
@@ -174,7 +179,7 @@ impl Ticket {
         let mut counts = self.admission.lock();
         let displaced = self.displaced.as_ref().filter(|_| counts.heads.leave(self.key));
         let Some(displaced) = displaced else { return Err(Full) };
-        let counted = counts.count(key.0, self.admission.0.capacity.connections_per_source);
+        let counted = counts.count(key.0);
         counts.heads.take(key, displaced);
         drop(counts);
         self.key = key;
@@ -202,7 +207,7 @@ impl Ticket {
     /// [`Full`]; the client is then told so in its protocol.
     pub fn into_public(mut self) -> Result<Self, Full> {
         let mut counts = self.admission.lock();
-        let is_full = counts.public >= self.admission.0.capacity.connections;
+        let is_full = counts.public >= counts.capacity.connections;
         let slots = match self.class {
             Class::Handshake => &mut counts.handshakes,
             Class::Head | Class::Public | Class::Link => &mut counts.heads,
@@ -256,7 +261,8 @@ impl Counts {
     /// Counts one more connection of `source`. At its limit its oldest silent one makes
     /// room. If it has none, and a link, there are some slots left for its DATA
     /// connections.
-    fn count(&mut self, source: IpAddr, limit: usize) -> Result<(), Full> {
+    fn count(&mut self, source: IpAddr) -> Result<(), Full> {
+        let limit = self.capacity.connections_per_source;
         let count = self.by_source.get(&source).copied().unwrap_or(0);
         if count >= limit && self.heads.displace_of(source).is_none() {
             let has_link = self.links_by_source.contains_key(&source);

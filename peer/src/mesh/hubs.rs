@@ -84,7 +84,8 @@ impl Hubs {
     /// Asks for a request, until the guard is dropped; `None` when that is being done
     /// already.
     pub fn ask(&self, id: ProxyId) -> Option<Asking<'_>> {
-        self.0.lock().asked.insert(id).then_some(Asking { hubs: self, id })
+        let is_new = self.0.lock().asked.insert(id);
+        is_new.then(|| Asking { hubs: self, id })
     }
 }
 

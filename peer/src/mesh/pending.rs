@@ -111,6 +111,11 @@ impl<T> Pending<T> {
         }
     }
 
+    /// From now on so many requests may wait for one link.
+    pub fn set_limit(&mut self, per_link: usize) {
+        self.per_link = per_link;
+    }
+
     /// Adds an id of a request for `name`, before its FORWARD is written: DATA may be
     /// quick.
     pub fn insert(

@@ -201,6 +201,30 @@ impl<S: Clone + Default> Routes<S> {
         self.add_provider(Offer { name, terms }, Provider::Upstream);
     }
 
+    /// What this peer says about a name that it serves itself has changed, perhaps.
+    pub fn update_locally(&mut self, offer: &Offer) {
+        let Some(entry) = self.names.get_mut(&offer.name) else { return };
+        let mut providers = entry.providers.iter_mut();
+        let own = providers.find(|one| one.provider == Provider::Local);
+        if let Some(own) = own.filter(|own| own.terms != offer.terms) {
+            own.terms = offer.terms.clone();
+            self.version += 1;
+        }
+    }
+
+    /// Asks nobody for a name any more.
+    pub fn ask_nobody(&mut self, name: &Name, now: Instant) {
+        self.remove_provider(name, Provider::Upstream, now);
+    }
+
+    /// From now on one link may register so many names, which may be reached in these ways
+    /// at most. A link that has more already keeps them.
+    pub fn set_limits(&mut self, names_per_link: usize, ways: Ways) {
+        self.names_per_link = names_per_link;
+        self.version += u64::from(self.ways != ways);
+        self.ways = ways;
+    }
+
     /// One more listening peer can be asked.
     pub fn upstream_opened(&mut self) {
         self.upstream += 1;

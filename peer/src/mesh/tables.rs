@@ -13,7 +13,7 @@ use super::pending::{Entry, NotClaimed, Pending};
 use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames, Wanted};
 use super::unwell::Unwell;
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
-use crate::config::Capacity;
+use crate::config::{Capacity, PeerConfig};
 use crate::limits::NAMES;
 use crate::lock::Lock;
 use crate::names::{Name, PeerId, ProxyId};
@@ -185,6 +185,42 @@ impl<S> Mesh<S> {
     pub fn ask_upstream(&self, names: impl IntoIterator<Item = Name>) {
         let mut tables = self.lock();
         names.into_iter().for_each(|name| tables.routes.ask_upstream(name));
+    }
+
+    /// Withdraws what this very peer serves, or asks others for, and will not any more.
+    pub fn before_change(&self, old: &PeerConfig, new: &PeerConfig) {
+        let (mut tables, now) = (self.lock(), Instant::now());
+        for name in old.services.keys().filter(|name| !new.services.contains_key(*name)) {
+            tables.unwell.forget(name, Provider::Local);
+            if let Some(stats) = tables.routes.withdraw_locally(name, now) {
+                stats.disconnected();
+            }
+        }
+        for name in old.reach.iter().filter(|name| !new.reach.contains(name)) {
+            tables.routes.ask_nobody(name, now);
+        }
+    }
+
+    /// Serves, asks for and limits what the new configuration says; what has not changed is
+    /// not touched. A service that is not `well` stays withdrawn.
+    pub fn after_change(&self, old: &PeerConfig, new: &PeerConfig, well: impl Fn(&Name) -> bool) {
+        let mut tables = self.lock();
+        tables.routes.set_limits(new.capacity.names_per_peer, new.ways);
+        tables.unwell.set_limit(new.capacity.names_per_peer);
+        tables.pending.set_limit(new.capacity.pending_per_peer);
+        for offer in new.offers().filter(|offer| well(&offer.name)) {
+            tables.routes.update_locally(&offer);
+            tables.unwell.forget(&offer.name, Provider::Local);
+            if let Some(stats) = tables.routes.serve_locally(offer) {
+                stats.registered();
+            }
+        }
+        for name in new.reach.iter().filter(|name| !old.reach.contains(name)) {
+            tables.routes.ask_upstream(name.clone());
+        }
+        let version = tables.routes.version();
+        drop(tables);
+        self.tell(version);
     }
 
     /// One more listening peer can be asked.

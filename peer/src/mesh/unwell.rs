@@ -24,6 +24,11 @@ impl Unwell {
         Self { by_name: BTreeMap::new(), held: BTreeMap::new(), names_per_link, names_in_all }
     }
 
+    /// From now on so many names of one link are remembered.
+    pub fn set_limit(&mut self, names_per_link: usize) {
+        self.names_per_link = names_per_link;
+    }
+
     /// `provider` has withdrawn `name`; clients may come back after so many seconds. Names
     /// beyond the limits are not remembered: only an answer will be less to the point.
     pub fn note(&mut self, name: Name, provider: Provider, retry_after: u16) {

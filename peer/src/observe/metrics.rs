@@ -21,5 +21,5 @@ pub use reasons::{
     CheckResult, ClientFailure, DatagramLoss, ForwardFailure, HttpCode, IdleResult, Incident,
     LogReason, Protocol, ProxyError, Rejection,
 };
-pub use registry::Metrics;
+pub use registry::{ConfigReloads, Metrics};
 pub use snapshot::{NameRow, Snapshot};

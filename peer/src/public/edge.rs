@@ -272,7 +272,7 @@ impl<N: Net> Edge<N> {
             Some(front) => (!front.covers(&head.name)).then_some(Cause::Misdirected),
             None => {
                 let is_secure = |front: &Front| front.certificate(&head.name).is_some();
-                let redirects = self.shared.config.redirect_https && head.asks != Asks::Connect;
+                let redirects = self.shared.config().redirect_https && head.asks != Asks::Connect;
                 let front = self.shared.front.as_ref().filter(|_| redirects);
                 front.is_some_and(is_secure).then_some(Cause::Redirect)
             }

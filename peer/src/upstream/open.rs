@@ -86,7 +86,7 @@ async fn ask<N: Net>(
     id: ProxyId,
     requested: &Requested,
 ) -> Result<Answer<N>, DialPeerError> {
-    let own = &shared.config.peer_id;
+    let own = &shared.peer_id;
     let DialledPeer { mut stream, token, .. } = target.dial(shared).await?;
     let token = token.map(|(token, exporter)| (own.clone(), token.open_proof(&exporter, id, own)));
     let line = Line::Open { id, requested: Box::new(requested.clone()), token };

@@ -97,7 +97,8 @@ impl Target {
     /// [`DialPeerError`].
     pub async fn dial<N: Net>(&self, shared: &Shared<N>) -> Result<DialledPeer<N>, DialPeerError> {
         let upstream = &self.upstream;
-        let via = shared.config.proxies.to(upstream);
+        let config = shared.config_of_now();
+        let via = config.proxies.to(upstream);
         let stream = match (via, self.address()) {
             (Some(via), _) => dial_via(&shared.resolver, via, upstream, CONNECT_TIMEOUT).await?,
             (None, Some(ip)) => {

@@ -42,14 +42,39 @@ pub struct Sorted {
 impl Board {
     /// All services of this configuration are up until a check says otherwise.
     pub fn new(config: &PeerConfig) -> Self {
-        let checked = config.services.iter().filter_map(|(name, service)| {
-            let retry_after = service.health.as_ref()?.retry_after();
-            Some((name.clone(), Standing { is_up: true, last_failure: None, retry_after }))
-        });
         Self {
-            standings: watch::Sender::new(checked.collect()),
+            standings: watch::Sender::new(Self::all_up(config).collect()),
             turns: Semaphore::new(HEALTH_CHECKS),
         }
+    }
+
+    fn all_up(config: &PeerConfig) -> impl Iterator<Item = (Name, Standing)> {
+        config.services.iter().filter_map(|(name, service)| {
+            let retry_after = service.health.as_ref()?.retry_after();
+            Some((name.clone(), Standing { is_up: true, last_failure: None, retry_after }))
+        })
+    }
+
+    /// From now on the services of this configuration are checked. What is known of one
+    /// stays, unless its checks have changed since `old`: then it is up until they say
+    /// otherwise.
+    pub fn reconfigure(&self, old: &PeerConfig, new: &PeerConfig) {
+        self.standings.send_modify(|standings| {
+            let health = |config: &PeerConfig, name: &Name| {
+                config.services.get(name).and_then(|service| service.health.clone())
+            };
+            standings.retain(|name, _| {
+                health(new, name).is_some() && health(new, name) == health(old, name)
+            });
+            for (name, standing) in Self::all_up(new) {
+                standings.entry(name).or_insert(standing);
+            }
+        });
+    }
+
+    /// Whether `name` may be served, as far as its checks are concerned.
+    pub fn is_up(&self, name: &Name) -> bool {
+        self.standings.borrow().get(name).is_none_or(|standing| standing.is_up)
     }
 
     /// All services that are checked.

@@ -1,4 +1,4 @@
-//! Checks a service for as long as the peer runs, and withdraws it while it fails.
+//! Checks a service for as long as that is asked for, and withdraws it while it fails.
 
 use std::sync::Arc;
 
@@ -13,17 +13,38 @@ use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::net::Net;
 
-/// Checks the service `name`, if that is asked for, until the task is ended.
+/// Checks the service `name` for as long as that is asked for.
 pub async fn keep_checking<N: Net>(shared: Arc<Shared<N>>, name: Name) {
-    let Some(service) = shared.config.services.get(&name) else { return };
-    let Some(health) = &service.health else { return };
-    let mut judge = Judge::new(health.fall, health.rise);
+    let mut reconfigurations = shared.reconfigurations();
     let mut next = Instant::now();
     let mut is_first = true;
+    let mut judged: Option<(Health, Judge)> = None;
     loop {
-        sleep_until(next).await;
+        tokio::select! {
+            biased;
+            // Whether it is still to be checked, and how, is seen at once.
+            Ok(()) = reconfigurations.changed() => {}
+            () = sleep_until(next) => {}
+        }
+        let config = shared.config_of_now();
+        let service = config.services.get(&name);
+        let checked = service.and_then(|service| Some((service, service.health.as_ref()?)));
+        let Some((service, health)) = checked else {
+            return shared.metrics.forget_backend(&name);
+        };
+        let judge = match &mut judged {
+            Some((before, judge)) if before == health => judge,
+            // As it is checked from now on, nothing is known of it yet.
+            judged => {
+                next = Instant::now();
+                &mut judged.insert((health.clone(), Judge::new(health.fall, health.rise))).1
+            }
+        };
+        if Instant::now() < next {
+            continue;
+        }
         let began = Instant::now();
-        check(&shared, &name, service, health, &mut judge).await;
+        check(&shared, &name, service, health, judge).await;
         // Services that were first checked together are not checked together for ever.
         let wait = if is_first { share_of(health.every, shared.random()) } else { health.every };
         is_first = false;

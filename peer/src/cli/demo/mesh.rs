@@ -18,6 +18,7 @@ use crate::config::{Endpoint, PeerConfig, Service};
 use crate::names::Name;
 use crate::offer::Ways;
 use crate::peer::{Peer, PeerHandle, StartError};
+use crate::ports::NotBound;
 use crate::stream::net::tokio::TokioNet;
 
 /// Served over HTTP at both sites.
@@ -127,7 +128,7 @@ async fn start_hub() -> Result<Peer<TokioNet>, StartError> {
     config.tcp.push(crate::config::PortMapping { addr: ANY_PORT, name: name(ECHO) });
     config.admin = Some(DEFAULT_ADMIN);
     match Peer::start(config.clone(), TokioNet).await {
-        Err(StartError::Bind { key: "admin", .. }) => {
+        Err(StartError::Bind(NotBound { key: "admin", .. })) => {
             config.admin = Some(ANY_PORT);
             Peer::start(config, TokioNet).await
         }

@@ -58,6 +58,17 @@ pub(super) fn keys() -> Vec<String> {
     command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
 }
 
+/// What is to be said of variables that begin with `OPS_PROXY_` and are read by nobody.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut known = vec!["OPS_PROXY_CONFIG".to_owned(), "OPS_PROXY_TOKEN".to_owned()];
+    known.extend(keys().iter().map(|key| format!("OPS_PROXY_{}", key.to_uppercase())));
+    let unknown = names.filter(|name| name.starts_with("OPS_PROXY_") && !known.contains(name));
+    let mut said: Vec<String> =
+        unknown.map(|name| format!("{name} is no setting{}", nearest(&name, &known))).collect();
+    said.sort();
+    said
+}
+
 fn nearest(unknown: &str, known: &[String]) -> String {
     let likeness = |key: &&String| strsim::jaro_winkler(unknown, key);
     known

@@ -108,6 +108,16 @@ impl FromStr for Version {
     }
 }
 
+impl ServiceEntry {
+    /// The name that it is about, if it has one.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Short(name, ..) => Some(name),
+            Self::Table(table) => table.name.as_ref().map(|RoutingName(name)| name),
+        }
+    }
+}
+
 impl FromStr for ServiceEntry {
     type Err = String;
 

@@ -37,11 +37,11 @@ pub(super) async fn page<N: Net>(shared: &Shared<N>) -> String {
     let _ = write!(
         page,
         "<h1>Ops Proxy · {}</h1><p>{phase} · {} of {} names up · {} links · {} requests waiting for DATA",
-        shared.config.peer_id, names.up, names.known, snapshot.links, snapshot.pending,
+        shared.peer_id, names.up, names.known, snapshot.links, snapshot.pending,
     );
-    if !shared.config.connect.is_empty() {
+    if !shared.config().connect.is_empty() {
         page.push_str("<h2>Registers with</h2><ul>");
-        for upstream in &shared.config.connect {
+        for upstream in &shared.config().connect {
             let (class, word) = match shared.metrics.is_link_up(&upstream.endpoint) {
                 true => ("up", "up"),
                 false => ("down", "down"),

@@ -62,13 +62,21 @@ pub struct Metrics {
     other: NameStats,
 }
 
+/// How often the configuration was read again.
+#[derive(Debug)]
+pub struct ConfigReloads {
+    /// Those that were invalid.
+    pub failed: IntCounter,
+    /// When the last was valid, in seconds since the Unix epoch.
+    pub last_success: IntGauge,
+}
+
 impl Metrics {
     /// A registry of its own for the peer of this configuration.
     pub fn new(config: &PeerConfig) -> Self {
         let build = Builder { registry: Registry::new(), config };
         let listening = config.is_listening();
         let connecting = config.is_connecting();
-        let checking = config.services.values().any(|service| service.health.is_some());
         let encrypted = config.tls.is_set() || config.public_cert.is_some();
         if listening {
             build.info("server_info", families::SERVER_INFO_HELP);
@@ -81,7 +89,7 @@ impl Metrics {
             "backend_up",
             "Whether the backends of a service pass their checks (1) or it is withdrawn (0).",
             "client_name",
-            checking,
+            true,
         );
         for (name, _) in config.services.iter().filter(|(_, one)| one.health.is_some()) {
             backend_up.with_label_values(&[name.as_str()]).set(1);
@@ -199,7 +207,7 @@ impl Metrics {
                 "backend_checks_total",
                 "Checks of the backends of a service, by result.",
                 &["client_name", "result"],
-                checking,
+                true,
             ),
             tls_reloads: build.counter(
                 "tls_reloads_total",
@@ -266,6 +274,33 @@ impl Metrics {
         self.registry.register(Box::new(counter)).expect("this is exported once");
     }
 
+    /// Counts how often the configuration was read again. To be called once, by whoever
+    /// does.
+    pub fn export_config_reloads(&self) -> ConfigReloads {
+        let opts = |name: &str, help: &str| {
+            let (node, pod) = (&self.node, &self.pod);
+            Opts::new(format!("ops_proxy_{name}"), help)
+                .const_label("node", node)
+                .const_label("pod", pod)
+        };
+        let failed = IntCounter::with_opts(opts(
+            "config_reload_failed_total",
+            "Times that a changed configuration was invalid; the old one was kept.",
+        ));
+        let last = IntGauge::with_opts(opts(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read without a fault, in seconds since the Unix epoch.",
+        ));
+        let failed = failed.expect("the name and labels are valid");
+        let last_success = last.expect("the name and labels are valid");
+        let families: [Box<dyn prometheus::core::Collector>; 2] =
+            [Box::new(failed.clone()), Box::new(last_success.clone())];
+        for family in families {
+            self.registry.register(family).expect("this is exported once");
+        }
+        ConfigReloads { failed, last_success }
+    }
+
     /// A request ended, `duration` after it was routed.
     pub fn request_ended(&self, protocol: Protocol, duration: Duration) {
         self.request_duration
@@ -329,6 +364,17 @@ impl Metrics {
         self.client_links_held.with_label_values(&label).set(held as i64);
     }
 
+    /// No links to `upstream` are to be kept any more.
+    pub fn forget_upstream(&self, upstream: &Endpoint) {
+        let label = [upstream.to_string()];
+        // What was never counted is not there.
+        let _ = self.client_link_up.remove_label_values(&label);
+        let _ = self.client_links_wanted.remove_label_values(&label);
+        let _ = self.client_links_held.remove_label_values(&label);
+        let _ = self.client_replaced.remove_label_values(&label);
+        let _ = self.client_names_refused.remove_label_values(&label);
+    }
+
     /// A link to `upstream` was replaced by that of another process.
     pub fn client_replaced(&self, upstream: &Endpoint) {
         self.client_replaced.with_label_values(&[upstream.to_string()]).inc();
@@ -347,6 +393,12 @@ impl Metrics {
     /// The backends of the service `name` count as up now, or as down.
     pub fn backend_up(&self, name: &Name, up: bool) {
         self.backend_up.with_label_values(&[name.as_str()]).set(i64::from(up));
+    }
+
+    /// A service is not checked any more.
+    pub fn forget_backend(&self, name: &Name) {
+        // What was never set is not there.
+        let _ = self.backend_up.remove_label_values(&[name.as_str()]);
     }
 
     /// Changed TLS files were loaded.

@@ -34,7 +34,7 @@ struct UdpPort<N: Net> {
 /// Receives until the task is ended. It never waits for a stranger.
 pub async fn datagram_loop<N: Net>(shared: Arc<Shared<N>>, socket: Arc<N::Datagrams>, name: Name) {
     let bounds = Bounds {
-        requests: shared.config.capacity.udp_requests,
+        requests: shared.config().capacity.udp_requests,
         waiting: UDP_WAITING_BYTES,
         waiting_in_all: UDP_WAITING_BYTES_IN_ALL,
     };

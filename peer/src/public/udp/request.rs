@@ -122,7 +122,7 @@ impl<N: Net> DatagramRequest<N> {
         let Self { shared, socket, seat, .. } = self;
         let Forwarded { request, backend, assigned, id, outgoing: _outgoing, .. } = forwarded;
         let client = ClientEnd { seat, socket: &**socket, ahead: Mutex::new(ahead) };
-        let idle: Duration = shared.config.timing.udp_idle;
+        let idle: Duration = shared.config().timing.udp_idle;
         let leaving = shared.tasks.entered(Phase::Finishing);
         let over = match backend {
             Backend::Own(backend) => {

@@ -1,0 +1,91 @@
+//! Reads the configuration again when its files have changed, or when SIGHUP asks for it.
+
+use std::convert::Infallible;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::level_filters::LevelFilter;
+
+use super::settings::Surroundings;
+use super::sources::{Sources, Texts};
+use crate::config::ConfigError;
+use crate::limits::CONFIG_RELOAD_INTERVAL;
+use crate::observe::metrics::ConfigReloads;
+use crate::peer::PeerHandle;
+use crate::ports::NotBound;
+use crate::stream::net::Net;
+use crate::stream::net::tokio::TokioNet;
+
+/// Follows the files of a running peer.
+pub(super) struct Reloader<L> {
+    /// Where its settings come from.
+    pub(super) sources: Sources,
+    /// What it was started in.
+    pub(super) surroundings: Surroundings,
+    /// What the files said last.
+    pub(super) texts: Result<Texts, ConfigError>,
+    /// The peer.
+    pub(super) handle: PeerHandle<TokioNet>,
+    /// Sets the level of the log.
+    pub(super) level: L,
+}
+
+/// A configuration that is not used.
+#[derive(Debug, thiserror::Error)]
+enum NotUsed {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Bind(#[from] NotBound),
+}
+
+impl<L: Fn(LevelFilter)> Reloader<L> {
+    /// Looks at the files from time to time, and whenever that is `asked` for.
+    pub(super) async fn run(mut self, asked: &Notify) -> Infallible {
+        let reloads = self.handle.export_config_reloads();
+        reloads.last_success.set(now());
+        loop {
+            let is_asked = timeout(CONFIG_RELOAD_INTERVAL, asked.notified()).await.is_ok();
+            if is_asked || self.sources.has_files() {
+                self.look(is_asked, &reloads).await;
+            }
+        }
+    }
+
+    async fn look(&mut self, is_asked: bool, reloads: &ConfigReloads) {
+        let texts = self.sources.read();
+        if texts == self.texts && !is_asked {
+            return;
+        }
+        self.texts = texts;
+        match self.change().await {
+            Ok(fixed) => {
+                reloads.last_success.set(now());
+                tracing::info!("the configuration was read again");
+                for key in fixed {
+                    tracing::warn!(
+                        key,
+                        "this setting has changed, but takes effect only with a restart"
+                    );
+                }
+            }
+            Err(error) => {
+                reloads.failed.inc();
+                tracing::warn!(%error, "the changed configuration is not used; the old one stays in force until this is fixed");
+            }
+        }
+    }
+
+    async fn change(&self) -> Result<Vec<&'static str>, NotUsed> {
+        let settings = self.sources.merged_with(self.texts.as_ref().map_err(Clone::clone)?)?;
+        let level = settings.log_level.unwrap_or(LevelFilter::INFO);
+        let config = settings.into_config(self.surroundings.clone())?;
+        let fixed = self.handle.reconfigure(config).await?;
+        (self.level)(level);
+        Ok(fixed)
+    }
+}
+
+fn now() -> i64 {
+    i64::try_from(TokioNet.unix_time().as_secs()).unwrap_or(i64::MAX)
+}
