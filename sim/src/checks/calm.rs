@@ -8,7 +8,7 @@ use super::model::names_to_come;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
 use crate::scenario::Scenario;
-use crate::scenario::steps::{Request, Via};
+use crate::scenario::steps::{Answer, Exchange, Request, Via};
 
 /// Names are up by then, however slow the network.
 const UP_WITHIN: Duration = Duration::from_secs(3);
@@ -54,6 +54,17 @@ fn is_mapped(mesh: &Mesh, request: &Request) -> bool {
     name.is_some_and(|name| names_to_come(mesh, host).contains(name))
 }
 
+/// Whether the last answer is a refusal behind which the connection must end: the peer did
+/// not wait for the body, or the client has said that it is the last.
+fn ends_when_refused(outcome: &Outcome) -> bool {
+    let Outcome { request, answers, .. } = outcome;
+    let ends = |exchange: &Exchange| {
+        exchange.upload.0 > 0 || exchange.closes || exchange.answer == Answer::Upgrade
+    };
+    let last = request.exchanges.iter().zip(answers).last();
+    last.is_some_and(|(exchange, answer)| !answer.by_backend && ends(exchange))
+}
+
 /// In a calm run, every datagram comes back, and every exchange is answered by the backend of its name, and those for
 /// names that nobody serves with 404.
 ///
@@ -82,8 +93,13 @@ pub fn check_calm(mesh: &Mesh, outcome: &Outcome) -> Result<(), String> {
             _ => true,
         }
     });
+    let is_over = match end {
+        Ending::Whole => true,
+        Ending::Closed => ends_when_refused(outcome),
+        _ => left,
+    };
     match wrong {
-        None if left || *end == Ending::Whole => Ok(()),
+        None if is_over => Ok(()),
         _ => Err(format!("nothing was broken but this: {outcome}")),
     }
 }
