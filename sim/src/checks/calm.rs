@@ -7,8 +7,8 @@ use ops_proxy::config::Endpoint;
 use super::model::names_to_come;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
-use crate::scenario::Scenario;
 use crate::scenario::steps::{Answer, Exchange, Request, Via};
+use crate::scenario::{Scenario, Step};
 
 /// Names are up by then, however slow the network.
 const UP_WITHIN: Duration = Duration::from_secs(3);
@@ -21,12 +21,17 @@ const USUAL: Duration = Duration::from_secs(5);
 
 /// Whether nothing is broken, and no deadline is too short.
 pub(super) fn is_calm(scenario: &Scenario) -> bool {
-    let harmless = ["request", "expect", "checkpoint"];
+    let harmless = |step: &Step| {
+        // What a name means from the beginning on is no change.
+        let first = step.at.is_some_and(|at| at.0.is_zero());
+        let kinds = ["request", "expect", "checkpoint"];
+        kinds.contains(&step.kind().key()) || first && step.dns.is_some()
+    };
     let serves = scenario.backends.values().all(|backend| backend.kind.can_succeed());
     let timeouts = scenario.peers.values().map(|peer| peer.data_timeout.map_or(USUAL, |it| it.0));
     serves
         && timeouts.min().is_none_or(|shortest| shortest >= LONG_ENOUGH)
-        && scenario.steps().all(|step| harmless.contains(&step.kind().key()))
+        && scenario.steps().all(harmless)
 }
 
 /// How many requests a connection may become at most: stretches of exchanges for one name

@@ -12,8 +12,9 @@ use crate::connection::{End, Pair};
 /// A listening peer's host and one of its names.
 type Key = (IpAddr, String);
 
-/// A request at one listening peer: it keeps its id on every hop.
-type Hop = (IpAddr, ProxyId);
+/// A request that one listening peer has asked another peer for: it keeps its id on every
+/// hop, and with the second provider that is asked.
+type Hop = (IpAddr, ProxyId, IpAddr);
 
 /// What was overheard for one name at one listening peer since its start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,6 @@ struct Forward {
     key: Key,
     /// The link and the idle DATA connection that it went down, if not only one.
     conns: Vec<u64>,
-    /// The connecting peer's host.
-    asked: IpAddr,
     /// A DATA was its answer.
     answered: bool,
     /// A FAIL was, or came after.
@@ -86,19 +85,13 @@ impl Forwards {
             // A client that gets an answer may go on with another request.
             self.asked_for.retain(|(_, source), _| *source != pair.dialler);
         }
-        let here = pair.acceptor.ip();
+        let (here, asked) = (pair.acceptor.ip(), pair.dialler.ip());
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
                 (Ok(Line::Forward(id, Requested { name, source, .. })), End::Acceptor) => {
-                    let (key, hop) = ((here, name.to_string()), (here, id));
-                    let asked = pair.dialler.ip();
-                    let new = || Forward {
-                        key,
-                        conns: Vec::new(),
-                        asked,
-                        answered: false,
-                        refused: false,
-                    };
+                    let (key, hop) = ((here, name.to_string()), (here, id, asked));
+                    let new =
+                        || Forward { key, conns: Vec::new(), answered: false, refused: false };
                     self.by_hop.entry(hop).or_insert_with(new).conns.push(conn);
                     // A client whose request was answered may go on with another.
                     let before = self.asked_for.insert((conn, source), hop);
@@ -110,11 +103,11 @@ impl Forwards {
                     }
                 }
                 (Ok(Line::Data { id, .. }), End::Dialler) => {
-                    self.answer((here, id), pair.dialler.ip());
+                    self.answer((here, id, asked));
                 }
                 (Ok(Line::Fail(id, _)), End::Dialler) => {
                     let link = self.links.entry(conn).or_default();
-                    link.fails.push_back((link.written, (here, id)));
+                    link.fails.push_back((link.written, (here, id, asked)));
                 }
                 _ => {}
             }
@@ -173,11 +166,8 @@ impl Forwards {
         }
     }
 
-    fn answer(&mut self, hop: Hop, from: IpAddr) {
-        let forward = self
-            .by_hop
-            .get_mut(&hop)
-            .filter(|one| one.asked == from && !one.answered && !one.refused);
+    fn answer(&mut self, hop: Hop) {
+        let forward = self.by_hop.get_mut(&hop).filter(|one| !one.answered && !one.refused);
         if let Some(forward) = forward {
             forward.answered = true;
             self.tallies.entry(forward.key.clone()).or_default().answered += 1;
