@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ops_proxy::limits::{ADDRESS_GRACE, ANSWER_KEPT, BACKOFF_CAP, CONNECT_TIMEOUT, LOOK_INTERVAL};
+use ops_proxy::limits::{
+    ADDRESS_GRACE, ANSWER_KEPT, BACKOFF_CAP, CONNECT_TIMEOUT, LOOK_INTERVAL, REPLACED_CAP,
+};
 use ops_proxy::observe::metrics::Snapshot;
 
 use super::chance::Chance;
@@ -53,6 +55,9 @@ pub(super) struct Model {
     ill: Since,
     /// Since when DNS says that its listening peer is not where it was.
     gone: Since,
+    /// When a process with the same peer id last had the same: who lost its link to it
+    /// waits for longer than others.
+    contested: Since,
     /// Those whose link was troubled: the listening peer may hold on to an old one.
     troubled: BTreeSet<Wanted>,
 }
@@ -91,6 +96,7 @@ impl Model {
         if !looked && chances.iter().eq(self.chances.values()) {
             return;
         }
+        self.contest(mesh);
         self.chances = self.asked.all().iter().cloned().zip(chances).collect();
         let stands = standing(mesh, &self.chances);
         self.standing.retain(|one, _| stands.contains(one));
@@ -98,6 +104,23 @@ impl Model {
             self.standing.entry(one).or_insert(now);
         }
         self.take_in(now);
+    }
+
+    /// Takes note of those that two processes with one peer id had until now.
+    fn contest(&mut self, mesh: &Mesh) {
+        let good = || self.chances.iter().filter(|(_, now)| **now == Chance::Good);
+        let is_rival = |one: &Wanted, other: &Wanted| {
+            one.listening == other.listening
+                && one.name == other.name
+                && one.served_by() != other.served_by()
+                && one.path(mesh) == other.path(mesh)
+        };
+        let ids = mesh.scenario().peers.values().filter_map(|peer| peer.id.as_ref());
+        if ids.clone().count() > ids.collect::<BTreeSet<_>>().len() {
+            let contested = good().filter(|(one, _)| good().any(|(other, _)| is_rival(one, other)));
+            let contested: Vec<Wanted> = contested.map(|(one, _)| one.clone()).collect();
+            self.contested.extend(contested.into_iter().map(|one| (one, mesh.now())));
+        }
     }
 
     /// Takes in what has become of each registration.
@@ -182,6 +205,13 @@ impl Model {
         Ok(())
     }
 
+    /// Whether nobody with the same peer id has had it lately.
+    fn is_undisputed(&self, mesh: &Mesh, one: &Wanted) -> bool {
+        let comes_back = REPLACED_CAP + CONNECT_TIMEOUT + SLACK;
+        let disputed = one.all_hops().filter_map(|hop| self.contested.get(hop)).max();
+        disputed.is_none_or(|at| mesh.now() > *at + comes_back)
+    }
+
     /// Whether a registration has stood for so long that everybody knows, and nothing that
     /// was broken before is only noticed now.
     fn stands_firm(&self, mesh: &Mesh, one: &Wanted) -> bool {
@@ -191,6 +221,7 @@ impl Model {
         let noticed = noticed(mesh, one);
         let there = if self.troubled.contains(one) { comes_back(mesh, one) } else { noticed };
         for_long(self.possible.get(one), there.max(noticed))
+            && self.is_undisputed(mesh, one)
             && for_long(self.standing.get(one), noticed)
     }
 
@@ -211,6 +242,7 @@ impl Model {
             // Where there is but one path, it stands from the beginning.
             let told = |since: &Duration| one.hops() < 2 || for_long(since, noticed(mesh, one));
             for_long(since, there + SLACK * one.hops().max(1))
+                && self.is_undisputed(mesh, one)
                 && self.standing.get(one).is_some_and(told)
         };
         let mut possible = self.possible.iter().filter(|(one, _)| here(one));

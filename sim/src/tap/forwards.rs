@@ -1,7 +1,7 @@
 //! What became of each FORWARD, as overheard on the wire: what a listening peer
 //! counts must agree with what it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use ops_proxy::names::ProxyId;
@@ -68,8 +68,11 @@ pub struct Forwards {
     by_hop: BTreeMap<Hop, Forward>,
     links: BTreeMap<u64, Incoming>,
     tallies: BTreeMap<Key, Tally>,
-    /// The last FORWARD of each link for each public client.
-    asked_for: BTreeMap<(u64, SocketAddr), Hop>,
+    /// The last FORWARD of each link for each public client; of those that are passed on,
+    /// for each of them.
+    asked_for: BTreeMap<(u64, SocketAddr, Option<ProxyId>), Hop>,
+    /// What each host was asked for, which it may pass on.
+    asked_of: BTreeSet<(IpAddr, ProxyId)>,
     twice: Option<String>,
     lost: Vec<Lost>,
     given_up: Option<ProxyId>,
@@ -83,7 +86,7 @@ impl Forwards {
         }
         if end == End::Acceptor && lines.is_empty() {
             // A client that gets an answer may go on with another request.
-            self.asked_for.retain(|(_, source), _| *source != pair.dialler);
+            self.asked_for.retain(|(_, source, _), _| *source != pair.dialler);
         }
         let (here, asked) = (pair.acceptor.ip(), pair.dialler.ip());
         for line in lines {
@@ -94,7 +97,10 @@ impl Forwards {
                         || Forward { key, conns: Vec::new(), answered: false, refused: false };
                     self.by_hop.entry(hop).or_insert_with(new).conns.push(conn);
                     // A client whose request was answered may go on with another.
-                    let before = self.asked_for.insert((conn, source), hop);
+                    self.asked_of.insert((asked, id));
+                    // Two that were asked in turn may both pass it on to the same peer.
+                    let passed_on = self.asked_of.contains(&(here, id)).then_some(id);
+                    let before = self.asked_for.insert((conn, source, passed_on), hop);
                     let is_again = before.is_some_and(|before| {
                         before == hop || !self.by_hop.get(&before).is_some_and(|one| one.answered)
                     });
@@ -146,6 +152,11 @@ impl Forwards {
     /// client, if there was one. That client may be whom a trusted proxy says.
     pub fn twice(&self) -> Option<&str> {
         self.twice.as_deref()
+    }
+
+    /// How many requests other peers have asked this host for.
+    pub fn asked_of(&self, host: IpAddr) -> u64 {
+        self.asked_of.iter().filter(|(asked, _)| *asked == host).count() as u64
     }
 
     /// One end of a connection has read `bytes`.
@@ -279,5 +290,26 @@ mod tests {
         let again = format!("FORWARD:{}:app:http:10.0.0.9:1", ID.replace('0', "f"));
         forwards.wrote(1, pair(2), End::Acceptor, again.len() + 1, std::slice::from_ref(&again));
         assert_eq!(forwards.twice(), Some(again.as_str()));
+    }
+
+    #[test]
+    fn who_passes_on_for_two_peers_may_ask_one_twice_but_not_for_one_of_them() {
+        let mut forwards = Forwards::default();
+        let ask = |forwards: &mut Forwards, conn, pair, id: &str| {
+            let line = format!("FORWARD:{id}:app:http:10.0.0.9:1");
+            forwards.wrote(conn, pair, End::Acceptor, line.len() + 1, &[line]);
+        };
+        let to_host_1 = |conn| {
+            let addr = |host, port| SocketAddr::from(([10, 0, 0, host], port));
+            Pair { dialler: addr(1, 50_000 + conn), acceptor: addr(3 + conn as u8, 8080) }
+        };
+        let other = ID.replace('0', "f");
+        ask(&mut forwards, 8, to_host_1(0), ID);
+        ask(&mut forwards, 9, to_host_1(1), &other);
+        ask(&mut forwards, 1, pair(2), ID);
+        ask(&mut forwards, 1, pair(2), &other);
+        assert_eq!(forwards.twice(), None);
+        ask(&mut forwards, 1, pair(2), ID);
+        assert!(forwards.twice().is_some());
     }
 }
