@@ -160,10 +160,19 @@ impl Model {
     /// # Errors
     /// The first name that is not as it must be.
     pub(super) fn check(&self, mesh: &Mesh, host: &str, snapshot: &Snapshot) -> Result<(), String> {
-        let known = self.asked.all().iter().chain(self.gone.keys());
-        let names = known.filter(|one| one.listening == host).map(|one| &one.name);
-        for name in names.collect::<BTreeSet<_>>() {
-            let row = snapshot.names.iter().find(|row| row.name == *name);
+        // Where DNS does not answer, what was there before stands on.
+        let known = self.asked.all().iter().chain(&self.once);
+        let known = known.filter(|one| one.listening == host).map(|one| one.name.as_str());
+        let known: BTreeSet<&str> = known.collect();
+        let mut up = snapshot.names.iter().filter(|row| !row.providers.is_empty());
+        if let Some(row) = up.find(|row| !known.contains(row.name.as_str()))
+            && mesh.scenario().peers[host].listen.is_some()
+            && !has_strangers(mesh)
+        {
+            return Err(format!("client_up of {} at {host} is 1, and nobody has it", row.name));
+        }
+        for name in known {
+            let row = snapshot.names.iter().find(|row| row.name == name);
             let up = row.is_some_and(|row| !row.providers.is_empty());
             match self.truth(mesh, host, name) {
                 Truth::Up if !up => {
