@@ -3,6 +3,7 @@
 //! Nothing here may change the mesh: it is looked at, and compared with models of it.
 
 mod calm;
+mod chance;
 mod counts;
 mod health;
 mod invariants;
@@ -11,7 +12,9 @@ mod outcomes;
 mod overheard;
 mod quiet;
 mod seen;
+mod standing;
 mod trust;
+mod wanted;
 
 pub use calm::check_calm;
 pub use invariants::Invariants;

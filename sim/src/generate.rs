@@ -7,14 +7,17 @@
 //!
 //! Nothing here may know how a scenario is played.
 
+mod addresses;
 mod draw;
 mod exchanges;
 mod faults;
 mod health;
+mod instances;
 mod mesh;
 mod names;
 mod scenario;
 mod strangers;
+mod transit;
 mod udp;
 mod work;
 

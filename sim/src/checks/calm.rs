@@ -7,8 +7,8 @@ use ops_proxy::config::Endpoint;
 use super::model::names_to_come;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
-use crate::scenario::Scenario;
-use crate::scenario::steps::{Request, Via};
+use crate::scenario::steps::{Answer, Exchange, Request, Via};
+use crate::scenario::{Scenario, Step};
 
 /// Names are up by then, however slow the network.
 const UP_WITHIN: Duration = Duration::from_secs(3);
@@ -21,12 +21,17 @@ const USUAL: Duration = Duration::from_secs(5);
 
 /// Whether nothing is broken, and no deadline is too short.
 pub(super) fn is_calm(scenario: &Scenario) -> bool {
-    let harmless = ["request", "expect", "checkpoint"];
+    let harmless = |step: &Step| {
+        // What a name means from the beginning on is no change.
+        let first = step.at.is_some_and(|at| at.0.is_zero());
+        let kinds = ["request", "expect", "checkpoint"];
+        kinds.contains(&step.kind().key()) || first && step.dns.is_some()
+    };
     let serves = scenario.backends.values().all(|backend| backend.kind.can_succeed());
     let timeouts = scenario.peers.values().map(|peer| peer.data_timeout.map_or(USUAL, |it| it.0));
     serves
         && timeouts.min().is_none_or(|shortest| shortest >= LONG_ENOUGH)
-        && scenario.steps().all(|step| harmless.contains(&step.kind().key()))
+        && scenario.steps().all(harmless)
 }
 
 /// How many requests a connection may become at most: stretches of exchanges for one name
@@ -52,6 +57,17 @@ fn is_mapped(mesh: &Mesh, request: &Request) -> bool {
     let Some((host, port)) = request.to.split_once(':') else { return false };
     let name = mesh.scenario().peers.get(host).and_then(|peer| peer.udp.get(port));
     name.is_some_and(|name| names_to_come(mesh, host).contains(name))
+}
+
+/// Whether the last answer is a refusal behind which the connection must end: the peer did
+/// not wait for the body, or the client has said that it is the last.
+fn ends_when_refused(outcome: &Outcome) -> bool {
+    let Outcome { request, answers, .. } = outcome;
+    let ends = |exchange: &Exchange| {
+        exchange.upload.0 > 0 || exchange.closes || exchange.answer == Answer::Upgrade
+    };
+    let last = request.exchanges.iter().zip(answers).last();
+    last.is_some_and(|(exchange, answer)| !answer.by_backend && ends(exchange))
 }
 
 /// In a calm run, every datagram comes back, and every exchange is answered by the backend of its name, and those for
@@ -82,8 +98,13 @@ pub fn check_calm(mesh: &Mesh, outcome: &Outcome) -> Result<(), String> {
             _ => true,
         }
     });
+    let is_over = match end {
+        Ending::Whole => true,
+        Ending::Closed => ends_when_refused(outcome),
+        _ => left,
+    };
     match wrong {
-        None if left || *end == Ending::Whole => Ok(()),
+        None if is_over => Ok(()),
         _ => Err(format!("nothing was broken but this: {outcome}")),
     }
 }

@@ -53,7 +53,11 @@ impl Invariants {
             }
             check_overheard(mesh, host, &now).map_err(at)?;
             if counts_everything(mesh, host) {
-                seen.check(host, &now).map_err(at)?;
+                let passed_on = match reads_http {
+                    true => 0,
+                    false => mesh.fabric().state().forwards.asked_of(mesh.ip(host)),
+                };
+                seen.check(host, &now, passed_on).map_err(at)?;
             }
             if mesh.is_running(host) {
                 self.model.check(mesh, host, &now)?;

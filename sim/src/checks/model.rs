@@ -4,91 +4,62 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ops_proxy::config::Upstream;
-use ops_proxy::limits::{BACKOFF_CAP, CONNECT_TIMEOUT, PATH_PEERS};
-use ops_proxy::names::{Name, NamePattern};
+use ops_proxy::limits::{
+    ADDRESS_GRACE, ANSWER_KEPT, BACKOFF_CAP, CONNECT_TIMEOUT, LOOK_INTERVAL, REPLACED_CAP,
+};
 use ops_proxy::observe::metrics::Snapshot;
 
-use super::health::{Wellness, falls_within, health_of, wellness};
-use super::trust::lets_in;
+use super::chance::Chance;
+use super::health::{falls_within, health_of};
+use super::standing::standing;
+use super::wanted::{Asked, Wanted, wanted};
 use crate::mesh::Mesh;
 use crate::scenario::steps::Raw;
 
 /// Beyond the deadlines themselves: ticks, latency, one more round of each.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// One registration that the configuration asks for: a name, from a connecting
-/// peer, through one upstream, at a listening peer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Wanted {
-    listening: String,
-    name: String,
-    /// `None` for a name that the listening peer serves itself.
-    connecting: Option<Connecting>,
-    /// The host of a listening peer that is asked for it, and the name by which that is
-    /// dialled.
-    asked: Option<(String, String)>,
-}
+/// What a host resolves to is known within this time: the next look, which may be told
+/// what was found a little earlier, and the lookup itself.
+const LOOKED_UP: Duration =
+    LOOK_INTERVAL.saturating_add(ANSWER_KEPT).saturating_add(CONNECT_TIMEOUT);
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Connecting {
-    peer: String,
-    /// The name by which it dials the listening peer.
-    dials: String,
-    /// What it passes on, where it does not serve the name itself.
-    behind: Option<Box<Wanted>>,
-}
+/// A link that can be had is there within this time: the longest wait for the next dial,
+/// and the dial.
+const COMES_BACK: Duration = BACKOFF_CAP.saturating_add(CONNECT_TIMEOUT);
 
-impl Wanted {
-    /// How many links it depends on.
-    fn hops(&self) -> u32 {
-        let behind = |one: &Connecting| one.behind.as_ref().map_or(0, |one| one.hops());
-        let asked = u32::from(self.asked.is_some());
-        self.connecting.as_ref().map_or(asked, |one| 1 + behind(one))
-    }
+/// A link to an address that its host no longer has is given up within this time: the look
+/// that misses it, the grace, and the look that finds it over.
+const GIVEN_UP: Duration = LOOKED_UP.saturating_add(ADDRESS_GRACE).saturating_add(LOOKED_UP);
 
-    /// The peer whose service it is.
-    fn served_by(&self) -> &str {
-        let Some(one) = &self.connecting else { return &self.listening };
-        one.behind.as_ref().map_or(&one.peer, |behind| behind.served_by())
-    }
-
-    /// Whether a request for it passes this host.
-    fn passes(&self, host: &str) -> bool {
-        let behind = |one: &Connecting| {
-            one.peer == host || one.behind.as_ref().is_some_and(|one| one.passes(host))
-        };
-        self.listening == host || self.connecting.as_ref().is_some_and(behind)
-    }
-}
+/// Since when something is so.
+type Since = BTreeMap<Wanted, Duration>;
 
 /// What the model has seen of the mesh, tick by tick.
 #[derive(Debug, Default)]
 pub(super) struct Model {
+    asked: Asked,
+    /// How each stood a moment ago.
+    chances: BTreeMap<Wanted, Chance>,
     /// Since when a registration could be had without hindrance.
-    possible: BTreeMap<Wanted, Duration>,
-    /// Since when it could not.
-    impossible: BTreeMap<Wanted, Duration>,
+    possible: Since,
+    /// Since when it is the one that stands, once all news have arrived: of several paths
+    /// of a name, each peer passes on one.
+    standing: Since,
+    /// Since when it could not be had.
+    impossible: Since,
     /// Those that could be had once. Where only certificates have come to be in
     /// the way, an old link may stand on: they are asked for at its beginning.
     once: BTreeSet<Wanted>,
     /// Since when nothing but its backend's checks keeps it away.
-    ill: BTreeMap<Wanted, Duration>,
+    ill: Since,
+    /// Since when DNS says that its listening peer is not where it was.
+    gone: Since,
+    /// When a process with the same peer id last had the same: who lost its link to it
+    /// waits for longer than others.
+    contested: Since,
     /// Those whose link was troubled: the listening peer may hold on to an old one.
     troubled: BTreeSet<Wanted>,
-}
-
-/// Whether a registration can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chance {
-    Good,
-    /// Certificates or tokens are in the way, and nothing else.
-    Distrusted,
-    /// Its backend fails its checks, and nothing else is in the way.
-    Ill,
-    /// Its checks may go either way.
-    Unclear,
-    None,
 }
 
 /// What a name must be at a listening peer.
@@ -106,10 +77,56 @@ impl Model {
     /// Takes in the mesh as it is now.
     pub(super) fn observe(&mut self, mesh: &Mesh) {
         let now = mesh.now();
-        let wanted = wanted(mesh);
-        for one in &wanted {
-            let chance = chance(mesh, one);
-            if chance == Chance::Ill {
+        let looked = self.asked.look(mesh);
+        if looked {
+            let all = self.asked.all();
+            for map in [&mut self.possible, &mut self.standing, &mut self.impossible, &mut self.ill]
+            {
+                map.retain(|one, _| all.contains(one));
+            }
+            let gone = self.once.iter().filter(|one| !all.contains(one) && is_moved(mesh, one));
+            let gone: Since = gone.map(|one| (one.clone(), now)).collect();
+            let before = std::mem::replace(&mut self.gone, gone);
+            for (one, since) in before {
+                self.gone.entry(one).and_modify(|later| *later = since);
+            }
+        }
+        let chances: Vec<Chance> =
+            self.asked.all().iter().map(|one| Chance::of(mesh, one)).collect();
+        if !looked && chances.iter().eq(self.chances.values()) {
+            return;
+        }
+        self.contest(mesh);
+        self.chances = self.asked.all().iter().cloned().zip(chances).collect();
+        let stands = standing(mesh, &self.chances);
+        self.standing.retain(|one, _| stands.contains(one));
+        for one in stands {
+            self.standing.entry(one).or_insert(now);
+        }
+        self.take_in(now);
+    }
+
+    /// Takes note of those that two processes with one peer id had until now.
+    fn contest(&mut self, mesh: &Mesh) {
+        let good = || self.chances.iter().filter(|(_, now)| **now == Chance::Good);
+        let is_rival = |one: &Wanted, other: &Wanted| {
+            one.listening == other.listening
+                && one.name == other.name
+                && one.served_by() != other.served_by()
+                && one.path(mesh) == other.path(mesh)
+        };
+        let ids = mesh.scenario().peers.values().filter_map(|peer| peer.id.as_ref());
+        if ids.clone().count() > ids.collect::<BTreeSet<_>>().len() {
+            let contested = good().filter(|(one, _)| good().any(|(other, _)| is_rival(one, other)));
+            let contested: Vec<Wanted> = contested.map(|(one, _)| one.clone()).collect();
+            self.contested.extend(contested.into_iter().map(|one| (one, mesh.now())));
+        }
+    }
+
+    /// Takes in what has become of each registration.
+    fn take_in(&mut self, now: Duration) {
+        for (one, chance) in &self.chances {
+            if *chance == Chance::Ill {
                 self.ill.entry(one.clone()).or_insert(now);
             } else {
                 self.ill.remove(one);
@@ -123,9 +140,7 @@ impl Model {
                 Chance::Good => {
                     self.possible.entry(one.clone()).or_insert(now);
                     self.impossible.remove(one);
-                    if !self.once.contains(one) {
-                        self.once.insert(one.clone());
-                    }
+                    self.once.insert(one.clone());
                 }
                 Chance::Distrusted if self.once.contains(one) => {
                     self.possible.remove(one);
@@ -138,9 +153,6 @@ impl Model {
                 }
             }
         }
-        self.possible.retain(|one, _| wanted.contains(one));
-        self.impossible.retain(|one, _| wanted.contains(one));
-        self.ill.retain(|one, _| wanted.contains(one));
     }
 
     /// Compares what a listening peer says with what must be so.
@@ -148,10 +160,21 @@ impl Model {
     /// # Errors
     /// The first name that is not as it must be.
     pub(super) fn check(&self, mesh: &Mesh, host: &str, snapshot: &Snapshot) -> Result<(), String> {
-        for name in names_at(mesh, host) {
+        // Where DNS does not answer, what was there before stands on.
+        let known = self.asked.all().iter().chain(&self.once);
+        let known = known.filter(|one| one.listening == host).map(|one| one.name.as_str());
+        let known: BTreeSet<&str> = known.collect();
+        let mut up = snapshot.names.iter().filter(|row| !row.providers.is_empty());
+        if let Some(row) = up.find(|row| !known.contains(row.name.as_str()))
+            && mesh.scenario().peers[host].listen.is_some()
+            && !has_strangers(mesh)
+        {
+            return Err(format!("client_up of {} at {host} is 1, and nobody has it", row.name));
+        }
+        for name in known {
             let row = snapshot.names.iter().find(|row| row.name == name);
             let up = row.is_some_and(|row| !row.providers.is_empty());
-            match self.truth(mesh, host, &name) {
+            match self.truth(mesh, host, name) {
                 Truth::Up if !up => {
                     return Err(format!("client_up of {name} at {host} is 0, and must be 1"));
                 }
@@ -179,20 +202,36 @@ impl Model {
         if has_strangers(mesh) || mesh.is_leaving(host) {
             return Ok(());
         }
-        let scenario = mesh.scenario();
-        let timeout = scenario.peers[host].timing().peer_timeout;
-        // What was broken before may only be noticed now.
-        let settled = timeout + scenario.network.notices_cut_after.0 + SLACK;
         for old in before.names.iter().filter(|row| !row.providers.is_empty()) {
             let up = now.names.iter().any(|row| row.name == old.name && !row.providers.is_empty());
-            let untroubled = |(one, since): (&Wanted, &Duration)| {
-                one.listening == host && one.name == old.name && mesh.now() > *since + settled
+            let is_up = |one: &Wanted| {
+                one.listening == host && one.name == old.name && self.stands_firm(mesh, one)
             };
-            if !up && self.possible.iter().any(untroubled) {
+            if !up && self.possible.keys().any(is_up) {
                 return Err(format!("client_up of {} at {host} fell for no reason", old.name));
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody with the same peer id has had it lately.
+    fn is_undisputed(&self, mesh: &Mesh, one: &Wanted) -> bool {
+        let comes_back = REPLACED_CAP + CONNECT_TIMEOUT + SLACK;
+        let disputed = one.all_hops().filter_map(|hop| self.contested.get(hop)).max();
+        disputed.is_none_or(|at| mesh.now() > *at + comes_back)
+    }
+
+    /// Whether a registration has stood for so long that everybody knows, and nothing that
+    /// was broken before is only noticed now.
+    fn stands_firm(&self, mesh: &Mesh, one: &Wanted) -> bool {
+        let for_long = |since: Option<&Duration>, bound| {
+            since.is_some_and(|since| mesh.now() > *since + bound)
+        };
+        let noticed = noticed(mesh, one);
+        let there = if self.troubled.contains(one) { comes_back(mesh, one) } else { noticed };
+        for_long(self.possible.get(one), there.max(noticed))
+            && self.is_undisputed(mesh, one)
+            && for_long(self.standing.get(one), noticed)
     }
 
     /// Whether `name` must be up at the listening peer on `host` now.
@@ -203,36 +242,85 @@ impl Model {
         let now = mesh.now();
         let here = |one: &&Wanted| one.listening == host && one.name == name;
         let for_long = |since: &Duration, bound: Duration| now.saturating_sub(*since) > bound;
-        let comes_back = BACKOFF_CAP + CONNECT_TIMEOUT + SLACK;
         let is_up = |one: &Wanted, since: &Duration| {
             let is_checked = health_of(mesh, one.served_by(), &one.name).is_some();
-            let waits = one.hops().max(u32::from(is_checked));
-            for_long(since, SLACK.max(comes_back * waits))
+            let there = match one.hops() > 0 || is_checked {
+                true => comes_back(mesh, one),
+                false => Duration::ZERO,
+            };
+            // Where there is but one path, it stands from the beginning.
+            let told = |since: &Duration| one.hops() < 2 || for_long(since, noticed(mesh, one));
+            for_long(since, there + SLACK * one.hops().max(1))
+                && self.is_undisputed(mesh, one)
+                && self.standing.get(one).is_some_and(told)
         };
         let mut possible = self.possible.iter().filter(|(one, _)| here(one));
         if possible.clone().any(|(one, since)| is_up(one, since)) {
             return Truth::Up;
         }
-        let timeout = mesh.scenario().peers[host].timing().peer_timeout + SLACK;
-        let most = self.impossible.keys().filter(here).map(Wanted::hops).max();
-        // What is lost at one peer is withdrawn at the next.
-        let timeout = timeout * most.unwrap_or(1).max(1);
         let mut impossible = self.impossible.iter().filter(|(one, _)| here(one));
         let is_gone = |one: &Wanted| {
+            if let Some(since) = self.gone.get(one) {
+                return for_long(since, GIVEN_UP + SLACK * one.hops());
+            }
             let Some(since) = self.ill.get(one) else { return self.impossible.contains_key(one) };
             let health = health_of(mesh, one.served_by(), &one.name);
-            let old_link = if self.troubled.contains(one) { timeout } else { SLACK };
+            let old_link = match self.troubled.contains(one) {
+                true => withdrawn(mesh, one),
+                false => SLACK * one.hops().max(1),
+            };
             health.is_some_and(|health| for_long(since, falls_within(&health) + old_link))
         };
         let unclear = |one: &Wanted| here(&one) && !is_gone(one);
         if possible.next().is_none()
             && !self.once.iter().any(unclear)
-            && impossible.all(|(_, s)| for_long(s, timeout))
+            && impossible.all(|(one, since)| for_long(since, withdrawn(mesh, one)))
         {
             return Truth::Down;
         }
         Truth::Open
     }
+}
+
+/// Whether the listening peer of some hop is elsewhere now, as DNS says: where DNS does not
+/// answer, nothing changes.
+fn is_moved(mesh: &Mesh, one: &Wanted) -> bool {
+    let links = one.all_hops().filter_map(|hop| Some((hop, hop.connecting.as_ref()?)));
+    links.into_iter().any(|(hop, connecting)| {
+        let hosts = mesh.hosts_of(&connecting.dials);
+        !hosts.is_empty() && !hosts.contains(&hop.listening)
+    })
+}
+
+/// When the links of this path are there, if they can be had. Where DNS has moved, they wait
+/// for the next look at it.
+fn comes_back(mesh: &Mesh, one: &Wanted) -> Duration {
+    let moves = |name: &str| {
+        let mut steps = mesh.scenario().steps().filter_map(|step| step.dns.as_ref());
+        steps.any(|dns| dns.name == name)
+    };
+    let mut dialled = one.all_hops().filter_map(|hop| hop.connecting.as_ref());
+    match dialled.any(|connecting| moves(&connecting.dials)) {
+        true => COMES_BACK.max(LOOKED_UP + CONNECT_TIMEOUT),
+        false => COMES_BACK,
+    }
+}
+
+/// How long it takes until what is lost on this path is withdrawn from hop to hop.
+fn withdrawn(mesh: &Mesh, one: &Wanted) -> Duration {
+    let timeout = |hop: &Wanted| mesh.scenario().peers[&hop.listening].timing().peer_timeout;
+    one.all_hops().map(|hop| timeout(hop) + SLACK).sum()
+}
+
+/// How long it takes until what was lost elsewhere is known everywhere, so that this path
+/// is the one that is taken.
+fn noticed(mesh: &Mesh, one: &Wanted) -> Duration {
+    let peers = || mesh.scenario().peers.iter();
+    let timeout = peers().map(|(_, peer)| peer.timing().peer_timeout).max().unwrap_or_default();
+    let checks = peers().filter_map(|(host, _)| health_of(mesh, host, &one.name));
+    let falls = checks.map(|health| falls_within(&health)).max().unwrap_or_default();
+    let elsewhere = if one.hops() > 1 { falls } else { Duration::ZERO };
+    timeout + mesh.scenario().network.notices_cut_after.0 + elsewhere + SLACK * one.hops().max(1)
 }
 
 /// Whether raw connections may have registered anything, under any peer id: those
@@ -253,125 +341,10 @@ fn has_strangers(mesh: &Mesh) -> bool {
     raws.any(|raw| raw.send.contains("HELLO") && proves.contains(&raw.conn.as_str()))
 }
 
-/// The names that a listening peer shall serve.
-fn names_at(mesh: &Mesh, host: &str) -> BTreeSet<String> {
-    wanted(mesh).into_iter().filter(|one| one.listening == host).map(|one| one.name).collect()
-}
-
-/// The names that nothing keeps from being up at a listening peer, but for those that it asks
-/// for: whether it may is for others to say.
+/// The names that nothing keeps from being up at a listening peer.
 pub fn names_to_come(mesh: &Mesh, host: &str) -> BTreeSet<String> {
     let here = wanted(mesh).into_iter().filter(|one| one.listening == host);
-    here.filter(|one| one.asked.is_none() && chance(mesh, one) == Chance::Good)
+    here.filter(|one| one.asks.is_none() && Chance::of(mesh, one) == Chance::Good)
         .map(|one| one.name)
         .collect()
-}
-
-/// Every registration that the configurations ask for, by what names mean now.
-fn wanted(mesh: &Mesh) -> BTreeSet<Wanted> {
-    let mut all = BTreeSet::new();
-    for (host, peer) in &mesh.scenario().peers {
-        let names = || peer.services.keys().cloned();
-        if peer.listen.is_some() {
-            let local =
-                |name| Wanted { listening: host.clone(), name, connecting: None, asked: None };
-            all.extend(names().map(local));
-        }
-        for upstream in &peer.connect {
-            let Ok(Upstream { endpoint, .. }) = upstream.parse() else { continue };
-            for listening in mesh.hosts_of(&endpoint.host) {
-                let listens = mesh.scenario().peers.get(&listening);
-                if listens.is_none_or(|peer| peer.listen != Some(endpoint.port)) {
-                    continue;
-                }
-                all.extend(peer.reach.iter().map(|name| Wanted {
-                    listening: host.clone(),
-                    name: name.clone(),
-                    connecting: None,
-                    asked: Some((listening.clone(), endpoint.host.clone())),
-                }));
-                all.extend(names().map(|name| Wanted {
-                    listening: listening.clone(),
-                    name,
-                    asked: None,
-                    connecting: Some(Connecting {
-                        peer: host.clone(),
-                        dials: endpoint.host.clone(),
-                        behind: None,
-                    }),
-                }));
-            }
-        }
-    }
-    let mut last: Vec<Wanted> =
-        all.iter().filter(|one| one.connecting.is_some()).cloned().collect();
-    for _ in 1..PATH_PEERS {
-        last = last.iter().flat_map(|one| passed_on(mesh, one)).collect();
-        all.extend(last.iter().cloned());
-    }
-    all
-}
-
-/// What a peer that has a registration asks for at its own upstreams.
-fn passed_on(mesh: &Mesh, one: &Wanted) -> Vec<Wanted> {
-    let host = &one.listening;
-    let peer = &mesh.scenario().peers[host];
-    let Ok(name) = one.name.parse::<Name>() else { return Vec::new() };
-    let patterns = peer.transit.iter().filter_map(|text| text.parse::<NamePattern>().ok());
-    let is_meant = patterns.into_iter().any(|pattern| pattern.covers(&name));
-    if !is_meant || peer.services.contains_key(&one.name) {
-        return Vec::new();
-    }
-    let upstreams = peer.connect.iter().filter_map(|text| text.parse::<Upstream>().ok());
-    upstreams
-        .flat_map(|Upstream { endpoint, .. }| {
-            let hosts = mesh.hosts_of(&endpoint.host).into_iter();
-            hosts.map(move |listening| (listening, endpoint.clone()))
-        })
-        .filter(|(listening, endpoint)| {
-            let peer = mesh.scenario().peers.get(listening);
-            peer.is_some_and(|peer| peer.listen == Some(endpoint.port)) && !one.passes(listening)
-        })
-        .map(|(listening, endpoint)| Wanted {
-            listening,
-            asked: None,
-            name: one.name.clone(),
-            connecting: Some(Connecting {
-                peer: host.clone(),
-                dials: endpoint.host,
-                behind: Some(Box::new(one.clone())),
-            }),
-        })
-        .collect()
-}
-
-fn chance(mesh: &Mesh, one: &Wanted) -> Chance {
-    match (link_chance(mesh, one), wellness(mesh, one.served_by(), &one.name)) {
-        (Chance::Good, Wellness::Ill) => Chance::Ill,
-        (Chance::Good, Wellness::Unclear) => Chance::Unclear,
-        (chance, _) => chance,
-    }
-}
-
-fn link_chance(mesh: &Mesh, one: &Wanted) -> Chance {
-    let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
-    if let Some((hub, dials)) = &one.asked {
-        let own = &one.listening;
-        return match mesh.is_running(own) && runs(hub) && mesh.is_open(own, hub) {
-            true if lets_in(mesh, own, hub, dials) => Chance::Good,
-            true => Chance::Distrusted,
-            false => Chance::None,
-        };
-    }
-    let Some(Connecting { peer, dials, behind }) = &one.connecting else {
-        return if mesh.is_running(&one.listening) { Chance::Good } else { Chance::None };
-    };
-    if !runs(peer) || !mesh.is_running(&one.listening) || !mesh.is_open(peer, &one.listening) {
-        return Chance::None;
-    }
-    match (lets_in(mesh, peer, &one.listening, dials), behind) {
-        (true, Some(behind)) => chance(mesh, behind),
-        (true, None) => Chance::Good,
-        (false, _) => Chance::Distrusted,
-    }
 }

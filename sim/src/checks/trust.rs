@@ -1,7 +1,7 @@
 //! What certificates and tokens must lead to: a model of who lets in whom, from
 //! the names in the scenario and without any cryptography.
 
-use ops_proxy::names::Name;
+use ops_proxy::names::{Name, PeerId};
 
 use crate::mesh::Mesh;
 use crate::scenario::{Moment, PeerSpec, TlsSpec, TokenRule, Usage};
@@ -76,7 +76,7 @@ impl Trust<'_> {
             return false;
         };
         let spec = &self.mesh.scenario().certificates[certificate];
-        spec.peer.as_ref().unwrap_or(certificate) == id
+        proves(spec.peer.as_ref().unwrap_or(certificate), id)
             && client.services.keys().all(|name| self.is_valid_for(certificate, name))
     }
 
@@ -102,6 +102,12 @@ impl Trust<'_> {
         let names = &self.mesh.scenario().certificates[certificate].names;
         names.iter().any(|one| covers(one, name))
     }
+}
+
+/// Whether who proves to be this peer may be `id`: the same, or an instance of it.
+fn proves(peer: &str, id: &str) -> bool {
+    let (Ok(peer), Ok(id)) = (peer.parse::<PeerId>(), id.parse()) else { return false };
+    peer.covers(&id)
 }
 
 /// Whether `name` is that name, or one that the wildcard stands for.

@@ -85,6 +85,9 @@ impl Search {
                 peer.services.retain(|_, backend| !refers(backend));
                 peer.offers.retain(|name, _| peer.services.contains_key(name));
             }
+            for dns in candidate.steps.iter_mut().filter_map(|step| step.get_mut().dns.as_mut()) {
+                dns.hosts.retain(|one| *one != host);
+            }
             shrunk |= self.try_one(&candidate);
         }
         let services: Vec<(String, String)> = self

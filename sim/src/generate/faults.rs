@@ -138,7 +138,12 @@ fn two_hosts(draw: &mut Draw, scenario: &Scenario) -> [String; 2] {
     if spec.listen.is_some() {
         others.extend(scenario.clients.iter().cloned());
     }
-    others.retain(|other| *other != peer);
+    // A name is none, but leads to some that listen.
+    if others.iter().any(|other| !scenario.hosts().any(|host| host == other)) {
+        let listening = scenario.peers.iter().filter(|(_, peer)| peer.listen.is_some());
+        others.extend(listening.map(|(host, _)| host.clone()));
+    }
+    others.retain(|other| *other != peer && scenario.hosts().any(|host| host == other));
     let other = match others.is_empty() {
         true => scenario.clients[0].clone(),
         false => draw.one(&others).clone(),

@@ -21,7 +21,8 @@ const TCP_PORT: u16 = 7000;
 
 const NAMES: [&str; 5] = ["a.example", "b.example", "c.example", "d.e.example", "*.wild.example"];
 
-pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) {
+/// Draws them. Whether the peers shall speak TLS.
+pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) -> bool {
     let listening = if draw.chance(0.7) { 1 } else { draw.between(2, 3) as usize };
     let connecting = match draw.between(0, 9) {
         0 => MOST_PEERS - listening,
@@ -31,8 +32,7 @@ pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) {
     let listens: Vec<String> = (1..=listening).map(|n| format!("edge{n}")).collect();
     let names = &NAMES[..draw.between(1, NAMES.len() as u64) as usize];
     for host in &listens {
-        let mut peer = timing(draw);
-        peer.listen = Some(PORT);
+        let mut peer = listening_peer(draw);
         let mapped = names.iter().filter(|name| !name.starts_with('*'));
         for (port, name) in (TCP_PORT..).zip(mapped) {
             peer.tcp.insert(port.to_string(), (*name).to_owned());
@@ -51,20 +51,36 @@ pub(super) fn draw(draw: &mut Draw, scenario: &mut Scenario) {
         serve(draw, scenario, &mut peer, names, &host);
         scenario.peers.insert(host, peer);
     }
-    if draw.chance(0.25) {
-        certify(scenario);
-    }
+    let is_secure = draw.chance(0.25);
     let clients = if draw.chance(0.7) { 1 } else { 2 };
     scenario.clients = (1..=clients).map(|n| format!("visitor{n}")).collect();
+    is_secure
 }
 
 /// Every peer proves itself to every other, with a certificate that says all that
 /// it does. One more is there for whoever comes from outside.
-fn certify(scenario: &mut Scenario) {
+pub(super) fn certify(scenario: &mut Scenario) {
     scenario.cas = vec![CA.to_owned()];
+    let all = scenario.peers.values().flat_map(|peer| peer.services.keys());
+    let all: Vec<String> = all.cloned().collect();
+    // What hosts are dialled by, besides their own names.
+    let dialled = scenario.peers.values().flat_map(|peer| &peer.connect);
+    let dialled = dialled.filter_map(|to| to.split(':').next());
+    let dialled: Vec<String> =
+        dialled.filter(|to| !scenario.peers.contains_key(*to)).map(str::to_owned).collect();
     for (host, peer) in &mut scenario.peers {
-        let names = peer.services.keys().cloned().chain([host.clone()]).collect();
-        let certificate = CertificateSpec { names, ..CertificateSpec::default() };
+        let mut names: Vec<String> = peer.services.keys().cloned().chain([host.clone()]).collect();
+        if peer.listen.is_some() {
+            names.extend(dialled.iter().cloned());
+        }
+        if !peer.transit.is_empty() {
+            names.extend(all.iter().cloned());
+        }
+        names.sort();
+        names.dedup();
+        // It speaks for every instance of the peer.
+        let id = peer.id.as_ref().and_then(|id| id.split('/').next()).map(str::to_owned);
+        let certificate = CertificateSpec { names, peer: id, ..CertificateSpec::default() };
         scenario.certificates.insert(host.clone(), certificate);
         let (certificate, ca) = (Some(host.clone()), vec![CA.to_owned()]);
         peer.tls = Some(TlsSpec { certificate, ca, ..TlsSpec::default() });
@@ -74,7 +90,13 @@ fn certify(scenario: &mut Scenario) {
     scenario.certificates.insert(STRANGER.to_owned(), stranger);
 }
 
-fn timing(draw: &mut Draw) -> PeerSpec {
+/// A listening peer that serves and maps nothing yet.
+pub(super) fn listening_peer(draw: &mut Draw) -> PeerSpec {
+    PeerSpec { listen: Some(PORT), ..timing(draw) }
+}
+
+/// A peer that has nothing but its times.
+pub(super) fn timing(draw: &mut Draw) -> PeerSpec {
     // Shorter than half of any peer timeout: refreshes must not come too late.
     let heartbeat = draw.between(300, 1_000);
     PeerSpec {

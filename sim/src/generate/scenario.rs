@@ -1,7 +1,7 @@
 //! A whole scenario.
 
 use super::draw::Draw;
-use super::{faults, health, mesh, udp, work};
+use super::{addresses, faults, health, instances, mesh, transit, udp, work};
 use crate::scenario::{Network, Scenario, Step, Time};
 
 /// The scenario of this seed.
@@ -22,8 +22,15 @@ pub fn scenario(seed: u64) -> Scenario {
         clients: Vec::new(),
         steps: Vec::new(),
     };
-    mesh::draw(&mut draw, &mut scenario);
-    let mut steps = work::draw(&mut draw, &scenario);
+    let is_secure = mesh::draw(&mut draw, &mut scenario);
+    transit::draw(seed, &mut scenario);
+    instances::draw(seed, &mut scenario);
+    let moves = addresses::draw(seed, &mut scenario);
+    if is_secure {
+        mesh::certify(&mut scenario);
+    }
+    let mut steps = moves;
+    steps.extend(work::draw(&mut draw, &scenario));
     steps.extend(faults::draw(&mut draw, &scenario));
     steps.extend(health::draw(seed, &mut scenario));
     steps.extend(udp::draw(seed, &mut scenario));

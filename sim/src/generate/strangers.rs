@@ -16,8 +16,9 @@ pub(super) fn theft(
     begins: u64,
     busy: &mut BTreeSet<String>,
 ) -> Option<Vec<Step>> {
+    let serves = |peer: &PeerSpec| !peer.connect.is_empty() && !peer.services.is_empty();
     let sites: Vec<(&String, &PeerSpec)> =
-        scenario.peers.iter().filter(|(_, peer)| !peer.connect.is_empty()).collect();
+        scenario.peers.iter().filter(|(_, peer)| serves(peer)).collect();
     let (host, peer) = *draw.one(&sites);
     let services: Vec<(&String, &String)> = peer.services.iter().collect();
     let (name, backend) = *draw.one(&services);
@@ -32,7 +33,13 @@ pub(super) fn theft(
     if !busy.insert(way.concat()) {
         return None;
     }
-    let to = draw.one(&peer.connect).clone();
+    let is_host =
+        |to: &&String| to.split(':').next().is_some_and(|to| scenario.peers.contains_key(to));
+    let hosts: Vec<&String> = peer.connect.iter().filter(is_host).collect();
+    let to = match hosts.is_empty() {
+        true => format!("{}:{PORT}", listening(draw, scenario)),
+        false => draw.one(&hosts).to_string(),
+    };
     let from = draw.one(&scenario.clients).clone();
     // A stranger of this host may have registered the name: then the thief's DATA is
     // rightful, and the answer never comes.
@@ -70,11 +77,16 @@ fn stranger(draw: &mut Draw, scenario: &Scenario) -> Option<String> {
     draw.chance(0.7).then(|| certificate.clone())
 }
 
-/// A stranger on the listening address.
-pub(super) fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
+/// A peer that listens.
+fn listening(draw: &mut Draw, scenario: &Scenario) -> String {
     let listens: Vec<&String> =
         scenario.peers.iter().filter(|(_, peer)| peer.listen.is_some()).map(|(h, _)| h).collect();
-    let host = draw.one(&listens).to_string();
+    draw.one(&listens).to_string()
+}
+
+/// A stranger on the listening address.
+pub(super) fn raw(draw: &mut Draw, scenario: &Scenario, number: u64) -> Raw {
+    let host = listening(draw, scenario);
     let texts = [
         "DATA:00000000000000000000000000000000\n",
         "DATA:{forward:last}\n",

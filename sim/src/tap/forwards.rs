@@ -1,7 +1,7 @@
 //! What became of each FORWARD, as overheard on the wire: what a listening peer
 //! counts must agree with what it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use ops_proxy::names::ProxyId;
@@ -12,8 +12,9 @@ use crate::connection::{End, Pair};
 /// A listening peer's host and one of its names.
 type Key = (IpAddr, String);
 
-/// A request at one listening peer: it keeps its id on every hop.
-type Hop = (IpAddr, ProxyId);
+/// A request that one listening peer has asked another peer for: it keeps its id on every
+/// hop, and with the second provider that is asked.
+type Hop = (IpAddr, ProxyId, IpAddr);
 
 /// What was overheard for one name at one listening peer since its start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,6 @@ struct Forward {
     key: Key,
     /// The link and the idle DATA connection that it went down, if not only one.
     conns: Vec<u64>,
-    /// The connecting peer's host.
-    asked: IpAddr,
     /// A DATA was its answer.
     answered: bool,
     /// A FAIL was, or came after.
@@ -69,8 +68,11 @@ pub struct Forwards {
     by_hop: BTreeMap<Hop, Forward>,
     links: BTreeMap<u64, Incoming>,
     tallies: BTreeMap<Key, Tally>,
-    /// The last FORWARD of each link for each public client.
-    asked_for: BTreeMap<(u64, SocketAddr), Hop>,
+    /// The last FORWARD of each link for each public client; of those that are passed on,
+    /// for each of them.
+    asked_for: BTreeMap<(u64, SocketAddr, Option<ProxyId>), Hop>,
+    /// What each host was asked for, which it may pass on.
+    asked_of: BTreeSet<(IpAddr, ProxyId)>,
     twice: Option<String>,
     lost: Vec<Lost>,
     given_up: Option<ProxyId>,
@@ -84,24 +86,21 @@ impl Forwards {
         }
         if end == End::Acceptor && lines.is_empty() {
             // A client that gets an answer may go on with another request.
-            self.asked_for.retain(|(_, source), _| *source != pair.dialler);
+            self.asked_for.retain(|(_, source, _), _| *source != pair.dialler);
         }
-        let here = pair.acceptor.ip();
+        let (here, asked) = (pair.acceptor.ip(), pair.dialler.ip());
         for line in lines {
             match (Line::parse(line.as_bytes()), end) {
                 (Ok(Line::Forward(id, Requested { name, source, .. })), End::Acceptor) => {
-                    let (key, hop) = ((here, name.to_string()), (here, id));
-                    let asked = pair.dialler.ip();
-                    let new = || Forward {
-                        key,
-                        conns: Vec::new(),
-                        asked,
-                        answered: false,
-                        refused: false,
-                    };
+                    let (key, hop) = ((here, name.to_string()), (here, id, asked));
+                    let new =
+                        || Forward { key, conns: Vec::new(), answered: false, refused: false };
                     self.by_hop.entry(hop).or_insert_with(new).conns.push(conn);
                     // A client whose request was answered may go on with another.
-                    let before = self.asked_for.insert((conn, source), hop);
+                    self.asked_of.insert((asked, id));
+                    // Two that were asked in turn may both pass it on to the same peer.
+                    let passed_on = self.asked_of.contains(&(here, id)).then_some(id);
+                    let before = self.asked_for.insert((conn, source, passed_on), hop);
                     let is_again = before.is_some_and(|before| {
                         before == hop || !self.by_hop.get(&before).is_some_and(|one| one.answered)
                     });
@@ -110,11 +109,11 @@ impl Forwards {
                     }
                 }
                 (Ok(Line::Data { id, .. }), End::Dialler) => {
-                    self.answer((here, id), pair.dialler.ip());
+                    self.answer((here, id, asked));
                 }
                 (Ok(Line::Fail(id, _)), End::Dialler) => {
                     let link = self.links.entry(conn).or_default();
-                    link.fails.push_back((link.written, (here, id)));
+                    link.fails.push_back((link.written, (here, id, asked)));
                 }
                 _ => {}
             }
@@ -155,6 +154,11 @@ impl Forwards {
         self.twice.as_deref()
     }
 
+    /// How many requests other peers have asked this host for.
+    pub fn asked_of(&self, host: IpAddr) -> u64 {
+        self.asked_of.iter().filter(|(asked, _)| *asked == host).count() as u64
+    }
+
     /// One end of a connection has read `bytes`.
     pub fn read(&mut self, conn: u64, end: End, bytes: usize) {
         let Some(link) = self.links.get_mut(&conn).filter(|_| end == End::Acceptor) else { return };
@@ -173,11 +177,8 @@ impl Forwards {
         }
     }
 
-    fn answer(&mut self, hop: Hop, from: IpAddr) {
-        let forward = self
-            .by_hop
-            .get_mut(&hop)
-            .filter(|one| one.asked == from && !one.answered && !one.refused);
+    fn answer(&mut self, hop: Hop) {
+        let forward = self.by_hop.get_mut(&hop).filter(|one| !one.answered && !one.refused);
         if let Some(forward) = forward {
             forward.answered = true;
             self.tallies.entry(forward.key.clone()).or_default().answered += 1;
@@ -289,5 +290,26 @@ mod tests {
         let again = format!("FORWARD:{}:app:http:10.0.0.9:1", ID.replace('0', "f"));
         forwards.wrote(1, pair(2), End::Acceptor, again.len() + 1, std::slice::from_ref(&again));
         assert_eq!(forwards.twice(), Some(again.as_str()));
+    }
+
+    #[test]
+    fn who_passes_on_for_two_peers_may_ask_one_twice_but_not_for_one_of_them() {
+        let mut forwards = Forwards::default();
+        let ask = |forwards: &mut Forwards, conn, pair, id: &str| {
+            let line = format!("FORWARD:{id}:app:http:10.0.0.9:1");
+            forwards.wrote(conn, pair, End::Acceptor, line.len() + 1, &[line]);
+        };
+        let to_host_1 = |conn| {
+            let addr = |host, port| SocketAddr::from(([10, 0, 0, host], port));
+            Pair { dialler: addr(1, 50_000 + conn), acceptor: addr(3 + conn as u8, 8080) }
+        };
+        let other = ID.replace('0', "f");
+        ask(&mut forwards, 8, to_host_1(0), ID);
+        ask(&mut forwards, 9, to_host_1(1), &other);
+        ask(&mut forwards, 1, pair(2), ID);
+        ask(&mut forwards, 1, pair(2), &other);
+        assert_eq!(forwards.twice(), None);
+        ask(&mut forwards, 1, pair(2), ID);
+        assert!(forwards.twice().is_some());
     }
 }
