@@ -133,6 +133,41 @@ fn every_alert_has_a_section_and_every_section_an_alert() {
     }
 }
 
+/// What the runbook quotes from the log, in backticks behind "log line".
+fn quoted(runbook: &str) -> BTreeSet<String> {
+    let text = runbook.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut quoted = BTreeSet::new();
+    for rest in text.split("log line").skip(1) {
+        let mut parts = rest.strip_prefix('s').unwrap_or(rest).split('`');
+        while parts.next().is_some_and(|between| [" ", ", ", " and ", " or "].contains(&between)) {
+            quoted.extend(parts.next().map(str::to_owned));
+        }
+    }
+    quoted
+}
+
+fn sources(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_runbook_quotes_log_lines_as_they_are_written() {
+    let quoted = quoted(&read(RUNBOOK));
+    assert!(quoted.len() > 5, "{quoted:?}");
+    let mut written = String::new();
+    sources(&root().join("peer/src"), &mut written);
+    for line in quoted {
+        assert!(written.contains(&line), "no peer logs {line:?}");
+    }
+}
+
 #[test]
 fn every_alert_is_tested_with_what_fires_it_and_with_what_does_not() {
     let tests = read(RULE_TESTS);
@@ -222,4 +257,46 @@ fn every_refusal_has_a_rule_or_is_no_fault() {
         .filter(|reason| !known.contains(reason) && !no_fault.contains(reason))
         .collect();
     assert!(missing.is_empty(), "no alert on the refusals {missing:?}");
+}
+
+/// The image is built with a toolchain that the workspace takes, from files that exist, and
+/// holds nothing but the binary.
+#[test]
+fn the_image_is_the_binary_alone() {
+    let dockerfile = read("deploy/Dockerfile");
+    let instructions: Vec<&str> =
+        dockerfile.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let version = |text: &str| -> Vec<u32> {
+        let number = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.');
+        number.collect::<String>().split('.').map(|part| part.parse().unwrap()).collect()
+    };
+    let image = instructions[0].strip_prefix("FROM rust:").unwrap();
+    let manifest = read("Cargo.toml");
+    let wanted = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")).unwrap();
+    assert!(version(image) >= version(wanted), "the image has Rust {image}, not {wanted}");
+
+    let last = instructions.iter().rposition(|line| line.starts_with("FROM ")).unwrap();
+    let last = &instructions[last..];
+    assert_eq!(last[0], "FROM scratch");
+    let copies = last.iter().filter(|line| line.starts_with("COPY ")).count();
+    assert_eq!(copies, 1, "the image holds more than the binary");
+    assert!(!last.iter().any(|line| line.starts_with("RUN ")), "there is nothing to run");
+    assert!(last.contains(&"ENTRYPOINT [\"/ops-proxy\"]"));
+    let user = last.iter().find_map(|line| line.strip_prefix("USER ")).unwrap();
+    assert!(user.split(':').all(|id| id.parse::<u32>().unwrap() > 0), "it runs as {user}");
+    let deployment = read("deploy/kubernetes/hub/deployment.yaml");
+    let user = user.split(':').next().unwrap();
+    assert!(deployment.contains(&format!("runAsUser: {user}")), "Kubernetes runs another user");
+
+    let sent: BTreeSet<String> = read("deploy/Dockerfile.dockerignore")
+        .lines()
+        .filter_map(|line| line.strip_prefix('!').map(str::to_owned))
+        .collect();
+    for path in &sent {
+        assert!(root().join(path).exists(), "there is no {path}");
+    }
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    for member in literals(members) {
+        assert!(sent.contains(member), "{member} is not sent to the build");
+    }
 }
