@@ -1,4 +1,4 @@
-"""A backend for deploy/grafana/check: HTTP that answers as its path says, and an echo of UDP.
+"""A backend for the checks of deploy/: HTTP that answers as its path says, and an echo of UDP.
 
 Prints the HTTP port and the UDP port, then serves until it is ended.
 """
@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Answer(BaseHTTPRequestHandler):
-    """`/404` is answered with 404, `/slow` after half a second, anything else with 200."""
+    """`/404` is answered with 404, `/slow` after half a second, `/wait` after five
+    minutes, anything else with 200."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         word = self.path.strip("/")
-        if word == "slow":
-            time.sleep(0.5)
+        time.sleep({"slow": 0.5, "wait": 300}.get(word, 0))
         body = b"x" * 2048
         self.send_response(int(word) if word.isdigit() else 200)
         self.send_header("Content-Length", str(len(body)))
