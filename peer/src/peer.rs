@@ -17,7 +17,7 @@ use crate::names::Name;
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
 use crate::observe::metrics::{ConfigReloads, Snapshot};
-use crate::ports::{NotBound, Ports};
+use crate::ports::{Bound, NotBound, Ports};
 use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
@@ -106,7 +106,7 @@ impl<N: Net> Peer<N> {
     /// [`RunError`]; what still ran is cut.
     pub async fn run(self) -> Result<(), RunError> {
         let Self { shared, listener, ports, admin, .. } = self;
-        let _tasks = AbortOnDrop(shared.clone());
+        let _tasks = EndOnDrop(shared.clone(), ports.clone());
         begin(&shared, admin);
         if let Some(listener) = listener {
             // The listening socket outlives a panic, and so do those who wait on it.
@@ -240,11 +240,14 @@ async fn watch_tls_files<N: Net>(shared: Arc<Shared<N>>) {
     }
 }
 
-struct AbortOnDrop<N: Net>(Arc<Shared<N>>);
+/// Ends all tasks, and lets go of the ports: handles may outlive the peer.
+struct EndOnDrop<N: Net>(Arc<Shared<N>>, Arc<Ports<N>>);
 
-impl<N: Net> Drop for AbortOnDrop<N> {
+impl<N: Net> Drop for EndOnDrop<N> {
     fn drop(&mut self) {
-        self.0.tasks.abort_all();
+        let Self(shared, ports) = self;
+        shared.tasks.abort_all();
+        ports.hold(Bound::none());
     }
 }
 

@@ -46,10 +46,17 @@ struct Open<S> {
 /// All ports of a configuration, some of which were bound for it.
 pub(crate) struct Bound<N: Net>(Table<N>);
 
+impl<N: Net> Bound<N> {
+    /// No ports at all.
+    pub(crate) fn none() -> Self {
+        Self(Table { tcp: Vec::new(), udp: Vec::new() })
+    }
+}
+
 impl<N: Net> Ports<N> {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self(Lock::new("the table of ports", Table { tcp: Vec::new(), udp: Vec::new() }))
+        Self(Lock::new("the table of ports", Bound::none().0))
     }
 
     /// Binds the ports of `config` that are not bound yet.

@@ -301,7 +301,7 @@ mod tests {
         };
         let to_host_1 = |conn| {
             let addr = |host, port| SocketAddr::from(([10, 0, 0, host], port));
-            Pair { dialler: addr(1, 50_000 + conn), acceptor: addr(3 + conn as u8, 8080) }
+            Pair { dialler: addr(1, 50_000 + conn as u16), acceptor: addr(3 + conn as u8, 8080) }
         };
         let other = ID.replace('0', "f");
         ask(&mut forwards, 8, to_host_1(0), ID);
