@@ -154,7 +154,8 @@ impl PeerConfig {
         if begins {
             new.connect = self.connect.clone();
         }
-        let begins = !self.is_listening() && !(new.tcp.is_empty() && new.udp.is_empty());
+        let has_ports = !new.tcp.is_empty() || !new.udp.is_empty();
+        let begins = has_ports && !self.is_listening();
         keep("tcp", begins);
         if begins {
             (new.tcp, new.udp) = (self.tcp.clone(), self.udp.clone());
@@ -191,7 +192,8 @@ impl PeerConfig {
                            connect";
             return Err(ConfigError::new("transit", problem));
         }
-        if !self.reach.is_empty() && !(self.is_listening() && self.is_connecting()) {
+        let can_ask = self.is_listening() && self.is_connecting();
+        if !can_ask && !self.reach.is_empty() {
             let problem = "what clients ask for here is asked of other peers: set connect, and \
                            listen, tcp or udp";
             return Err(ConfigError::new("reach", problem));

@@ -66,7 +66,7 @@ fn ends_when_refused(outcome: &Outcome) -> bool {
     let ends = |exchange: &Exchange| {
         exchange.upload.0 > 0 || exchange.closes || exchange.answer == Answer::Upgrade
     };
-    let last = request.exchanges.iter().zip(answers).last();
+    let last = request.exchanges.iter().zip(answers).next_back();
     last.is_some_and(|(exchange, answer)| !answer.by_backend && ends(exchange))
 }
 

@@ -11,6 +11,9 @@ use super::wanted::{Connecting, Wanted};
 use crate::mesh::Mesh;
 
 /// Those of the registrations that stand once all news have arrived. Of a name for which
+/// The length of a path, and the path.
+type Path = (usize, Vec<PeerId>);
+
 /// some may or may not be had, only those that are passed on by nobody are told.
 pub(super) fn standing(mesh: &Mesh, chances: &BTreeMap<Wanted, Chance>) -> BTreeSet<Wanted> {
     let is_open = |chance: Chance| matches!(chance, Chance::Distrusted | Chance::Unclear);
@@ -38,7 +41,7 @@ struct Standing<'a> {
     mesh: &'a Mesh,
     all: BTreeSet<Wanted>,
     /// The paths of a name at a listening peer, in the order of its choice.
-    by_place: BTreeMap<(&'a str, &'a str), BTreeSet<(usize, Vec<PeerId>)>>,
+    by_place: BTreeMap<(&'a str, &'a str), BTreeSet<Path>>,
 }
 
 impl<'a> Standing<'a> {

@@ -56,7 +56,8 @@ fn connect(draw: &mut Draw, scenario: &mut Scenario) {
     let mut is_first = true;
     for peer in scenario.peers.values_mut().filter(|peer| !peer.connect.is_empty()) {
         let is_site = peer.listen.is_none();
-        if !draw.chance(if is_site { 0.7 } else { 0.3 }) && !(is_site && is_first) {
+        let is_chosen = draw.chance(if is_site { 0.7 } else { 0.3 });
+        if !is_chosen && (!is_site || !is_first) {
             continue;
         }
         is_first &= !is_site;
