@@ -1,9 +1,11 @@
 //! Servers that everybody knows.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use ops_proxy_tests::datagrams;
-use ops_proxy_tests::wait::{skipped, until};
+use ops_proxy_tests::wait::skipped;
 
 use super::port;
 use crate::{NAME, connecting, listening};
@@ -33,6 +35,32 @@ async fn dig(port: u16, args: &'static [&'static str]) -> Output {
     asked.await.unwrap()
 }
 
+/// A server that answers, at a port that nobody else took meanwhile.
+async fn dnsmasq(config: &Path) -> (Dnsmasq, SocketAddr) {
+    for _ in 0..10 {
+        let reserved = datagrams::socket().await;
+        let addr = reserved.local_addr().unwrap();
+        drop(reserved);
+        let server = Command::new("dnsmasq")
+            .arg("--keep-in-foreground")
+            .arg(format!("--conf-file={}", config.display()))
+            .arg(format!("--port={}", addr.port()))
+            .arg("--pid-file=")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut server = Dnsmasq(server.unwrap());
+        while server.0.try_wait().unwrap().is_none() {
+            let direct = dig(addr.port(), &["www.example", "A", "+short"]).await;
+            if String::from_utf8_lossy(&direct.stdout).trim() == "192.0.2.80" {
+                return (server, addr);
+            }
+        }
+    }
+    panic!("dnsmasq found no free port");
+}
+
 #[tokio::test]
 async fn dig_asks_a_server_of_dns_through_the_tunnel() {
     for program in ["dig", "dnsmasq"] {
@@ -46,24 +74,7 @@ async fn dig_asks_a_server_of_dns_through_the_tunnel() {
     let settings = "no-resolv\nno-hosts\nlisten-address=127.0.0.1\nbind-interfaces\n\
                     edns-packet-max=4096\nhost-record=www.example,192.0.2.80\n";
     std::fs::write(&config, format!("{settings}{many}")).unwrap();
-    let reserved = datagrams::socket().await;
-    let addr = reserved.local_addr().unwrap();
-    drop(reserved);
-    let server = Command::new("dnsmasq")
-        .arg("--keep-in-foreground")
-        .arg(format!("--conf-file={}", config.display()))
-        .arg(format!("--port={}", addr.port()))
-        .arg("--pid-file=")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let _server = Dnsmasq(server.unwrap());
-    let answers = async || {
-        let direct = dig(addr.port(), &["www.example", "A", "+short"]).await;
-        (String::from_utf8_lossy(&direct.stdout).trim() == "192.0.2.80").then_some(())
-    };
-    until("the server", answers).await;
+    let (_server, addr) = dnsmasq(&config).await;
 
     let public = listening(&port("")).await;
     let service = format!("--service {NAME}/udp={addr}");
