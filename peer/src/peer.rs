@@ -313,7 +313,7 @@ impl<N: Net> PeerHandle<N> {
 
     /// Does from now on what `new` says, as far as that can change while the peer runs: what
     /// runs goes on, and what stays the same is not touched. Returns the keys of what stays
-    /// as it was, for it needs a restart.
+    /// as it was, for it needs a restart. To be called once at a time.
     ///
     /// # Errors
     /// [`NotBound`] for a port that cannot be bound; then nothing has changed.

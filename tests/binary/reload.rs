@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
-use ops_proxy_tests::process::Peer;
+use ops_proxy_tests::process::{Event, Peer};
 use ops_proxy_tests::visitors::Visitors;
 use ops_proxy_tests::wait::until;
 use tempfile::TempDir;
@@ -125,11 +125,16 @@ async fn a_bad_file_changes_nothing_and_says_where() {
     .await;
     assert_eq!(status(&hub, NAME).await, 200);
     // What cannot change says so, and the rest changes.
-    config.change(&mut site, &format!("{good}\nidle_data = 3\nlog_level = 'debug'"));
-    until("the log to name the key", async || {
-        site.log().contains("takes effect only with a restart").then_some(())
-    })
-    .await;
+    config.change(&mut site, &format!("{good}\nidle_data = 3\naccess_log_query = true"));
+    for key in ["idle_data", "access_log_query"] {
+        let says = |event: &Event| {
+            event.message().contains("only with a restart") && event.field("key") == key
+        };
+        until(&format!("the log to name {key}"), async || {
+            site.events().iter().any(says).then_some(())
+        })
+        .await;
+    }
     assert_eq!(site.metrics().await.value(FAILED, &[]), 1.0);
 }
 
@@ -222,6 +227,29 @@ async fn the_files_of_a_directory_are_read_together() {
     })
     .await;
     hub.serves(&[NAME, "more.example"]).await;
+}
+
+#[tokio::test]
+async fn the_log_says_more_from_now_on() {
+    let http = Backend::http().await;
+    let config = Changing::new("log_level = 'info'");
+    let run = format!("run --listen 127.0.0.1:0 --config {}", config.path().display());
+    let hub = launch().args(&run).peer().await;
+    let _site = connecting(hub.listen(), &format!("--service {NAME}={}", http.addr())).await;
+    hub.serves(&[NAME]).await;
+    let refuse = async || {
+        let refused =
+            client::exchange(hub.listen(), client::connect_request(NAME).as_bytes()).await;
+        assert_eq!(refused.status, 404);
+    };
+    refuse().await;
+    assert!(!hub.events().iter().any(|event| event.level() == "DEBUG"));
+    config.write("log_level = 'debug'");
+    until("the log to tell of a refusal", async || {
+        refuse().await;
+        hub.events().iter().any(|event| event.message() == "refused a request").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 
-use super::settings::Surroundings;
+use super::settings::{Settings, Surroundings};
 use super::sources::{Sources, Texts};
 use crate::config::ConfigError;
 use crate::limits::CONFIG_RELOAD_INTERVAL;
@@ -22,6 +22,8 @@ pub(super) struct Reloader<L> {
     pub(super) sources: Sources,
     /// What it was started in.
     pub(super) surroundings: Surroundings,
+    /// What it was started with.
+    pub(super) started: Settings,
     /// What the files said last.
     pub(super) texts: Result<Texts, ConfigError>,
     /// The peer.
@@ -79,8 +81,10 @@ impl<L: Fn(LevelFilter)> Reloader<L> {
     async fn change(&self) -> Result<Vec<&'static str>, NotUsed> {
         let settings = self.sources.merged_with(self.texts.as_ref().map_err(Clone::clone)?)?;
         let level = settings.log_level.unwrap_or(LevelFilter::INFO);
+        let of_log = self.started.fixed_for_the_log(&settings);
         let config = settings.into_config(self.surroundings.clone())?;
-        let fixed = self.handle.reconfigure(config).await?;
+        let mut fixed = self.handle.reconfigure(config).await?;
+        fixed.extend(of_log);
         (self.level)(level);
         Ok(fixed)
     }

@@ -11,7 +11,7 @@ use super::access::AccessWriter;
 use super::failure::Failure;
 use super::log::Log;
 use super::reload::Reloader;
-use super::settings::Surroundings;
+use super::settings::{Settings, Surroundings};
 use super::signals::Signals;
 use super::sources::{Sources, Texts, surroundings, unknown_variables};
 use crate::config::PeerConfig;
@@ -21,6 +21,7 @@ use crate::stream::net::tokio::TokioNet;
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let texts = sources.read()?;
     let settings = sources.merged_with(&texts)?;
+    let started = settings.clone();
     let (format, level) = (settings.log_format, settings.log_level);
     let access = settings.access_log.and_then(|access| access.0);
     let query = settings.access_log_query.unwrap_or(false);
@@ -32,7 +33,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
         tracing::warn!("{unknown}");
     }
     raise_file_limit();
-    let files = Files { sources, surroundings, texts };
+    let files = Files { sources, surroundings, started, texts };
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(run_until_drained(config, files, &log, access.as_ref()));
     // A resolver that hangs must not hold up the exit.
@@ -51,6 +52,7 @@ fn raise_file_limit() {
 struct Files {
     sources: Sources,
     surroundings: Surroundings,
+    started: Settings,
     texts: Texts,
 }
 
@@ -68,9 +70,10 @@ async fn run_until_drained(
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     announce(&handle);
     let mut running = pin!(peer.run());
-    let Files { sources, surroundings, texts } = files;
+    let Files { sources, surroundings, started, texts } = files;
     let (level, reading) = (log.level(), handle.clone());
-    let reloader = Reloader { sources, surroundings, texts: Ok(texts), handle: reading, level };
+    let reloader =
+        Reloader { sources, surroundings, started, texts: Ok(texts), handle: reading, level };
     let asked = Notify::new();
     let reload = || {
         handle.reload();

@@ -83,10 +83,20 @@ pub fn identify_data(
     id: ProxyId,
     token: Option<&(PeerId, TokenProof)>,
 ) -> Result<Principal, WireError> {
-    match token {
-        Some((peer, proof)) => by_token(proven, rules, peer, proof, &data_message(id, peer)),
-        None => by_connection(proven, None),
-    }
+    by_token_or_connection(proven, rules, token, |peer| data_message(id, peer))
+}
+
+/// Who asks to reach a name through this peer.
+///
+/// # Errors
+/// [`UNAUTHORIZED`].
+pub fn identify_open(
+    proven: &Proven,
+    rules: &TokenRules,
+    id: ProxyId,
+    token: Option<&(PeerId, TokenProof)>,
+) -> Result<Principal, WireError> {
+    by_token_or_connection(proven, rules, token, |peer| open_message(id, peer))
 }
 
 /// Whose idle DATA connection this is.
@@ -105,18 +115,15 @@ pub fn identify_idle(
     }
 }
 
-/// Who asks to reach a name through this peer.
-///
-/// # Errors
-/// [`UNAUTHORIZED`].
-pub fn identify_open(
+/// By a token where one is shown, and else by the connection, whoever's it is.
+fn by_token_or_connection(
     proven: &Proven,
     rules: &TokenRules,
-    id: ProxyId,
     token: Option<&(PeerId, TokenProof)>,
+    message: impl Fn(&PeerId) -> String,
 ) -> Result<Principal, WireError> {
     match token {
-        Some((peer, proof)) => by_token(proven, rules, peer, proof, &open_message(id, peer)),
+        Some((peer, proof)) => by_token(proven, rules, peer, proof, &message(peer)),
         None => by_connection(proven, None),
     }
 }

@@ -87,8 +87,11 @@ async fn check<N: Net>(
         }
         Ok(()) => {
             tracing::info!(%name, "backend is up again: the service is back");
-            let terms = service.terms.clone();
-            shared.mesh.return_local(Offer { name: name.clone(), terms });
+            // As they are by now: the check took a while.
+            if let Some(service) = shared.config().services.get(name) {
+                let terms = service.terms.clone();
+                shared.mesh.return_local(Offer { name: name.clone(), terms });
+            }
         }
     }
 }

@@ -66,8 +66,8 @@ impl Issue {
         files.write_index(&index.to_toml())?;
         files.write(&own, &made)?;
         Ok(match before {
-            None => self.first_steps(&files, &made, &names, &reach),
-            Some(before) => self.renewed(&files, &made, &names, &reach, &before),
+            None => self.first_steps(&files, &made, &request),
+            Some(before) => self.renewed(&files, &made, &request, &before),
         })
     }
 
@@ -106,13 +106,7 @@ impl Issue {
     }
 
     /// What was written, and what to type where.
-    fn first_steps(
-        &self,
-        files: &PkiFiles,
-        made: &Issued,
-        names: &[Subject],
-        reach: &[NamePattern],
-    ) -> String {
+    fn first_steps(&self, files: &PkiFiles, made: &Issued, request: &PeerRequest<'_>) -> String {
         let (own, ca) = (files.of_peer(&self.peer), files.of_ca());
         let own = own.expect("the files of this peer were written under these names");
         let tls = format!(
@@ -121,7 +115,7 @@ impl Issue {
             quoted(&own.key),
             quoted(&ca.certificate),
         );
-        let service = names.iter().find(|name| matches!(name, Subject::Name(_)));
+        let service = request.names.iter().find(|name| matches!(name, Subject::Name(_)));
         let service =
             service.map_or_else(|| "NAME".to_owned(), |name| quoted(Path::new(&name.to_string())));
         let Self { peer, .. } = self;
@@ -131,7 +125,7 @@ impl Issue {
              ops-proxy run --peer-id {peer} --listen 0.0.0.0:8443 {tls}\n\
              or to connect to a listening peer (HUB is a name in its certificate)\n  \
              ops-proxy run --peer-id {peer} --connect HUB:8443 --service {service}=127.0.0.1:8080 {tls}\n",
-            written = self.written(files, made, names, reach),
+            written = self.written(files, made, request),
             ca = ca.certificate.display(),
         )
     }
@@ -141,11 +135,10 @@ impl Issue {
         &self,
         files: &PkiFiles,
         made: &Issued,
-        names: &[Subject],
-        reach: &[NamePattern],
+        request: &PeerRequest<'_>,
         before: &Record,
     ) -> String {
-        let mut said = self.written(files, made, names, reach);
+        let mut said = self.written(files, made, request);
         let _ = writeln!(
             said,
             "copy both files to the machine of {}; a running peer picks them up by itself",
@@ -164,17 +157,11 @@ impl Issue {
         said
     }
 
-    fn written(
-        &self,
-        files: &PkiFiles,
-        made: &Issued,
-        names: &[Subject],
-        reach: &[NamePattern],
-    ) -> String {
+    fn written(&self, files: &PkiFiles, made: &Issued, request: &PeerRequest<'_>) -> String {
         let own = files.of_peer(&self.peer);
         let own = own.expect("the files of this peer were written under these names");
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let reach: Vec<String> = reach.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+        let reach: Vec<String> = request.reach.iter().map(ToString::to_string).collect();
         let covers = match (names.is_empty(), reach.is_empty()) {
             (false, true) => format!("with {}", names.join(", ")),
             (true, _) => format!("with no name, may reach {}", reach.join(", ")),

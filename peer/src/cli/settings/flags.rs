@@ -223,6 +223,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings of the log that differ in `new`, and cannot change in a running process.
+    pub fn fixed_for_the_log(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("log_format", self.log_format != new.log_format),
+            ("access_log", self.access_log != new.access_log),
+            ("access_log_query", self.access_log_query != new.access_log_query),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
     /// These settings, with those of `file` for whatever is unset here.
     #[must_use]
     pub fn or(self, file: Self) -> Self {

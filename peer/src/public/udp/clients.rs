@@ -107,6 +107,11 @@ impl Clients {
         Self { bounds, requests, by_source, waiting: 0, begun: 0 }
     }
 
+    /// From now on so many requests may run at a time. Those that run go on.
+    pub(super) fn set_limit(&mut self, requests: usize) {
+        self.bounds.requests = requests;
+    }
+
     /// A datagram of a client came.
     pub(super) fn arrive(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Arrival {
         let client = (group(from.ip()), from);

@@ -42,11 +42,18 @@ pub async fn datagram_loop<N: Net>(shared: Arc<Shared<N>>, socket: Arc<N::Datagr
     let dest = socket.local_addr().ok();
     let port = UdpPort { shared, socket, dest, name, clients };
     let mut buffer = vec![0; DATAGRAM_BYTES];
+    let mut reconfigurations = port.shared.reconfigurations();
     loop {
-        let received = match port.socket.readable().await {
-            Ok(()) => port.receive(&mut buffer),
-            Err(error) => Err(error),
+        let readable = tokio::select! {
+            biased;
+            Ok(()) = reconfigurations.changed() => {
+                let limit = port.shared.config().capacity.udp_requests;
+                port.clients.lock().set_limit(limit);
+                continue;
+            }
+            readable = port.socket.readable() => readable,
         };
+        let received = readable.and_then(|()| port.receive(&mut buffer));
         if let Err(error) = received {
             if port.shared.may_log(LogSource::Anyone, Incident::Accept) {
                 tracing::warn!(%error, "cannot receive datagrams; retrying");
