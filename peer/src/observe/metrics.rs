@@ -12,6 +12,7 @@ mod page;
 mod read_counter;
 mod reasons;
 mod registry;
+mod reloads;
 mod series;
 mod snapshot;
 
@@ -21,5 +22,6 @@ pub use reasons::{
     CheckResult, ClientFailure, DatagramLoss, ForwardFailure, HttpCode, IdleResult, Incident,
     LogReason, Protocol, ProxyError, Rejection,
 };
-pub use registry::{ConfigReloads, Metrics};
+pub use registry::Metrics;
+pub use reloads::ConfigReloads;
 pub use snapshot::{NameRow, Snapshot};

@@ -28,9 +28,9 @@ const BUCKETS: [f64; 14] =
 /// Everything counted other than per name.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
-    node: String,
-    pod: String,
+    pub(super) registry: Registry,
+    pub(super) node: String,
+    pub(super) pod: String,
     listening: bool,
     rejected: IntCounterVec,
     unexpected: IntCounter,
@@ -60,15 +60,6 @@ pub struct Metrics {
     tls_list_expiry: IntGauge,
     /// For requests whose name is not known.
     other: NameStats,
-}
-
-/// How often the configuration was read again.
-#[derive(Debug)]
-pub struct ConfigReloads {
-    /// Those that were invalid.
-    pub failed: IntCounter,
-    /// When the last was valid, in seconds since the Unix epoch.
-    pub last_success: IntGauge,
 }
 
 impl Metrics {
@@ -274,33 +265,6 @@ impl Metrics {
         self.registry.register(Box::new(counter)).expect("this is exported once");
     }
 
-    /// Counts how often the configuration was read again. To be called once, by whoever
-    /// does.
-    pub fn export_config_reloads(&self) -> ConfigReloads {
-        let opts = |name: &str, help: &str| {
-            let (node, pod) = (&self.node, &self.pod);
-            Opts::new(format!("ops_proxy_{name}"), help)
-                .const_label("node", node)
-                .const_label("pod", pod)
-        };
-        let failed = IntCounter::with_opts(opts(
-            "config_reload_failed_total",
-            "Times that a changed configuration was invalid; the old one was kept.",
-        ));
-        let last = IntGauge::with_opts(opts(
-            "config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read without a fault, in seconds since the Unix epoch.",
-        ));
-        let failed = failed.expect("the name and labels are valid");
-        let last_success = last.expect("the name and labels are valid");
-        let families: [Box<dyn prometheus::core::Collector>; 2] =
-            [Box::new(failed.clone()), Box::new(last_success.clone())];
-        for family in families {
-            self.registry.register(family).expect("this is exported once");
-        }
-        ConfigReloads { failed, last_success }
-    }
-
     /// A request ended, `duration` after it was routed.
     pub fn request_ended(&self, protocol: Protocol, duration: Duration) {
         self.request_duration
@@ -459,7 +423,7 @@ impl Metrics {
 /// Builds families with the labels common to all. A family without meaning for this
 /// peer is built but not exported.
 struct Builder<'a> {
-    registry: Registry,
+    pub(super) registry: Registry,
     config: &'a PeerConfig,
 }
 
