@@ -13,7 +13,7 @@ use ops_proxy::names::Name;
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::{
-    Ahead, Buffer, Meter, Outstanding, Over, Side, converse, copy_both,
+    Ahead, Buffer, Leaving, Meter, Outstanding, Over, Side, converse, copy_both,
 };
 use ops_proxy_tests::pki::{Ca, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
@@ -207,7 +207,8 @@ async fn read_requests() {
     let relay = async {
         let name = Name::requested("app.example").unwrap();
         let mut conversation = Conversation::new(name, Instant::now());
-        let leaving = AtomicBool::new(false);
+        let stays = AtomicBool::new(false);
+        let leaving = Leaving { peer: &stays, provider: &stays };
         let (mut public, mut inner) = (side(public), side(inner));
         let over = converse::<Buffer, _, _, _>(
             &mut public,
@@ -215,7 +216,7 @@ async fn read_requests() {
             Ahead::default(),
             &mut conversation,
             &Uncounted,
-            &leaving,
+            leaving,
             None::<fn(&DuplexStream, &DuplexStream) -> Outstanding>,
         );
         assert_eq!(over.await.unwrap(), Over::Closed);

@@ -69,9 +69,11 @@ fn literals(source: &str) -> impl Iterator<Item = &str> {
 fn families() -> BTreeSet<String> {
     let per_name = read("peer/src/observe/metrics/families.rs");
     let of_peer = read("peer/src/observe/metrics/registry.rs");
+    let of_files = read("peer/src/observe/metrics/reloads.rs");
     let is_word =
         |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let whole = literals(&per_name).chain(literals(&of_peer)).filter(is_word);
+    let whole = literals(&per_name).chain(literals(&of_peer)).chain(literals(&of_files));
+    let whole = whole.filter(is_word);
     let whole = whole.filter(|name| name.starts_with("ops_proxy_")).map(str::to_owned);
     // What the builder is given stands without the prefix, first in its call.
     let built = of_peer.split("build.").skip(1).filter_map(|call| {

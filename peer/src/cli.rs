@@ -11,6 +11,8 @@ mod run;
 pub mod settings;
 mod signals;
 mod sources;
+mod state;
+mod supervisor;
 
 use std::process::ExitCode;
 

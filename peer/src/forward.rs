@@ -6,6 +6,7 @@
 
 mod asked;
 mod fetch;
+mod held;
 mod on;
 mod reach;
 mod route;

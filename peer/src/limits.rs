@@ -328,6 +328,15 @@ pub const PROBE_READ_BYTES: usize = 1024;
 /// Names that one log line lists; it says how many more there are.
 pub const NAMES_LOGGED: usize = 10;
 
+/// Most bytes read from the file of known names: [`NAMES`] of full length fit.
+pub const STATE_FILE_BYTES: u64 = 32 << 20;
+
+/// Between two writes of that file at least.
+pub const STATE_WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many times as long as a write took, until the next.
+pub const STATE_WRITE_PAUSE: u32 = 10;
+
 /// How often names that nobody serves are checked.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -338,6 +347,10 @@ pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// read, so that it gets its answer. A connection that has sent nothing by then is not
 /// waited for.
 pub const DRAIN_SETTLE: Duration = Duration::from_millis(100);
+
+/// A link whose names are withdrawn stays for this long: a FORWARD may have been sent on an
+/// idle DATA connection just before, and is sent again on the link when that has ended.
+pub const LINK_SETTLE: Duration = Duration::from_secs(1);
 
 /// Fewest bytes in a token: 32, as in an HMAC-SHA256 key (RFC 2104 §3), so that
 /// guessing is hopeless even with unlimited attempts.

@@ -7,9 +7,11 @@
 pub mod admission;
 pub mod hubs;
 pub mod links;
+pub mod notice;
 pub mod outgoing;
 pub mod pending;
 pub mod request;
+pub mod returning;
 pub mod routes;
 pub mod tables;
 pub mod tally;

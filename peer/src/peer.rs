@@ -1,8 +1,10 @@
 //! A whole peer: binds, connects, serves, drains.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::health::keep_checking;
@@ -10,9 +12,11 @@ use crate::config::{ConfigError, PeerConfig};
 use crate::connecting::{Held, keep_links};
 use crate::follow::{Kept, follow};
 use crate::limits::{
-    CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, TLS_RELOAD_INTERVAL,
+    CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, NAMES_LOGGED,
+    TLS_RELOAD_INTERVAL,
 };
 use crate::lock::Poisoned;
+use crate::mesh::returning::KnownNames;
 use crate::names::Name;
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
@@ -146,6 +150,14 @@ fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<N::Listener>) {
         follow(kept.clone(), checks.clone(), "the checks of a service", checked, keep)
     });
     let kept = shared.clone();
+    tasks.keep("the warm-up", move || {
+        let kept = kept.clone();
+        async move {
+            warm_up(&kept).await;
+            kept.warm.send_replace(true);
+        }
+    });
+    let kept = shared.clone();
     tasks.keep("the forgetting of names", move || forget_names(kept.clone()));
     let kept = shared.clone();
     tasks.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
@@ -187,7 +199,7 @@ async fn drained<N: Net>(shared: &Shared<N>) {
 }
 
 /// Takes new requests for the grace, then lets running ones end within the
-/// limit. The accept loops live on: DATA connections still come through them. Nobody
+/// limit. A peer that only connects is done as soon as none runs. The accept loops live on: DATA connections still come through them. Nobody
 /// waits for connections that have asked for nothing.
 async fn drain<N: Net>(shared: &Shared<N>) {
     let timing = shared.config().timing;
@@ -202,11 +214,41 @@ async fn drain<N: Net>(shared: &Shared<N>) {
             tracing::warn!("drain limit reached; cutting the requests that still run");
         }
     };
+    // Links end when nothing comes through them any more.
+    let left = async {
+        if shared.config().is_listening() {
+            pending::<()>().await;
+        }
+        shared.tasks.left().await;
+        shared.tasks.idle().await;
+    };
     tokio::select! {
         biased;
         () = shared.tasks.entered(Phase::Closing) => {}
+        () = left => {}
         () = drained => {}
     }
+}
+
+/// Returns when all names that are expected are there, or when that has taken too long.
+async fn warm_up<N: Net>(shared: &Shared<N>) {
+    let expected = shared.mesh.expected();
+    if expected == 0 {
+        return;
+    }
+    let mut changes = shared.mesh.changes();
+    let back = async { while shared.mesh.expected() > 0 && changes.changed().await.is_ok() {} };
+    let warm_up = shared.config().timing.warm_up;
+    tracing::info!(names = expected, "waiting for the names that are expected to be registered");
+    let _ = timeout(warm_up, back).await;
+    let missing = shared.mesh.stop_expecting();
+    if missing.is_empty() {
+        return tracing::info!(names = expected, "all names that are expected are registered");
+    }
+    let first: Vec<&str> = missing.iter().map(Name::as_str).take(NAMES_LOGGED).collect();
+    let (names, first) = (missing.len(), first.join(", "));
+    let waited = humantime::format_duration(warm_up);
+    tracing::warn!(names, %first, %waited, "names that are expected were not registered in time; clients get 503 for them until they are");
 }
 
 async fn forget_names<N: Net>(shared: Arc<Shared<N>>) {
@@ -298,6 +340,30 @@ impl<N: Net> PeerHandle<N> {
     /// The numbers of this moment, for whoever would only parse the text again.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.mesh.snapshot()
+    }
+
+    /// The names that others have registered here, and those they had: what a peer that takes
+    /// the place of this one should know.
+    pub fn known_names(&self) -> KnownNames {
+        self.shared.mesh.known_names()
+    }
+
+    /// Tells of each change of who serves what.
+    pub fn name_changes(&self) -> watch::Receiver<u64> {
+        self.shared.mesh.changes()
+    }
+
+    /// Knows the names that a peer knew in whose place this one is. Those that were `up` are
+    /// expected back. To be called before the peer runs.
+    pub fn recall(&self, KnownNames { up, down }: KnownNames) {
+        self.shared.mesh.recall(down, false);
+        self.shared.mesh.recall(up, true);
+    }
+
+    /// Returns when the names that were expected after the start are there, or were given up.
+    pub async fn warmed_up(&self) {
+        // The sender is ours and outlives the wait.
+        let _ = self.shared.warm.subscribe().wait_for(|warm| *warm).await;
     }
 
     /// What `/readyz` answers now.

@@ -51,6 +51,8 @@ pub struct Shared<N: Net> {
     pub front: Option<Front>,
     /// Which services pass their checks.
     pub health: Board,
+    /// Whether nobody is expected any more after the start.
+    pub warm: watch::Sender<bool>,
     /// How many connections are in.
     pub admission: Admission,
     /// The connections to backends.
@@ -78,6 +80,7 @@ impl<N: Net> Shared<N> {
         };
         let mesh = Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers());
         mesh.ask_upstream(config.reach.iter().cloned());
+        mesh.recall(config.expect.iter().cloned(), true);
         Ok(Self {
             reload: Notify::new(),
             front: match &config.public_cert {
@@ -87,6 +90,7 @@ impl<N: Net> Shared<N> {
             tls,
             access,
             health: Board::new(&config),
+            warm: watch::Sender::new(false),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
             hubs: Hubs::default(),
@@ -156,12 +160,16 @@ impl<N: Net> Shared<N> {
         }
     }
 
-    /// Whether traffic may be sent here: not draining, and listening or
-    /// registered with a listening peer.
+    /// Whether traffic may be sent here: not draining, and listening, with the names that
+    /// are expected, or registered with a listening peer.
     pub fn is_ready(&self) -> bool {
         let registered =
             || self.config().connect.iter().any(|one| self.metrics.is_link_up(&one.endpoint));
-        self.tasks.phase() == Phase::Serving && (self.config().is_listening() || registered())
+        let takes_traffic = match self.config().is_listening() {
+            true => self.mesh.expected() == 0,
+            false => registered(),
+        };
+        takes_traffic && self.tasks.phase() == Phase::Serving
     }
 
     /// Notes that `stream`, to a backend, carries a request for `name`; `None` for a

@@ -155,10 +155,15 @@ impl Tasks {
     }
 
     /// As [`until_closing`](Self::until_closing); `work` is also woken when
-    /// [`Phase::Finishing`] is entered, and finds [that](Self::is_finishing) out.
-    pub async fn told_to_finish<F: Future>(&self, work: F) -> Option<F::Output> {
+    /// [`Phase::Finishing`] is entered or there is `news`, and finds [that](Self::is_finishing)
+    /// out.
+    pub async fn told_to_finish<F: Future>(
+        &self,
+        work: F,
+        news: impl Future<Output = ()>,
+    ) -> Option<F::Output> {
         let (mut finishing, mut closing) = (self.finishing.subscribe(), self.closing.subscribe());
-        let told = async { drop(tokio::join!(finishing.changed(), closing.changed())) };
+        let told = async { drop(tokio::join!(finishing.changed(), closing.changed(), news)) };
         self.unless_closing(work, told).await
     }
 

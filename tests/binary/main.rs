@@ -44,6 +44,7 @@ mod readers;
 mod refusals;
 mod reload;
 mod resources;
+mod restart;
 mod services;
 mod shutdown;
 mod smuggling;

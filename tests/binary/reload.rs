@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::{NAME, connecting, launch, listening};
 
 const FAILED: &str = "ops_proxy_config_reload_failed_total";
+const IN_FORCE: &str = "ops_proxy_config_last_reload_successful";
 const LAST: &str = "ops_proxy_config_last_reload_success_timestamp_seconds";
 
 /// A configuration file that a test changes.
@@ -116,6 +117,7 @@ async fn a_bad_file_changes_nothing_and_says_where() {
     assert!(before > 1e9);
     config.change(&mut site, "heartbeat = '2s'\nservise = []");
     site.until("the failed reload", |metrics| metrics.value(FAILED, &[]) == 1.0).await;
+    assert_eq!(site.metrics().await.value(IN_FORCE, &[]), 0.0);
     until("the log to say where", async || {
         let log = site.log();
         let said = log.contains("peer.toml: unknown key (line 2); did you mean service?")

@@ -8,4 +8,5 @@ mod imports;
 mod lines;
 mod module_tree;
 mod secrets;
+mod seeded_bugs;
 mod sources;

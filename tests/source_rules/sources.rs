@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 21] = [
+pub(crate) const PURE: [&str; 22] = [
     "names",
     "offer",
     "words",
@@ -15,6 +15,7 @@ pub(crate) const PURE: [&str; 21] = [
     "mesh/tally",
     "mesh/routes",
     "mesh/pending",
+    "mesh/returning",
     "mesh/unwell",
     "backend/health/judge",
     "observe/admin/connections",

@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::pki::subject::SINGLE_LABEL_WILDCARD;
-use super::sources::{Sources, configure};
+use super::sources::{Sources, configure, state_file};
 use crate::config::{ConfigError, PeerConfig, Service, TlsConfig, TokenSource};
 use crate::names::Name;
 use crate::offer::{Way, Ways};
@@ -16,7 +16,9 @@ use crate::trust::front::check_front;
 use crate::trust::tls::files::{check_files, warnings};
 
 pub(super) fn check(sources: Sources) -> Result<(), Failure> {
-    let config = configure(sources.merged()?)?;
+    let settings = sources.merged()?;
+    let state_dir = state_file(&settings)?.and(settings.state_dir.clone());
+    let config = configure(settings)?;
     let loaded = check_files(&TokioNet, &config)?;
     if let Some(directory) = &config.public_cert {
         check_front(&TokioNet, directory)?;
@@ -26,7 +28,7 @@ pub(super) fn check(sources: Sources) -> Result<(), Failure> {
     for warning in warnings(&TokioNet, &config.tls, &loaded) {
         eprintln!("ops-proxy: warning: {warning}");
     }
-    io::stdout().write_all(describe(&config).as_bytes())?;
+    io::stdout().write_all(describe(&config, state_dir.as_deref()).as_bytes())?;
     Ok(())
 }
 
@@ -78,7 +80,7 @@ fn tls_files(tls: &TlsConfig) -> Vec<(&'static str, String)> {
 }
 
 /// One fact per line, its key first.
-fn describe(config: &PeerConfig) -> String {
+fn describe(config: &PeerConfig, state_dir: Option<&Path>) -> String {
     let mut lines =
         vec![("peer_id", format!("{} (node {}, pod {})", config.peer_id, config.node, config.pod))];
     if let Some(addr) = config.listen {
@@ -111,6 +113,14 @@ fn describe(config: &PeerConfig) -> String {
             "reach",
             format!("asks the peers above for {names} if nobody nearer serves them"),
         ));
+    }
+    if !config.expect.is_empty() {
+        let names = listed(config.expect.iter().map(Name::as_str));
+        lines.push(("expect", format!("waits for {names} before it is ready")));
+    }
+    if let Some(directory) = state_dir {
+        let directory = directory.display();
+        lines.push(("state_dir", format!("{directory}: keeps the names that others register")));
     }
     lines.extend(tls_files(&config.tls));
     if let Some(directory) = &config.public_cert {
@@ -151,6 +161,8 @@ fn describe(config: &PeerConfig) -> String {
         ("drain_grace", timing.drain_grace),
         ("drain_limit", timing.drain_limit),
         ("name_retention", timing.name_retention),
+        ("hold", timing.hold),
+        ("warm_up", timing.warm_up),
         ("udp_idle", timing.udp_idle),
     ] {
         lines.push((key, humantime::format_duration(time).to_string()));

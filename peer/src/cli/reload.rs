@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::settings::{Settings, Surroundings};
 use super::sources::{Sources, Texts};
+use super::supervisor;
 use crate::config::ConfigError;
 use crate::limits::CONFIG_RELOAD_INTERVAL;
 use crate::observe::metrics::ConfigReloads;
@@ -45,7 +46,7 @@ impl<L: Fn(LevelFilter)> Reloader<L> {
     /// Looks at the files from time to time, and whenever that is `asked` for.
     pub(super) async fn run(mut self, asked: &Notify) -> Infallible {
         let reloads = self.handle.export_config_reloads();
-        reloads.last_success.set(now());
+        reloads.succeeded(now());
         loop {
             let is_asked = timeout(CONFIG_RELOAD_INTERVAL, asked.notified()).await.is_ok();
             if is_asked || self.sources.has_files() {
@@ -60,9 +61,12 @@ impl<L: Fn(LevelFilter)> Reloader<L> {
             return;
         }
         self.texts = texts;
-        match self.change().await {
+        supervisor::reloading();
+        let changed = self.change().await;
+        supervisor::ready();
+        match changed {
             Ok(fixed) => {
-                reloads.last_success.set(now());
+                reloads.succeeded(now());
                 tracing::info!("the configuration was read again");
                 for key in fixed {
                     tracing::warn!(
@@ -72,7 +76,7 @@ impl<L: Fn(LevelFilter)> Reloader<L> {
                 }
             }
             Err(error) => {
-                reloads.failed.inc();
+                reloads.failed();
                 tracing::warn!(%error, "the changed configuration is not used; the old one stays in force until this is fixed");
             }
         }
@@ -81,10 +85,10 @@ impl<L: Fn(LevelFilter)> Reloader<L> {
     async fn change(&self) -> Result<Vec<&'static str>, NotUsed> {
         let settings = self.sources.merged_with(self.texts.as_ref().map_err(Clone::clone)?)?;
         let level = settings.log_level.unwrap_or(LevelFilter::INFO);
-        let of_log = self.started.fixed_for_the_log(&settings);
+        let of_process = self.started.fixed_for_the_process(&settings);
         let config = settings.into_config(self.surroundings.clone())?;
         let mut fixed = self.handle.reconfigure(config).await?;
-        fixed.extend(of_log);
+        fixed.extend(of_process);
         (self.level)(level);
         Ok(fixed)
     }

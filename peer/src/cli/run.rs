@@ -1,5 +1,7 @@
 //! `ops-proxy run`: one peer on the real network, until a signal drains it.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 
 use tokio::runtime::Runtime;
@@ -13,7 +15,9 @@ use super::log::Log;
 use super::reload::Reloader;
 use super::settings::{Settings, Surroundings};
 use super::signals::Signals;
-use super::sources::{Sources, Texts, surroundings, unknown_variables};
+use super::sources::{Sources, Texts, state_file, surroundings, unknown_variables};
+use super::state::StateFile;
+use super::supervisor;
 use crate::config::PeerConfig;
 use crate::peer::{Peer, PeerHandle};
 use crate::stream::net::tokio::TokioNet;
@@ -26,6 +30,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let access = settings.access_log.and_then(|access| access.0);
     let query = settings.access_log_query.unwrap_or(false);
     let surroundings = surroundings();
+    let state = state_file(&settings)?;
     let config = settings.into_config(surroundings.clone())?;
     let log = Log::to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
     let access = access.map(|format| AccessWriter::to_stderr(format, query)).transpose()?;
@@ -33,7 +38,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
         tracing::warn!("{unknown}");
     }
     raise_file_limit();
-    let files = Files { sources, surroundings, started, texts };
+    let files = Files { sources, surroundings, started, texts, state };
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(run_until_drained(config, files, &log, access.as_ref()));
     // A resolver that hangs must not hold up the exit.
@@ -54,6 +59,7 @@ struct Files {
     surroundings: Surroundings,
     started: Settings,
     texts: Texts,
+    state: Option<StateFile>,
 }
 
 async fn run_until_drained(
@@ -68,9 +74,18 @@ async fn run_until_drained(
     let handle = peer.handle();
     let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
+    let Files { sources, surroundings, started, texts, state } = files;
+    if let Some(state) = &state {
+        handle.recall(state.read());
+    }
     announce(&handle);
+    tokio::spawn(supervisor::keep_alive(handle.clone()));
+    let warmed_up = handle.clone();
+    tokio::spawn(async move {
+        warmed_up.warmed_up().await;
+        supervisor::ready();
+    });
     let mut running = pin!(peer.run());
-    let Files { sources, surroundings, started, texts } = files;
     let (level, reading) = (log.level(), handle.clone());
     let reloader =
         Reloader { sources, surroundings, started, texts: Ok(texts), handle: reading, level };
@@ -80,17 +95,28 @@ async fn run_until_drained(
         asked.notify_one();
     };
     let mut reloading = pin!(reloader.run(&asked));
+    let mut keeping = pin!(async {
+        if let Some(state) = &state {
+            state.follow(&handle).await;
+        }
+        pending::<Infallible>().await
+    });
     let ended = async {
         tokio::select! {
             biased;
             ended = &mut running => Some(ended),
             () = signals.next(reload) => None,
             never = &mut reloading => match never {},
+            never = &mut keeping => match never {},
         }
     };
     if let Some(ended) = ended.await {
         return Ok(ended?);
     }
+    if let Some(state) = &state {
+        state.leave(&handle);
+    }
+    supervisor::stopping();
     info!("draining; send a second signal to end the process at once");
     handle.drain();
     tokio::select! {

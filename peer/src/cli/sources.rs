@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::settings::{self, ProxyVariables, Settings, Surroundings};
+use super::state::StateFile;
 use crate::config::{ConfigError, PeerConfig};
 use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
@@ -54,6 +55,16 @@ impl Sources {
         });
         read.collect()
     }
+}
+
+/// Where the names that others register are kept, if anywhere; a peer with which nobody can
+/// register has none.
+///
+/// # Errors
+/// The directory does not exist.
+pub(super) fn state_file(settings: &Settings) -> Result<Option<StateFile>, ConfigError> {
+    let directory = settings.state_dir.as_deref().filter(|_| settings.listen.is_some());
+    directory.map(StateFile::within).transpose()
 }
 
 fn in_file(path: &Path, error: &io::Error) -> ConfigError {

@@ -45,6 +45,9 @@ pub struct PeerConfig {
     /// The names and wildcards that the peers in `connect` are asked for, when nobody serves
     /// them here.
     pub reach: Vec<Name>,
+    /// The names that others are to register here before this peer is ready, or until the
+    /// warm-up is over.
+    pub expect: Vec<Name>,
     /// The ways in which public clients may reach any name here, whatever its services say.
     pub ways: Ways,
     /// Where the admin pages are served.
@@ -82,6 +85,7 @@ impl PeerConfig {
             services: BTreeMap::new(),
             transit: Vec::new(),
             reach: Vec::new(),
+            expect: Vec::new(),
             ways: Ways::ALL,
             admin: None,
             trusted_proxies: Vec::new(),
@@ -148,6 +152,9 @@ impl PeerConfig {
         keep("tls", !new.tls.is_same(&self.tls));
         keep("public_cert", new.public_cert != self.public_cert);
         keep("idle_data", new.idle_data != self.idle_data);
+        keep("expect", new.expect != self.expect);
+        keep("warm_up", new.timing.warm_up != self.timing.warm_up);
+        new.timing.warm_up = self.timing.warm_up;
         // The metrics of a role are there or not from the start on.
         let begins = !self.is_connecting() && new.is_connecting();
         keep("connect", begins);
@@ -170,6 +177,7 @@ impl PeerConfig {
             tls: self.tls.clone(),
             public_cert: self.public_cert.clone(),
             idle_data: self.idle_data,
+            expect: self.expect.clone(),
             ..new
         };
         (changed, fixed)
@@ -197,6 +205,14 @@ impl PeerConfig {
             let problem = "what clients ask for here is asked of other peers: set connect, and \
                            listen, tcp or udp";
             return Err(ConfigError::new("reach", problem));
+        }
+        if self.listen.is_none() && !self.expect.is_empty() {
+            let problem = "others register the names that are expected: set listen";
+            return Err(ConfigError::new("expect", problem));
+        }
+        if let Some(name) = self.expect.iter().find(|name| self.services.contains_key(*name)) {
+            let problem = format!("this peer serves {name} itself; leave it out");
+            return Err(ConfigError::new("expect", problem));
         }
         if self.is_connecting()
             && self.services.is_empty()

@@ -9,7 +9,8 @@ use crate::limits::{ANSWER_FIFTHS, BACKEND_DIAL_FIFTHS, CONNECT_TIMEOUT};
 /// a clock must not overflow.
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The durations that an operator may set. All are longer than zero.
+/// The durations that an operator may set. All are longer than zero, unless they say
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// From FORWARD to its DATA connection. A connecting peer goes by its own, and
@@ -25,6 +26,12 @@ pub struct Timing {
     pub drain_limit: Duration,
     /// A name without a provider is remembered for this long.
     pub name_retention: Duration,
+    /// A request waits for this long, from the loss of the last provider of its name, for
+    /// one to come back; may be zero.
+    pub hold: Duration,
+    /// A peer that listens is ready when the names that it expects are there, but after
+    /// this long at the latest; may be zero.
+    pub warm_up: Duration,
     /// A request over UDP ends when no datagram has come either way for this long.
     pub udp_idle: Duration,
 }
@@ -38,6 +45,8 @@ impl Default for Timing {
             drain_grace: Duration::from_secs(5),
             drain_limit: Duration::from_secs(30),
             name_retention: Duration::from_secs(600),
+            hold: Duration::ZERO,
+            warm_up: Duration::from_secs(10),
             udp_idle: Duration::from_secs(30),
         }
     }
@@ -63,8 +72,11 @@ impl Timing {
             ("drain_limit", self.drain_limit),
             ("name_retention", self.name_retention),
             ("udp_idle", self.udp_idle),
+            ("hold", self.hold),
+            ("warm_up", self.warm_up),
         ] {
-            if time.is_zero() {
+            let may_be_zero = ["hold", "warm_up"].contains(&key);
+            if time.is_zero() && !may_be_zero {
                 return Err(ConfigError::new(key, "must be longer than zero"));
             }
             if time > LONGEST_TIME {

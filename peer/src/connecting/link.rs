@@ -2,6 +2,7 @@
 //! answers each FORWARD with a DATA connection. [`keeper`](super::keeper) opens it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,7 +20,7 @@ use super::refused::Refused;
 use super::reserve::FromLink;
 use super::serve::{Active, Serving};
 use crate::backend::health::board::{Sorted, Standing};
-use crate::limits::{FORWARDS_PER_LINK, PASS_ON_AFTER};
+use crate::limits::{FORWARDS_PER_LINK, LINK_SETTLE, PASS_ON_AFTER};
 use crate::mesh::hubs::To;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, Rejection};
@@ -78,8 +79,19 @@ enum Retiring {
     No,
     /// UNREGISTER is on its way: FORWARDs may still come.
     Withdrawing,
-    /// It was answered: none come any more.
-    Withdrawn,
+    /// It was answered at that time: none come any more, but for those that were on their way
+    /// over an idle DATA connection.
+    Withdrawn(Instant),
+}
+
+impl Retiring {
+    /// Returns once no request runs, and none can come.
+    async fn over(self, slots: &Semaphore) {
+        let Self::Withdrawn(at) = self else { return pending().await };
+        sleep_until(at + LINK_SETTLE).await;
+        // They are never closed.
+        let _ = slots.acquire_many(FORWARDS_PER_LINK as u32).await;
+    }
 }
 
 impl<'a, N: Net> Link<'a, N> {
@@ -131,6 +143,8 @@ impl<'a, N: Net> Link<'a, N> {
         let mut reconfigurations = shared.reconfigurations();
         self.control.queue(&self.hello);
         let mut heartbeat = beats(timing.heartbeat);
+        // Whoever listens, too, goes on serving its own clients, who may need this link.
+        let listens = shared.config().is_listening();
         let mut draining = false;
         // Many changes at once are said together.
         let mut changed_at: Option<Instant> = None;
@@ -143,17 +157,16 @@ impl<'a, N: Net> Link<'a, N> {
                 () = shared.tasks.entered(Phase::Closing) => return Ended::Closing,
                 () = shared.tasks.entered(Phase::Draining), if !draining => {
                     draining = true;
-                    heartbeat.reset_immediately();
+                    self.withdraw();
+                    heartbeat.reset();
                 }
                 Ok(()) = wish.changed() => {
                     if *wish.borrow() == Wish::Retire && self.retiring == Retiring::No {
-                        self.retiring = Retiring::Withdrawing;
-                        self.beat(true);
-                        self.may_be_withdrawn();
+                        self.withdraw();
                     }
                 }
-                _ = slots.acquire_many(FORWARDS_PER_LINK as u32), if self.retiring == Retiring::Withdrawn => {
-                    return Ended::Retired;
+                () = self.retiring.over(&slots), if !draining || !listens => {
+                    return if draining { Ended::Closing } else { Ended::Retired };
                 }
                 event = self.control.event() => match event {
                     Ok(Event::Line(line)) => {
@@ -292,11 +305,23 @@ impl<'a, N: Net> Link<'a, N> {
         self.control.queue(line);
     }
 
+    /// Takes no more requests, and lets those that run end.
+    fn withdraw(&mut self) {
+        if self.retiring == Retiring::No {
+            self.retiring = Retiring::Withdrawing;
+        }
+        // A peer that has not registered has nothing to withdraw, nor is it answered.
+        if self.may_register {
+            self.beat(true);
+        }
+        self.may_be_withdrawn();
+    }
+
     /// While the link is given up: once everything is answered, so is the withdrawal of
     /// the names, and no FORWARD comes any more.
     fn may_be_withdrawn(&mut self) {
         if self.retiring == Retiring::Withdrawing && self.unanswered == 0 {
-            self.retiring = Retiring::Withdrawn;
+            self.retiring = Retiring::Withdrawn(Instant::now());
         }
     }
 

@@ -9,9 +9,11 @@ use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::fetch::{Fetched, NotFetched, Upstream, fetch_data};
+use super::held::assign;
 use super::reach::reach;
 use crate::backend::connect_backend;
 use crate::mesh::links::Idle;
+use crate::mesh::notice::Notice;
 use crate::mesh::outgoing::Registered;
 use crate::mesh::request::{Request, Story};
 use crate::mesh::routes::{Lookup, Provider};
@@ -134,6 +136,13 @@ impl<N: Net> Assigned<N> {
     }
 }
 
+impl<N: Net> Assigned<N> {
+    /// What says that its provider takes no more requests for the name.
+    pub fn notice(&self) -> Arc<Notice> {
+        self.shared.mesh.notice(&self.assignment)
+    }
+}
+
 impl<N: Net> Drop for Assigned<N> {
     fn drop(&mut self) {
         self.shared.mesh.release(&self.assignment);
@@ -141,7 +150,8 @@ impl<N: Net> Drop for Assigned<N> {
 }
 
 /// Routes a request and connects it, unless its client is `reset` meanwhile. A provider that
-/// fails before any byte has flowed is replaced by one other, if there is one.
+/// fails before any byte has flowed is replaced by one other, if there is one or, where one
+/// is expected back, once there is.
 ///
 /// # Errors
 /// [`NotForwarded`], counted.
@@ -155,7 +165,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
         Err(why)
     };
-    let first = match shared.mesh.assign(asked.wanted(None)) {
+    let first = match assign(shared, asked, None, reset.as_mut()).await {
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
@@ -179,7 +189,8 @@ pub async fn forward<N: Net, B: Onward<N>>(
     if failed.untouched
         && error != ForwardError::ClientReset
         && asked.deadline.is_none_or(|deadline| Instant::now() < deadline)
-        && let Lookup::Provided(assignment) = shared.mesh.assign(asked.wanted(Some(provider)))
+        && let Lookup::Provided(assignment) =
+            assign(shared, asked, Some(provider), reset.as_mut()).await
     {
         let second = Assigned::new(shared, assignment);
         match connect(&second, asked, reset).await {

@@ -111,6 +111,11 @@ impl<T> Pending<T> {
         }
     }
 
+    /// How many requests may wait for one link.
+    pub fn limit(&self) -> usize {
+        self.per_link
+    }
+
     /// From now on so many requests may wait for one link.
     pub fn set_limit(&mut self, per_link: usize) {
         self.per_link = per_link;

@@ -134,6 +134,17 @@ struct Entry<S> {
     unserved_since: Option<Instant>,
 }
 
+impl<S: Default> Entry<S> {
+    fn new() -> Self {
+        Self {
+            stats: S::default(),
+            providers: Vec::new(),
+            active: BTreeMap::new(),
+            unserved_since: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Serving {
     provider: Provider,
@@ -194,6 +205,22 @@ impl<S: Clone + Default> Routes<S> {
         self.names.get(&name).map(|entry| entry.stats.clone())
     }
 
+    /// Knows a name that nobody serves yet, because it was known before; if there is room.
+    pub fn recall(&mut self, name: Name, now: Instant) {
+        if self.names.contains_key(&name) || !self.make_room(1, |_| false) {
+            return;
+        }
+        let entry = Entry { unserved_since: Some(now), ..Entry::new() };
+        self.names.insert(name.clone(), entry);
+        self.unserved.insert((now, name));
+    }
+
+    /// Since when nobody has served this registered name; `None` if somebody does, or it
+    /// is not known.
+    pub fn unserved_since(&self, name: &Name) -> Option<Instant> {
+        self.names.get(name)?.unserved_since
+    }
+
     /// Asks the listening peers for a name, or those that a wildcard covers, when nobody
     /// nearer serves it.
     pub fn ask_upstream(&mut self, name: Name) {
@@ -242,8 +269,21 @@ impl<S: Clone + Default> Routes<S> {
     }
 
     fn is_served_locally(&self, name: &Name) -> bool {
-        let is_local = |one: &Serving| one.provider == Provider::Local;
-        self.names.get(name).is_some_and(|entry| entry.providers.iter().any(is_local))
+        self.is_served_by(name, Provider::Local)
+    }
+
+    /// Whether `provider` serves this registered name.
+    pub fn is_served_by(&self, name: &Name, provider: Provider) -> bool {
+        let is_it = |one: &Serving| one.provider == provider;
+        self.names.get(name).is_some_and(|entry| entry.providers.iter().any(is_it))
+    }
+
+    /// Whether `provider` has not ended.
+    pub fn is_open(&self, provider: Provider) -> bool {
+        match provider {
+            Provider::Local | Provider::Upstream => true,
+            Provider::Link(link) => self.links.contains_key(&link),
+        }
     }
 
     /// The open link of `owner`.
@@ -522,12 +562,7 @@ impl<S: Clone + Default> Routes<S> {
 
     fn add_provider(&mut self, offer: Offer, provider: Provider) {
         let Offer { name, terms } = offer;
-        let entry = self.names.entry(name.clone()).or_insert_with(|| Entry {
-            stats: S::default(),
-            providers: Vec::new(),
-            active: BTreeMap::new(),
-            unserved_since: None,
-        });
+        let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
         entry.providers.push(Serving { provider, terms, last_turn: 0 });
         self.version += 1;
         if let Some(since) = entry.unserved_since.take() {

@@ -2,15 +2,17 @@
 //! wait for a DATA connection. Each change is made together with the metrics that it
 //! means, under the lock, so that no scrape sees the one without the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use super::links::{Closed, Dismissal, Idle, Links, Opened};
+use super::notice::{Notice, Notices};
 use super::pending::{Entry, NotClaimed, Pending};
-use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, TooManyNames, Wanted};
+use super::returning::{KnownNames, Patience, Returning};
+use super::routes::{Assigned, LinkId, Lookup, Provider, Routes, Server, TooManyNames, Wanted};
 use super::unwell::Unwell;
 use super::waiting::{Dialled, Forward, ForwardError, Waiting};
 use crate::config::{Capacity, PeerConfig};
@@ -41,8 +43,23 @@ pub enum NotKept {
 struct Tables<S> {
     routes: Routes<Arc<NameStats>>,
     unwell: Unwell,
+    returning: Returning,
+    notices: Notices,
     links: Links<S>,
     pending: Pending<Waiting<S>>,
+}
+
+/// A request that waits for a provider to come back, until dropped.
+#[derive(Debug)]
+pub struct Held<'a, S> {
+    mesh: &'a Mesh<S>,
+    name: Name,
+}
+
+impl<S> Drop for Held<'_, S> {
+    fn drop(&mut self) {
+        self.mesh.lock().returning.release(&self.name);
+    }
 }
 
 /// The tables, and the lock, which is held for look-ups only.
@@ -66,7 +83,9 @@ impl<S> Mesh<S> {
         local.for_each(|offer| drop(routes.serve_locally(offer)));
         let unwell = Unwell::new(capacity.names_per_peer, NAMES);
         let pending = Pending::new(capacity.pending_per_peer);
-        let tables = Tables { routes, unwell, links: Links::default(), pending };
+        let (returning, notices) = (Returning::default(), Notices::default());
+        let links = Links::default();
+        let tables = Tables { routes, unwell, returning, notices, links, pending };
         let tables = Lock::new("the tables of the mesh", tables);
         Self { tables, metrics, changes: watch::Sender::new(0) }
     }
@@ -113,7 +132,10 @@ impl<S> Mesh<S> {
         let replaced = replaced.and_then(|old| tables.close_link(old, Some(Dismissal::Replaced)));
         let taken = tables.routes.register(link, offers);
         if taken.is_ok() {
-            offers.iter().for_each(|one| tables.unwell.forget(&one.name, Provider::Link(link)));
+            for Offer { name, .. } in offers {
+                tables.unwell.forget(name, Provider::Link(link));
+                tables.returning.came_back(name);
+            }
         }
         let version = tables.routes.version();
         drop(tables);
@@ -128,6 +150,7 @@ impl<S> Mesh<S> {
     pub fn unregister(&self, link: LinkId, names: &[Name]) -> usize {
         let mut tables = self.lock();
         let had = tables.routes.unregister(link, names, Instant::now());
+        tables.notices.give(Provider::Link(link), names);
         let version = tables.routes.version();
         drop(tables);
         self.tell(version);
@@ -166,6 +189,7 @@ impl<S> Mesh<S> {
     pub fn withdraw_local(&self, name: &Name, retry_after: u16) {
         let mut tables = self.lock();
         tables.unwell.note(name.clone(), Provider::Local, retry_after);
+        tables.notices.give(Provider::Local, [name]);
         if let Some(stats) = tables.routes.withdraw_locally(name, Instant::now()) {
             stats.disconnected();
         }
@@ -180,6 +204,58 @@ impl<S> Mesh<S> {
         }
     }
 
+    /// Knows these names from now on, which nobody serves yet; with `expected`, somebody is
+    /// about to.
+    pub fn recall(&self, names: impl IntoIterator<Item = Name>, expected: bool) {
+        let (mut tables, now) = (self.lock(), Instant::now());
+        for name in names {
+            tables.routes.recall(name.clone(), now);
+            if expected && tables.routes.unserved_since(&name).is_some() {
+                tables.returning.expect(name);
+            }
+        }
+    }
+
+    /// The names that links have registered, or had.
+    pub fn known_names(&self) -> KnownNames {
+        let Tables { routes, returning, .. } = &*self.lock();
+        let mut known = KnownNames::default();
+        for row in routes.rows() {
+            let is_ours = |one: &Server<'_>| matches!(one, Server::Local | Server::Upstream);
+            let is_expected = returning.expected().contains(row.name);
+            if row.providers.iter().any(|one| matches!(one, Server::Peer(_))) || is_expected {
+                known.up.push(row.name.clone());
+            } else if !row.providers.iter().any(is_ours) {
+                known.down.push(row.name.clone());
+            }
+        }
+        known
+    }
+
+    /// How many names are expected and not back yet.
+    pub fn expected(&self) -> usize {
+        self.lock().returning.expected().len()
+    }
+
+    /// Expects nobody any more; the names that have not come back.
+    pub fn stop_expecting(&self) -> BTreeSet<Name> {
+        self.lock().returning.give_up()
+    }
+
+    /// Until when a request for `requested`, which nobody serves, is to wait for somebody
+    /// who does, and what it holds meanwhile; `None` if nobody is expected back.
+    pub fn hold(&self, requested: &Name, patience: Patience) -> Option<(Instant, Held<'_, S>)> {
+        let Tables { routes, unwell, returning, pending, .. } = &mut *self.lock();
+        let name = routes.matching(requested)?;
+        let lost = routes.unserved_since(&name)?;
+        if unwell.retry_after(name.as_str()).is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        let until = returning.hold(&name, (now, lost), patience, pending.limit())?;
+        Some((until, Held { mesh: self, name }))
+    }
+
     /// From now on, the listening peers are asked for these names; see
     /// [`Routes::ask_upstream`].
     pub fn ask_upstream(&self, names: impl IntoIterator<Item = Name>) {
@@ -192,11 +268,13 @@ impl<S> Mesh<S> {
         let (mut tables, now) = (self.lock(), Instant::now());
         for name in old.services.keys().filter(|name| !new.services.contains_key(*name)) {
             tables.unwell.forget(name, Provider::Local);
+            tables.notices.give(Provider::Local, [name]);
             if let Some(stats) = tables.routes.withdraw_locally(name, now) {
                 stats.disconnected();
             }
         }
         for name in old.reach.iter().filter(|name| !new.reach.contains(name)) {
+            tables.notices.give(Provider::Upstream, [name]);
             tables.routes.ask_nobody(name, now);
         }
     }
@@ -237,6 +315,23 @@ impl<S> Mesh<S> {
     pub fn assign(&self, wanted: Wanted<'_>) -> Lookup<Arc<NameStats>> {
         let Tables { routes, pending, .. } = &mut *self.lock();
         routes.assign(wanted, |link, name, alone| pending.has_room(link, name, alone))
+    }
+
+    /// What says that the provider of a request withdraws the name; said already, if it has.
+    pub fn notice(&self, assignment: &Assignment) -> Arc<Notice> {
+        let Tables { routes, notices, .. } = &mut *self.lock();
+        let Assignment { name, provider, .. } = assignment;
+        match routes.is_served_by(name, *provider) {
+            true => notices.of(*provider, name),
+            false => {
+                let notice = Notice::default();
+                // Of a link that is gone, what runs may go on.
+                if routes.is_open(*provider) {
+                    notice.give();
+                }
+                Arc::new(notice)
+            }
+        }
     }
 
     /// Whether a request of this id waits for its DATA connection.
@@ -502,6 +597,8 @@ impl<S> Mesh<S> {
             other: self.metrics.other().snapshot(),
             pending: tables.pending.waiting().count() as u64,
             links: tables.links.count() as u64,
+            expected: tables.returning.expected().len() as u64,
+            held: tables.returning.held() as u64,
             idle_data: tables.links.idle_count() as u64,
             unexpected: self.metrics.unexpected_count(),
             exchanges: self.metrics.exchange_count(),
@@ -554,6 +651,7 @@ impl<S> Tables<S> {
     fn close_link(&mut self, link: LinkId, why: Option<Dismissal>) -> Option<Closed<S>> {
         let closed = self.links.close(link, why);
         self.unwell.close_link(link);
+        self.notices.forget(Provider::Link(link));
         for stats in self.routes.close_link(link, Instant::now()) {
             stats.disconnected();
         }

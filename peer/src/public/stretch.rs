@@ -18,7 +18,7 @@ use crate::observe::metrics::ProxyError;
 use crate::shared::Shared;
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
-use crate::stream::relay::{Meter, Over, RelayError, Side};
+use crate::stream::relay::{Leaving, Meter, Over, RelayError, Side};
 use crate::stream::transport::{Transport, hold_conversation};
 
 impl<N: Net> Edge<N> {
@@ -51,6 +51,7 @@ impl<N: Net> Stretch<N> {
         };
         let mut client = Side::raw(stream, Bytes::new());
         let Forwarded { request, mut backend, assigned, outgoing, .. } = forwarded;
+        let notice = assigned.notice();
         let carried = hold_conversation(
             &shared.net,
             &mut client,
@@ -58,9 +59,9 @@ impl<N: Net> Stretch<N> {
             ahead,
             &mut conversation,
             &request,
-            shared.tasks.is_finishing(),
+            Leaving { peer: shared.tasks.is_finishing(), provider: notice.given() },
         );
-        let over = shared.tasks.told_to_finish(carried).await;
+        let over = shared.tasks.told_to_finish(carried, notice.heard()).await;
         let stream = client.stream;
         let is_idle = conversation.is_idle();
         let is_head = conversation.owes_head();

@@ -21,7 +21,7 @@ mod vigil;
 pub use both::{carry_both, copy_both};
 pub use buffer::Buffer;
 pub use carrier::Carrier;
-pub use converse::{Ahead, Over, converse};
+pub use converse::{Ahead, Leaving, Over, converse};
 pub use meter::{Meter, RelayError};
 pub use side::Side;
 pub use vigil::{Outstanding, Unacknowledged, Vigil};

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::mem::take;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -13,7 +12,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::http::Conversation;
 use crate::stream::net::Net;
-use crate::stream::relay::{Ahead, Buffer, Meter, Over, RelayError, Side, carry_both, converse};
+use crate::stream::relay::{
+    Ahead, Buffer, Leaving, Meter, Over, RelayError, Side, carry_both, converse,
+};
 
 /// A connection over the network stream `S`.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ pub async fn hold_conversation<N: Net, M: Meter>(
     ahead: Ahead,
     conversation: &mut Conversation,
     meter: &M,
-    leaving: &AtomicBool,
+    leaving: Leaving<'_>,
 ) -> Result<Over, RelayError> {
     match (&mut public.stream, &mut backend.stream) {
         (Transport::Plain(public_stream), Transport::Plain(backend_stream)) => {

@@ -46,6 +46,9 @@ pub struct PeerSpec {
     /// The names that `connect` is asked for when nobody serves them here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reach: Vec<String>,
+    /// The names that others are to register here before it is ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<String>,
     /// The ways in which clients may reach any name here; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ways: Option<Vec<String>>,
@@ -73,6 +76,13 @@ pub struct PeerSpec {
     /// A name without provider is known for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_retention: Option<Time>,
+    /// From the loss of the last provider of a name, requests wait for one this long; zero
+    /// if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Time>,
+    /// It is ready without the names that it expects after this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Time>,
     /// A request over UDP ends when no datagram has come either way for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_idle: Option<Time>,
@@ -147,6 +157,9 @@ impl PeerSpec {
         for name in &self.reach {
             config.reach.push(read("reach", name)?);
         }
+        for name in &self.expect {
+            config.expect.push(read("expect", name)?);
+        }
         if let Some(ways) = &self.ways {
             let ways = ways.iter().map(|way| read("ways", way)).collect::<Result<Vec<Way>, _>>()?;
             config.ways = ways.into_iter().collect();
@@ -180,6 +193,8 @@ impl PeerSpec {
             drain_grace: or(self.drain_grace, standard.drain_grace),
             drain_limit: or(self.drain_limit, standard.drain_limit),
             name_retention: or(self.name_retention, standard.name_retention),
+            hold: or(self.hold, standard.hold),
+            warm_up: or(self.warm_up, standard.warm_up),
             udp_idle: or(self.udp_idle, standard.udp_idle),
         }
     }

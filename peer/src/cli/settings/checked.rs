@@ -65,6 +65,7 @@ impl Settings {
             services,
             transit: self.transit,
             reach: self.reach,
+            expect: self.expect,
             ways: match self.ways.is_empty() {
                 true => Ways::ALL,
                 false => self.ways.into_iter().collect(),
@@ -110,6 +111,8 @@ impl Settings {
             drain_grace: set(self.drain_grace, default.drain_grace),
             drain_limit: set(self.drain_limit, default.drain_limit),
             name_retention: set(self.name_retention, default.name_retention),
+            hold: set(self.hold, default.hold),
+            warm_up: set(self.warm_up, default.warm_up),
             udp_idle: set(self.udp_idle, default.udp_idle),
         }
     }

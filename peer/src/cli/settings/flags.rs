@@ -58,6 +58,11 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub reach: Vec<Name>,
 
+    /// A name that others register here: until all of these are there, this peer is not ready, and requests for them wait instead of failing (a list)
+    #[arg(long, env = "OPS_PROXY_EXPECT", value_name = "NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub expect: Vec<Name>,
+
     /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`, `udp`. Services may allow fewer, never more (a list) [default: all]
     #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
@@ -112,6 +117,20 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_NAME_RETENTION", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
+
+    /// How long requests wait for the only provider of their name to come back, from the moment it was lost; 0s answers 503 at once [default: 0s]
+    #[arg(long, env = "OPS_PROXY_HOLD", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub hold: Option<humantime::Duration>,
+
+    /// How long this peer waits after its start for the names in --expect, and those in --state-dir, before it is ready without them [default: 10s]
+    #[arg(long, env = "OPS_PROXY_WARM_UP", value_name = "TIME")]
+    #[serde(deserialize_with = "from_text")]
+    pub warm_up: Option<humantime::Duration>,
+
+    /// A directory in which this peer keeps the names that others register here, so that after a restart it waits for them instead of answering 404
+    #[arg(long, env = "OPS_PROXY_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// How long a request over UDP lives on without a datagram either way [default: 30s]
     #[arg(long, env = "OPS_PROXY_UDP_IDLE", value_name = "TIME")]
@@ -223,12 +242,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of the log that differ in `new`, and cannot change in a running process.
-    pub fn fixed_for_the_log(&self, new: &Self) -> Vec<&'static str> {
+    /// The settings that are none of the peer's and differ in `new`, but cannot change in a
+    /// running process.
+    pub fn fixed_for_the_process(&self, new: &Self) -> Vec<&'static str> {
         let differs = [
             ("log_format", self.log_format != new.log_format),
             ("access_log", self.access_log != new.access_log),
             ("access_log_query", self.access_log_query != new.access_log_query),
+            ("state_dir", self.state_dir != new.state_dir),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -248,6 +269,7 @@ impl Settings {
             service: list(self.service, file.service),
             transit: list(self.transit, file.transit),
             reach: list(self.reach, file.reach),
+            expect: list(self.expect, file.expect),
             ways: list(self.ways, file.ways),
             admin: self.admin.or(file.admin),
             peer_id: self.peer_id.or(file.peer_id),
@@ -259,6 +281,9 @@ impl Settings {
             drain_grace: self.drain_grace.or(file.drain_grace),
             drain_limit: self.drain_limit.or(file.drain_limit),
             name_retention: self.name_retention.or(file.name_retention),
+            hold: self.hold.or(file.hold),
+            warm_up: self.warm_up.or(file.warm_up),
+            state_dir: self.state_dir.or(file.state_dir),
             udp_idle: self.udp_idle.or(file.udp_idle),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),

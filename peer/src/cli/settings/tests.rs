@@ -86,9 +86,9 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 
 /// Every setting, in both forms.
 const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --udp 127.0.0.1:2=a --connect h:4 --via http://u:p@v:5 \
-    --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --reach *.r,v --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
+    --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --reach *.r,v --expect *.e,w --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
-    --name-retention 1h30m --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
+    --name-retention 1h30m --hold 0s --warm-up 7s --state-dir state --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
     --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --max-udp-requests 8 --idle-data 9 \
     --insecure-plaintext --log-format json --access-log text --access-log-query --log-level debug";
@@ -101,6 +101,7 @@ const FILE: &str = r#"
     service = ["*.c=h:5", "*.c/https=h:6"]
     transit = ["*.t", "u"]
     reach = ["*.r", "v"]
+    expect = ["*.e", "w"]
     ways = ["http", "https"]
     admin = "none"
     peer_id = "p"
@@ -112,6 +113,9 @@ const FILE: &str = r#"
     drain_grace = "4s"
     drain_limit = "5m"
     name_retention = "1h 30m"
+    hold = "0s"
+    warm_up = "7s"
+    state_dir = "state"
     udp_idle = "6s"
     tls_cert = "c.pem"
     tls_key = "k.pem"
@@ -550,6 +554,8 @@ fn help_gives_the_times_that_are_used() {
         ("drain_grace", default.drain_grace),
         ("drain_limit", default.drain_limit),
         ("name_retention", default.name_retention),
+        ("hold", default.hold),
+        ("warm_up", default.warm_up),
     ] {
         let arg = command.get_arguments().find(|arg| arg.get_id() == key).unwrap();
         let part = format!("[default: {}]", humantime::format_duration(time));

@@ -26,7 +26,7 @@ pub(super) struct OfPeer {
 }
 
 /// Read from the tables, as the names are.
-pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 4] {
+pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 6] {
     let up = snapshot.names.iter().filter(|row| !row.providers.is_empty()).count();
     [
         OfPeer {
@@ -48,6 +48,16 @@ pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 4] {
             name: "ops_proxy_links",
             help: "Open links of connecting peers.",
             value: snapshot.links,
+        },
+        OfPeer {
+            name: "ops_proxy_names_expected",
+            help: "Names that are expected after a start and have not been registered yet; 0 once the warm-up is over.",
+            value: snapshot.expected,
+        },
+        OfPeer {
+            name: "ops_proxy_requests_held",
+            help: "Requests that wait for a provider to come back.",
+            value: snapshot.held,
         },
     ]
 }

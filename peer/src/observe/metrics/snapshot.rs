@@ -13,6 +13,10 @@ pub struct Snapshot {
     pub pending: u64,
     /// Open links of connecting peers.
     pub links: u64,
+    /// Names that are expected back after a start, and are not.
+    pub expected: u64,
+    /// Requests that wait for a provider to come back.
+    pub held: u64,
     /// DATA connections that wait for a request.
     pub idle_data: u64,
     /// DATA connections that matched nothing.

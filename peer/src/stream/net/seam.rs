@@ -5,14 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::{self, crypto::CryptoProvider};
 
 use crate::http::Conversation;
-use crate::stream::relay::{self, Ahead, Meter, Over, RelayError, Side, Unacknowledged};
+use crate::stream::relay::{self, Ahead, Leaving, Meter, Over, RelayError, Side, Unacknowledged};
 
 /// A network: how a peer listens, dials, resolves and draws random bytes.
 ///
@@ -139,7 +138,7 @@ pub trait Net: Clone + Send + Sync + 'static {
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
-        leaving: &AtomicBool,
+        leaving: Leaving<'_>,
     ) -> impl Future<Output = Result<Over, RelayError>> + Send {
         let outstanding = |public: &&mut Self::Stream, backend: &&mut Self::Stream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]

@@ -18,7 +18,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -29,7 +28,7 @@ use super::seam::{Listener, Net};
 use crate::http::Conversation;
 use crate::limits::TLS_FILE_BYTES;
 use crate::stream::relay::{
-    Ahead, Meter, Over, RelayError, Side, Unacknowledged, carry_both, converse,
+    Ahead, Leaving, Meter, Over, RelayError, Side, Unacknowledged, carry_both, converse,
 };
 
 /// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
@@ -159,7 +158,7 @@ impl Net for TokioNet {
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
-        leaving: &AtomicBool,
+        leaving: Leaving<'_>,
     ) -> Result<Over, RelayError> {
         let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]

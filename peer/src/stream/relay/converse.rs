@@ -27,6 +27,15 @@ pub struct Ahead {
     pub held: BytesMut,
 }
 
+/// Who takes no more requests; the task must be woken when either begins to.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaving<'a> {
+    /// This peer.
+    pub peer: &'a AtomicBool,
+    /// The provider that carries this stretch: another one may have the next.
+    pub provider: &'a AtomicBool,
+}
+
 /// How a stretch ended without either end failing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Over {
@@ -52,8 +61,8 @@ pub enum Over {
     BadAnswer(Flaw),
 }
 
-/// Passes requests and answers on for as long as they belong to this conversation. Once the
-/// peer is `leaving`, which must wake the task, no further request is waited for.
+/// Passes requests and answers on for as long as they belong to this conversation, and waits
+/// for another only while nobody is `leaving`.
 ///
 /// # Errors
 /// As [`copy_both`](super::copy_both).
@@ -63,7 +72,7 @@ pub async fn converse<C, A, B, M>(
     ahead: Ahead,
     conversation: &mut Conversation,
     meter: &M,
-    leaving: &AtomicBool,
+    leaving: Leaving<'_>,
     outstanding: Option<impl Fn(&A, &B) -> Outstanding>,
 ) -> Result<Over, RelayError>
 where
@@ -89,8 +98,11 @@ where
             }
             let standstill = talk.conversation.standstill();
             let is_idle = matches!(standstill, Standstill::Idle(_));
-            if is_idle && leaving.load(Acquire) {
+            if is_idle && leaving.peer.load(Acquire) {
                 return Poll::Ready(Ok(Ending::Idle));
+            }
+            if is_idle && leaving.provider.load(Acquire) {
+                return Poll::Ready(Ok(Ending::BackendLeft));
             }
             // A client that has closed its direction has had the backend told.
             if talk.conversation.is_over() && !talk.to_backend.is_closed() {
