@@ -4,8 +4,10 @@
 
 pub mod access;
 pub mod admin;
+pub mod journal;
 mod log_limit;
 pub mod metrics;
+pub mod own_links;
 mod provoked;
 
 pub use log_limit::LogSource;

@@ -38,10 +38,10 @@ pub enum NotKept {
 }
 
 #[derive(Debug)]
-struct Tables<S> {
-    routes: Routes<Arc<NameStats>>,
-    unwell: Unwell,
-    links: Links<S>,
+pub(super) struct Tables<S> {
+    pub(super) routes: Routes<Arc<NameStats>>,
+    pub(super) unwell: Unwell,
+    pub(super) links: Links<S>,
     pending: Pending<Waiting<S>>,
 }
 
@@ -509,7 +509,7 @@ impl<S> Mesh<S> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tables<S>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tables<S>> {
         self.tables.lock()
     }
 }
