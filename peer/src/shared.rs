@@ -17,6 +17,7 @@ use crate::observe::access::AccessLog;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{LogReason, Metrics, Rejection};
 use crate::observe::own_links::OwnLinks;
+use crate::observe::rates::Rates;
 use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
@@ -45,6 +46,8 @@ pub struct Shared<N: Net> {
     pub journal: Arc<Journal>,
     /// The links to listening peers, for operators.
     pub own_links: OwnLinks,
+    /// What came within the last minute, where anybody asks.
+    pub rates: Rates,
     /// The log lines that others can provoke.
     pub provoked: Provoked,
     /// Who serves what, and who waits.
@@ -94,6 +97,7 @@ impl<N: Net> Shared<N> {
             access,
             journal: Arc::new(Journal::new()),
             own_links: OwnLinks::default(),
+            rates: Rates::default(),
             health: Board::new(&config),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::routes::LinkId;
 use super::tables::Mesh;
-use crate::names::PeerId;
+use crate::names::{Name, PeerId};
 use crate::observe::metrics::NameStats;
 use crate::offer::Ways;
 use crate::trust::Identity;
@@ -28,6 +28,19 @@ pub struct KnownName {
     pub is_unhealthy: bool,
     /// Its counters.
     pub stats: Arc<NameStats>,
+}
+
+/// How many names there are, of some.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    /// Names that are known.
+    pub count: usize,
+    /// Those that somebody serves.
+    pub up: usize,
+    /// The first of those that nobody serves.
+    pub down: Vec<String>,
+    /// Where to go on.
+    pub last: Option<Name>,
 }
 
 /// A link of a connecting peer.
@@ -67,6 +80,23 @@ impl<S> Mesh<S> {
             stats: row.stats.clone(),
         });
         rows.collect()
+    }
+
+    /// Counts the first names after `last`, `most` at most, and says which of them are down,
+    /// up to `down` of them.
+    pub fn census_after(&self, last: Option<&Name>, most: usize, down: usize) -> Census {
+        let tables = self.lock();
+        let mut census = Census::default();
+        for row in tables.routes.rows_after(last.map(Name::as_str)).take(most) {
+            census.count += 1;
+            if row.unserved_since.is_none() && !row.providers.is_empty() {
+                census.up += 1;
+            } else if census.down.len() < down {
+                census.down.push(row.name.to_string());
+            }
+            census.last = Some(row.name.clone());
+        }
+        census
     }
 
     /// The first links after `last`, `most` at most, in the order of their opening.
