@@ -1,5 +1,7 @@
 //! Asks a running peer on its admin address.
 
+use std::pin::pin;
+
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::handshake;
@@ -105,6 +107,11 @@ async fn get(endpoint: &Endpoint, path: &str) -> Result<(StatusCode, Bytes), Str
         let body = Limited::new(response.into_body(), ASK_BYTES).collect().await;
         Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
     };
-    let (_, answer) = tokio::join!(connection, answer);
-    answer
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // What has come before the end is still to be read.
+        _ = connection => answer.await,
+    }
 }
