@@ -70,14 +70,16 @@ async fn secure_mesh(ca: &Ca, backend: &Backend) -> (Peer, Peer, impl Sized + us
     let hub = listening(&format!("--peer-id hub {} {front_flag}", ca.flags(&files))).await;
     let files = ca.issue("site", Request::peer("site", &names));
     let config = front.path().join("site.toml");
-    let table = format!(
-        "[[service]]\nname = 'sick.example'\nbackend = '{refused}'\n\
-         health = {{ tcp = true, every = '1s', fall = 1 }}\n"
+    let services = format!(
+        "[[service]]\nname = '{NAME}'\nbackend = '{}'\nways = ['http', 'connect']\n\
+         [[service]]\nname = '{REFUSING}'\nbackend = '{refused}'\n\
+         [[service]]\nname = 'sick.example'\nbackend = '{refused}'\n\
+         health = {{ tcp = true, every = '1s', fall = 1 }}\n",
+        backend.addr()
     );
-    std::fs::write(&config, table).unwrap();
-    let services = format!("{} --service {REFUSING}={refused}", every_way(NAME, backend.addr()));
+    std::fs::write(&config, services).unwrap();
     let config = format!("--config {}", config.display());
-    let args = format!("--peer-id site/one {services} {} {config}", ca.flags(&files));
+    let args = format!("--peer-id site/one {} {config}", ca.flags(&files));
     let site = connecting(hub.listen(), &args).await;
     (hub, site, (refusing, front))
 }

@@ -85,6 +85,7 @@ pub(super) async fn parts<N: Net>(shared: &Shared<N>) -> Parts {
     }
     add("names-more", more(names.names.len(), names.total));
     add("upstreams", peer.upstreams.iter().map(upstream_row).collect());
+    add("upstreams-more", more(peer.upstreams.len(), peer.upstreams.len() as u64));
     add("links", links.links.iter().map(link_row).collect());
     add("links-more", more(links.links.len(), links.total));
     add("requests", requests.requests.iter().map(request_row).collect());
@@ -152,7 +153,7 @@ pub(super) fn page(parts: &Parts) -> String {
             caption: "The listening peers in connect",
             columns: &["Listening peer", "State"],
             bodies: &["upstreams"],
-            more: "",
+            more: "upstreams-more",
         },
         Table {
             id: "all-links",
@@ -320,6 +321,7 @@ fn about(peer: &api::Peer) -> String {
 
 fn more(shown: usize, total: u64) -> String {
     match total.saturating_sub(shown as u64) {
+        0 if total == 0 => "none".to_owned(),
         0 => String::new(),
         more => format!("and {more} more"),
     }
@@ -361,7 +363,7 @@ fn name_row(name: &api::Name) -> String {
         failed => format!(", {failed} failed"),
     };
     format!(
-        "<tr><th scope=\"row\">{}</th><td>{state}</td><td>{}</td><td>{}</td>\
+        "<tr><th scope=\"row\">{}</th><td>{state}</td><td>{}</td><td class=\"words\">{}</td>\
          <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td class=\"n\">{}{failed}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
         Text(&name.name),
@@ -414,7 +416,7 @@ fn request_row(request: &api::Request) -> String {
 fn error_row(error: &api::Trouble) -> String {
     let failure = &error.failure;
     format!(
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td><code>{}</code><br>{}</td><td>{}</td>\
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"words\"><code>{}</code><br>{}</td><td>{}</td>\
          <td><code>{}</code></td><td class=\"n\">{}</td></tr>",
         Text(&error.at),
         Text(&error.name),
@@ -431,7 +433,7 @@ fn certificate_row(certificate: &api::Certificate) -> String {
     let class = if certificate.state == "valid" { "up" } else { &certificate.state };
     let names = certificate.names.join(", ");
     format!(
-        "<tr><th scope=\"row\">{}<br><span class=\"soft\">{}</span></th><td>{}</td>\
+        "<tr><th scope=\"row\" class=\"words\">{}<br><span class=\"soft\">{}</span></th><td>{}</td>\
          <td><span class=\"{class}\"><span aria-hidden=\"true\">{sign} </span>{}</span></td>\
          <td class=\"n\">{}</td><td>{}</td></tr>",
         Text(&certificate.subject),
@@ -448,7 +450,11 @@ fn certificate_row(certificate: &api::Certificate) -> String {
 
 fn setting_row(setting: &api::Setting) -> String {
     let api::Setting { key, value } = setting;
-    format!("<tr><th scope=\"row\"><code>{}</code></th><td>{}</td></tr>", Text(key), Text(value))
+    format!(
+        "<tr><th scope=\"row\"><code>{}</code></th><td class=\"words\">{}</td></tr>",
+        Text(key),
+        Text(value)
+    )
 }
 
 #[cfg(test)]
