@@ -1,14 +1,12 @@
 //! What is kept of one request while it runs, and for a while afterwards.
 
 use std::net::SocketAddr;
-use std::ops::Deref;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Journal;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, ProxyError};
 use crate::offer::Way;
@@ -186,6 +184,12 @@ impl Record {
         self.end.get().copied()
     }
 
+    /// It has ended, now; how long it lasted, and whether it had not ended before.
+    pub(super) fn ends(&self, failure: Option<Failure>) -> (Duration, bool) {
+        let after = self.began.elapsed();
+        (after, self.end.set(End { after, failure }).is_ok())
+    }
+
     /// A second provider is tried, under another id.
     pub fn tried_again(&self, id: ProxyId, by: ServedBy) {
         // No third is.
@@ -219,45 +223,6 @@ impl Record {
         self.exchanges.fetch_add(1, Relaxed);
         if let Some(status) = status {
             self.status.store(status, Relaxed);
-        }
-    }
-}
-
-/// A request that runs. One that is dropped has failed, unless it has ended before.
-#[derive(Debug)]
-pub struct Running {
-    record: Arc<Record>,
-    journal: Arc<Journal>,
-    place: u64,
-}
-
-impl Running {
-    pub(super) fn new(record: Arc<Record>, journal: Arc<Journal>, place: u64) -> Self {
-        Self { record, journal, place }
-    }
-
-    /// It has ended, now; how long it lasted. Only the first end counts.
-    pub fn end(&self, failure: Option<Failure>) -> Duration {
-        let after = self.record.began.elapsed();
-        if self.record.end.set(End { after, failure }).is_ok() {
-            self.journal.end(self.place, &self.record);
-        }
-        after
-    }
-}
-
-impl Deref for Running {
-    type Target = Record;
-
-    fn deref(&self) -> &Record {
-        &self.record
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.record.end.get().is_none() {
-            self.end(Some(ProxyError::DataIoError.into()));
         }
     }
 }
