@@ -292,6 +292,15 @@ pub const STATUS_ROWS: usize = 50;
 /// changed.
 pub const STATUS_PART_NAMES: usize = 50;
 
+/// Reasons for a bad state that a peer tells: whoever has more has one reason for them all.
+pub const STATUS_REASONS: usize = 10;
+
+/// Values of one setting that are shown.
+pub const SETTING_VALUES: usize = 20;
+
+/// Errors that `ops-proxy status` shows: as many as fit a terminal with the rest.
+pub const TERMINAL_ERRORS: usize = 10;
+
 /// Rows of one answer of the API, unless its client asks for another number.
 pub const API_ROWS: usize = 100;
 

@@ -124,10 +124,8 @@ async fn what_the_api_answers_is_what_is_documented() {
             faults.extend(documented.faults(&path, bad.status, &json, &mut seen));
             assert_eq!(bad.status, 400, "{path}");
             if documented.parameters(&path).iter().any(|one| one == "limit") {
-                assert_eq!(
-                    json_len(peer, &format!("{path}?limit=1")).await.min(1),
-                    1.min(json_len(peer, &path).await)
-                );
+                let rows = json_len(peer, &format!("{path}?limit=1")).await;
+                assert!(rows <= 1, "{rows} rows of {path}");
             }
         }
         let unknown = peer.page(&format!("/api/v1/requests/{}", "0".repeat(32))).await;

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ask::{Admin, NoAnswer};
 use super::failure::Failure;
 use super::table::{Column, plain, table};
-use crate::limits::{STATUS_EVERY, STATUS_NAMES};
+use crate::limits::{STATUS_EVERY, STATUS_NAMES, TERMINAL_ERRORS};
 use crate::observe::api::{self, State, Up};
 use crate::observe::said::{brief, bytes, lasting};
 
@@ -226,7 +226,7 @@ impl Status {
                 one.failure.words.clone(),
             ]
         };
-        let rows: Vec<_> = self.errors.errors.iter().take(ERRORS_SHOWN).map(row).collect();
+        let rows: Vec<_> = self.errors.errors.iter().take(TERMINAL_ERRORS).map(row).collect();
         let columns = [
             Column::Text("WHEN"),
             Column::Text("NAME"),
@@ -260,9 +260,6 @@ impl Status {
         add(text, "Certificates", &columns, &rows, self.certificates.total);
     }
 }
-
-/// Errors that fit a terminal with the rest.
-const ERRORS_SHOWN: usize = 10;
 
 /// A table under its title, unless there is nothing in it.
 fn add(text: &mut String, title: &str, columns: &[Column], rows: &[Vec<String>], total: u64) {

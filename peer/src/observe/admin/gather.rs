@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::health::board::Standing;
 use crate::config::{PeerConfig, Service};
-use crate::limits::{CERTIFICATE_SOON, DAY, RATE_EVERY, SNAPSHOT_ROWS, STATUS_NAMES};
+use crate::limits::{
+    CERTIFICATE_SOON, DAY, RATE_EVERY, SNAPSHOT_ROWS, STATUS_NAMES, STATUS_REASONS,
+};
 use crate::mesh::look::{KnownLink, KnownName};
 use crate::mesh::routes::LinkId;
 use crate::names::{Name, ProxyId};
@@ -23,9 +25,6 @@ use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::tasks::Phase;
 use crate::trust::HeldCertificate;
-
-/// Reasons for a bad state that are told.
-const REASONS: usize = 10;
 
 /// Which rows are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,7 +76,7 @@ pub(super) async fn peer<N: Net>(shared: &Shared<N>) -> api::Peer {
         census.down.iter().map(|name| format!("{name} is down")).collect();
     let unlinked = upstreams.iter().filter(|one| one.state == api::Up::Down);
     because.extend(unlinked.map(|one| format!("no link to {}", one.address)));
-    because.truncate(REASONS);
+    because.truncate(STATUS_REASONS);
     let state = match phase {
         Phase::Draining | Phase::Finishing | Phase::Closing => api::State::Draining,
         Phase::Serving if because.is_empty() => api::State::Well,
@@ -126,7 +125,7 @@ async fn census<N: Net>(shared: &Shared<N>) -> AllNames {
     let mut all = AllNames { count: 0, up: 0, down: Vec::new() };
     let mut last: Option<Name> = None;
     loop {
-        let room = REASONS - all.down.len();
+        let room = STATUS_REASONS - all.down.len();
         let some = shared.mesh.census_after(last.as_ref(), SNAPSHOT_ROWS, room);
         all.count += some.count;
         all.up += some.up;

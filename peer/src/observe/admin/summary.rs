@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use crate::config::PeerConfig;
+use crate::limits::SETTING_VALUES;
 use crate::observe::api::{Config, Setting};
 
 /// The settings in force.
@@ -57,9 +58,8 @@ pub(super) fn settings(config: &PeerConfig) -> Config {
 
 /// No longer than anyone reads.
 fn listed(all: impl Iterator<Item = impl Display>) -> String {
-    const SHOWN: usize = 20;
     let mut all = all.peekable();
-    let shown: Vec<String> = all.by_ref().take(SHOWN).map(|one| one.to_string()).collect();
+    let shown: Vec<String> = all.by_ref().take(SETTING_VALUES).map(|one| one.to_string()).collect();
     match all.count() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
