@@ -1,6 +1,7 @@
 //! The `ops-proxy` command: its arguments and exit codes.
 
 mod access;
+mod ask;
 mod check;
 mod demo;
 mod failure;
@@ -12,7 +13,10 @@ pub mod settings;
 mod signals;
 mod sources;
 mod state;
+mod status;
 mod supervisor;
+mod table;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,10 @@ enum Command {
     Check(Sources),
     /// Run a complete mesh on this machine, with its own backends, and print what to try
     Demo(demo::Options),
+    /// Show how a running peer is: names, links, requests, errors and certificates
+    Status(status::Options),
+    /// Tell what became of one request, by its proxy id; exit code 1 if the peer does not know it
+    Trace(trace::Options),
     /// Create a CA and peer certificates, for a mesh without a CA of its own
     #[command(subcommand)]
     Pki(pki::Command),
@@ -58,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Run(sources) => run::run(sources),
         Command::Check(sources) => check::check(sources),
         Command::Demo(options) => demo::demo(options),
+        Command::Status(options) => status::status(&options),
+        Command::Trace(options) => trace::trace(&options),
         Command::Pki(command) => pki::pki(command),
     };
     match outcome {

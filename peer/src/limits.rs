@@ -282,8 +282,67 @@ pub const SCRAPE_CHUNK_BYTES: usize = 64 * 1024;
 /// Names whose numbers are read at a time, before requests can use the tables again.
 pub const SNAPSHOT_ROWS: usize = 512;
 
-/// Names that the status page lists; `/metrics` has them all.
+/// Names that the status page lists, and rows of one answer of the API; `/metrics` has all names.
 pub const STATUS_NAMES: usize = 1_000;
+
+/// Rows of each other table of the status page: as many as anyone reads.
+pub const STATUS_ROWS: usize = 50;
+
+/// Names in one part of the status page's table. A part is sent again when anything in it has
+/// changed.
+pub const STATUS_PART_NAMES: usize = 50;
+
+/// Reasons for a bad state that a peer tells: whoever has more has one reason for them all.
+pub const STATUS_REASONS: usize = 10;
+
+/// Values of one setting that are shown.
+pub const SETTING_VALUES: usize = 20;
+
+/// Errors that `ops-proxy status` shows: as many as fit a terminal with the rest.
+pub const TERMINAL_ERRORS: usize = 10;
+
+/// Rows of one answer of the API, unless its client asks for another number.
+pub const API_ROWS: usize = 100;
+
+/// Requests that have ended and can still be traced: at ten a second, those of the last minutes.
+/// Each takes some 400 bytes.
+pub const ENDED_KEPT: usize = 1_000;
+
+/// Failed requests and refusals that are kept for operators: more than anyone reads.
+pub const TROUBLES_KEPT: usize = 100;
+
+/// Status pages that are kept up to date at a time.
+pub const ADMIN_STREAMS: usize = 16;
+
+/// Status pages of one source that are kept up to date at a time: browsers open no more than
+/// six connections to a host, and reloading the page needs some.
+pub const ADMIN_STREAMS_PER_SOURCE: usize = 4;
+
+/// A status page is kept up to date for so long; then it asks again by itself. A client that
+/// went without a word has lost its place by then.
+pub const ADMIN_STREAM_DEADLINE: Duration = Duration::from_mins(10);
+
+/// How often a status page hears what has changed: as often as anyone can read.
+pub const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// A status page that has lost its peer asks for it again after this time.
+pub const STATUS_RETRY: Duration = Duration::from_secs(2);
+
+/// How often the counters are read from which the rates of the last minute are told.
+pub const RATE_EVERY: Duration = Duration::from_secs(10);
+
+/// How many of these readings are kept: those of a minute.
+pub const RATE_READINGS: usize = 6;
+
+/// `ops-proxy status` and `trace` wait for so long for an answer.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most of an answer that they read, in bytes: a hundred times what there is to say.
+pub const ASK_BYTES: usize = 64 * 1024 * 1024;
+
+/// A certificate that is valid for no longer than this is shown as one to renew; the alerts
+/// begin at the same time.
+pub const CERTIFICATE_SOON: Duration = Duration::from_hours(7 * 24);
 
 /// An admin client must send its request head within this time.
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);

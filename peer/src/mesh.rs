@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod hubs;
 pub mod links;
+pub mod look;
 pub mod notice;
 pub mod outgoing;
 pub mod pending;

@@ -4,9 +4,14 @@
 
 pub mod access;
 pub mod admin;
+pub mod api;
+pub mod journal;
 mod log_limit;
 pub mod metrics;
+pub mod own_links;
 mod provoked;
+pub mod rates;
+pub mod said;
 
 pub use log_limit::LogSource;
 pub use provoked::Provoked;

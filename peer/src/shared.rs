@@ -14,7 +14,10 @@ use crate::mesh::outgoing::{Outgoing, Registered};
 use crate::mesh::tables::Mesh;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::access::AccessLog;
+use crate::observe::journal::Journal;
 use crate::observe::metrics::{LogReason, Metrics, Rejection};
+use crate::observe::own_links::OwnLinks;
+use crate::observe::rates::Rates;
 use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
@@ -39,6 +42,12 @@ pub struct Shared<N: Net> {
     pub metrics: Arc<Metrics>,
     /// Who takes the access log, if anybody does.
     pub access: Option<Arc<dyn AccessLog>>,
+    /// What operators can ask about single requests.
+    pub journal: Arc<Journal>,
+    /// The links to listening peers, for operators.
+    pub own_links: OwnLinks,
+    /// What came within the last minute, where anybody asks.
+    pub rates: Rates,
     /// The log lines that others can provoke.
     pub provoked: Provoked,
     /// Who serves what, and who waits.
@@ -89,6 +98,9 @@ impl<N: Net> Shared<N> {
             },
             tls,
             access,
+            journal: Arc::new(Journal::new()),
+            own_links: OwnLinks::default(),
+            rates: Rates::default(),
             health: Board::new(&config),
             warm: watch::Sender::new(false),
             admission: Admission::new(config.capacity),

@@ -5,12 +5,14 @@
 //! goes in, who it is and what it may do comes out.
 
 pub mod front;
+mod held;
 pub mod identity;
 mod permission;
 mod proof;
 pub mod tls;
 mod token;
 
+pub use held::HeldCertificate;
 pub use identity::{Identity, Owner, certificate_identity, not_after};
 pub use permission::{Permission, REACH_OID, reach_of};
 pub use proof::{

@@ -35,6 +35,8 @@ mod links;
 mod logging;
 mod mesh;
 mod metrics_contract;
+mod operator;
+mod page;
 mod peer_tls;
 mod pki;
 mod providers;

@@ -14,6 +14,7 @@ use ops_proxy::mesh::routes::{LinkId, Lookup, Provider, Wanted};
 use ops_proxy::mesh::tables::{Assignment, Mesh};
 use ops_proxy::mesh::waiting::{Dialled, Forward, ForwardError};
 use ops_proxy::names::{Name, PeerId, ProxyId};
+use ops_proxy::observe::journal::{Journal, Kind, Known, ServedBy};
 use ops_proxy::observe::metrics::{Counts, ForwardFailure, Metrics, Protocol, ProxyError};
 use ops_proxy::offer::{Offer, Way, Ways};
 use ops_proxy::stream::relay::Side;
@@ -39,6 +40,7 @@ thread_local! {
 pub(super) struct Session {
     mesh: Mesh<u64>,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     /// What other sessions of this thread have counted.
     unexpected_before: u64,
     unexpected: u64,
@@ -113,6 +115,7 @@ impl Session {
                 Ways::ALL,
                 local.clone().into_iter().map(Offer::from),
             ),
+            journal: Arc::new(Journal::new()),
             unexpected_before: metrics.unexpected_count(),
             unexpected: 0,
             metrics,
@@ -355,8 +358,17 @@ impl Session {
     fn route(&mut self, assignment: Assignment, in_time: bool) {
         let id = id_of(self.requests.len());
         counted(&mut self.known, &assignment.name).routed += 1;
-        let running =
-            Request::begin(self.metrics.clone(), assignment.stats.clone(), Protocol::Http);
+        let running = self.journal.begin(Known {
+            kind: Kind::Routed,
+            id,
+            client: SocketAddr::from(([192, 0, 2, 1], 4711)),
+            name: assignment.name.clone(),
+            way: Way::Http,
+            by: ServedBy::Local,
+            asked_by: None,
+        });
+        let (metrics, stats) = (self.metrics.clone(), assignment.stats.clone());
+        let running = Request::begin(metrics, stats, Protocol::Http, running);
         let waiting = match assignment.provider {
             Provider::Local | Provider::Upstream => None,
             Provider::Link(link) => Some(self.forward(id, link, &assignment, in_time)),

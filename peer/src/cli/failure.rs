@@ -22,6 +22,8 @@ pub(super) enum Failure {
     #[error("{0}")]
     Pki(String),
     #[error("{0}")]
+    Asked(String),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -35,6 +37,7 @@ impl Failure {
             | Self::Interrupted
             | Self::Demo(_)
             | Self::Pki(_)
+            | Self::Asked(_)
             | Self::Io(_) => 1,
         }
     }

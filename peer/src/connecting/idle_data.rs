@@ -63,6 +63,11 @@ impl<N: Net> IdleData<N> {
         self.pool.replenish(&self.ended);
     }
 
+    /// How many wait for a request.
+    pub(super) fn count(&self) -> usize {
+        self.pool.reserve().count()
+    }
+
     /// A FORWARD came down the link: what is to be done with it.
     pub(super) fn missed(&self, id: ProxyId) -> FromLink {
         self.pool.reserve().missed();

@@ -24,6 +24,7 @@ use crate::limits::{FORWARDS_PER_LINK, LINK_SETTLE, PASS_ON_AFTER};
 use crate::mesh::hubs::To;
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, Rejection};
+use crate::observe::own_links::Listed;
 use crate::offer::Offer;
 use crate::shared::Shared;
 use crate::stream::control::{Control, ControlError, Event};
@@ -61,6 +62,10 @@ pub(super) struct Link<'a, N: Net> {
     registered: bool,
     /// REGISTER and UNREGISTER lines that were not answered yet.
     unanswered: usize,
+    /// As operators see it.
+    listed: Listed,
+    /// When a line was sent whose answer is waited for, and how many answers come before.
+    asked: Option<(Instant, usize)>,
     /// How far the link has come in its giving up.
     retiring: Retiring,
     /// What the listening peer showed, and when to look at that again.
@@ -113,6 +118,10 @@ impl<'a, N: Net> Link<'a, N> {
                 proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
                 peer,
             },
+            listed: shared
+                .own_links
+                .opened(target.to_string(), shared.net.peer_addr(dialled.stream.inner()).ok()),
+            asked: None,
             control: Control::new(dialled.stream, LineBuffer::default()),
             heard: Instant::now(),
             failed: mpsc::channel(FORWARDS_PER_LINK),
@@ -301,6 +310,7 @@ impl<'a, N: Net> Link<'a, N> {
 
     /// Queues a line that is answered with OK.
     fn ask(&mut self, line: &Line) {
+        self.asked.get_or_insert((Instant::now(), self.unanswered));
         self.unanswered += 1;
         self.control.queue(line);
     }
@@ -355,6 +365,7 @@ impl<'a, N: Net> Link<'a, N> {
             // Our first REGISTER is answered; where all backends are down, our UNREGISTER.
             Line::Ok(_) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
+                self.show();
                 if self.retiring != Retiring::No {
                     self.may_be_withdrawn();
                 } else if !self.registered {
@@ -393,6 +404,18 @@ impl<'a, N: Net> Link<'a, N> {
         }
     }
 
+    /// A line was answered: what operators see is brought up to date.
+    fn show(&mut self) {
+        self.asked = match self.asked {
+            Some((at, 0)) => {
+                self.listed.round_trip(at.elapsed());
+                None
+            }
+            other => other.map(|(at, before)| (at, before - 1)),
+        };
+        self.listed.has(self.offers.count() - self.withdrawn.len(), self.idle.count());
+    }
+
     /// The listening peer has said who it is.
     fn welcome(&mut self, hub: PeerId) -> Result<(), Ended> {
         if hub == self.shared.peer_id {
@@ -402,6 +425,7 @@ impl<'a, N: Net> Link<'a, N> {
         if !is_first && matches!(self.target.to, To::Behind(_)) {
             return Err(Ended::SameAgain(hub));
         }
+        self.listed.answered(hub.clone());
         self.target.answered(hub);
         self.may_register = true;
         Ok(())

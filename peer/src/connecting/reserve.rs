@@ -61,6 +61,11 @@ impl Reserve {
         Self { budget, idle: 0, dialling: 0, missed: 0, lowest: 0, paused: false, ended: false }
     }
 
+    /// How many are idle.
+    pub(super) fn count(&self) -> usize {
+        self.idle
+    }
+
     /// How many are to be dialled now. Each is then [`dialled`](Self::dialled).
     pub(super) fn wanted(&mut self) -> usize {
         let missed = std::mem::take(&mut self.missed);

@@ -1,9 +1,7 @@
 //! One FORWARD on the connecting side: dials the backend, answers with DATA, and
 //! carries the request.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -15,6 +13,7 @@ use crate::backend::{connect_backend, connect_datagrams, refused_datagrams};
 use crate::limits::STRETCH_END;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
+use crate::observe::journal::{Kind, Known, Running, ServedBy};
 use crate::observe::metrics::{ClientFailure, DatagramLoss, Incident, Metrics};
 use crate::offer::Way;
 use crate::shared::Shared;
@@ -77,7 +76,7 @@ impl<N: Net> Serving<N> {
         &self,
         failed: &mpsc::Sender<Line>,
     ) -> Result<(), ClientFailure> {
-        let tally = Tally::begin(self.shared.metrics.clone());
+        let tally = self.tally();
         let ended = self.dial_and_carry(failed, &tally).await;
         self.log(&tally, ended);
         ended
@@ -124,7 +123,7 @@ impl<N: Net> Serving<N> {
         ahead: Bytes,
         answered: impl FnOnce(),
     ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
-        let tally = Tally::begin(self.shared.metrics.clone());
+        let tally = self.tally();
         let ended = self.carry_in_place(data, ahead, answered, &tally).await;
         self.log(&tally, ended.as_ref().map(drop).map_err(|failure| *failure));
         ended
@@ -168,13 +167,28 @@ impl<N: Net> Serving<N> {
         Ok(frames.into_spent().map(|ahead| (stream, ahead)))
     }
 
-    /// Tells the access log of it, if there is one.
+    fn tally(&self) -> Tally {
+        let Self { shared, target, id, requested } = self;
+        // What is passed on is told of as a request that was routed here.
+        let running = (!is_passed_on(shared, requested)).then(|| {
+            shared.journal.begin(Known {
+                kind: Kind::Served,
+                id: *id,
+                client: requested.source,
+                name: requested.name.clone(),
+                way: requested.way,
+                by: ServedBy::Local,
+                asked_by: target.hub().cloned(),
+            })
+        });
+        Tally { metrics: shared.metrics.clone(), running }
+    }
+
+    /// Tells operators of its end, and the access log, if there is one.
     fn log(&self, tally: &Tally, ended: Result<(), ClientFailure>) {
+        let Some(running) = &tally.running else { return };
+        let duration = running.end(ended.err().map(Into::into));
         let Some(log) = &self.shared.access else { return };
-        if is_passed_on(&self.shared, &self.requested) {
-            // Told of as a request that was routed here.
-            return;
-        }
         let Requested { name, way, source, .. } = &self.requested;
         log.take(Access {
             id: Some(self.id),
@@ -184,10 +198,10 @@ impl<N: Net> Serving<N> {
             way: Some(*way),
             line: None,
             status: None,
-            sent: tally.sent.load(Relaxed),
-            received: tally.received.load(Relaxed),
-            duration: tally.begun.elapsed(),
-            first_byte: tally.first_byte.get().copied(),
+            sent: running.sent(),
+            received: running.received(),
+            duration,
+            first_byte: running.first_byte(),
             provider: Some(Provided::Local),
             outcome: if ended.is_ok() { Outcome::Ok } else { Outcome::Failed },
             reason: ended.err().map(ClientFailure::as_str),
@@ -200,6 +214,7 @@ impl<N: Net> Serving<N> {
         reached: &mut Reached<N>,
         tally: &Tally,
     ) -> Result<(), Broken> {
+        tally.is_connected();
         let Reached { backend, by, .. } = reached;
         let net = &self.shared.net;
         let carried = async {
@@ -307,33 +322,32 @@ fn fail(reason: FailReason) -> Failure {
     (reason, reason.into())
 }
 
-/// The numbers of a FORWARD, for the access log; the metrics of a request are those of the
+/// The numbers of a FORWARD, for operators; the metrics of a request are those of the
 /// listening side.
 struct Tally {
     metrics: Arc<Metrics>,
-    begun: Instant,
-    sent: AtomicU64,
-    received: AtomicU64,
-    first_byte: OnceLock<Duration>,
+    /// None, where it is passed on.
+    running: Option<Running>,
 }
 
 impl Tally {
-    fn begin(metrics: Arc<Metrics>) -> Self {
-        let zero = || AtomicU64::new(0);
-        let (sent, received) = (zero(), zero());
-        Self { metrics, begun: Instant::now(), sent, received, first_byte: OnceLock::new() }
+    fn is_connected(&self) {
+        if let Some(running) = &self.running {
+            running.is_connected(None);
+        }
     }
 }
 
 impl Meter for Tally {
     fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Relaxed);
+        if let Some(running) = &self.running {
+            running.add_sent(bytes);
+        }
     }
 
     fn received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Relaxed);
-        if self.first_byte.get().is_none() {
-            self.first_byte.get_or_init(|| self.begun.elapsed());
+        if let Some(running) = &self.running {
+            running.add_received(bytes);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
 use crate::names::ProxyId;
 use crate::observe::access::Provided;
+use crate::observe::journal::{Kind, Known, Refusal, ServedBy};
 use crate::observe::metrics::{Incident, ProxyError, Rejection};
 use crate::shared::Shared;
 use crate::stream::net::Net;
@@ -28,6 +29,9 @@ use crate::stream::relay::{Meter, Side};
 use crate::stream::transport::Transport;
 use crate::trust::Permission;
 use crate::wire::{FailReason, Requested};
+
+/// Why nobody serves a name whose backend fails its checks, for operators.
+const UNHEALTHY: &str = "unhealthy";
 
 /// A routed request and what leads to its backend.
 pub struct Forwarded<N: Net, B = Side<Transport<<N as Net>::Stream>>> {
@@ -162,6 +166,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
 ) -> Result<Forwarded<N, B>, NotForwarded> {
     let refused = |rejection, why| {
         shared.metrics.rejected(rejection);
+        tell(shared, &asked, rejection.as_str());
         tracing::debug!(name = %asked.name, way = %asked.way, source = %asked.source, reason = %rejection, "refused a request");
         Err(why)
     };
@@ -169,7 +174,11 @@ pub async fn forward<N: Net, B: Onward<N>>(
         Lookup::Provided(assignment) => Assigned::new(shared, assignment),
         Lookup::NoProvider(stats) => {
             stats.no_client();
-            return Err(unserved(shared, &asked, NotForwarded::NoProvider));
+            let why = unserved(shared, &asked, NotForwarded::NoProvider);
+            let is_unwell = why != NotForwarded::NoProvider;
+            let no_client = ProxyError::NoClient.as_str();
+            tell(shared, &asked, if is_unwell { UNHEALTHY } else { no_client });
+            return Err(why);
         }
         Lookup::Unknown => {
             shared.metrics.other().no_client();
@@ -180,8 +189,19 @@ pub async fn forward<N: Net, B: Onward<N>>(
         Lookup::Full => return refused(Rejection::PendingLimit, NotForwarded::Full),
     };
     let stats = first.assignment.stats.clone();
-    let request = Request::begin(shared.metrics.clone(), stats, asked.protocol);
-    let failed = match connect(&first, asked, reset.as_mut()).await {
+    let id = id_of(shared, &asked);
+    let running = shared.journal.begin(Known {
+        kind: Kind::Routed,
+        id,
+        client: asked.source,
+        name: asked.name.clone(),
+        way: asked.way,
+        by: by(&first.assignment),
+        asked_by: None,
+    });
+    let request = Request::begin(shared.metrics.clone(), stats, asked.protocol, running);
+    let with_id = |id| Asked { id: Some(id), ..asked };
+    let failed = match connect(&first, id, with_id(id), reset.as_mut()).await {
         Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, first)),
         Err(failed) => failed,
     };
@@ -193,14 +213,44 @@ pub async fn forward<N: Net, B: Onward<N>>(
             assign(shared, asked, Some(provider), reset.as_mut()).await
     {
         let second = Assigned::new(shared, assignment);
-        match connect(&second, asked, reset).await {
+        let id = id_of(shared, &asked);
+        request.running().tried_again(id, by(&second.assignment));
+        match connect(&second, id, with_id(id), reset).await {
             Ok(fetched) => return Ok(Forwarded::new(request, asked, fetched, second)),
             Err(failed) => (error, provider) = (failed.error, second.assignment.provider),
         }
     }
     let refused = (provider == Provider::Upstream).then(|| refused_upstream(error)).flatten();
-    request.failed(error.into());
+    request.failed_as(error.into(), detail(error));
     Err(refused.unwrap_or_else(|| error.into()))
+}
+
+/// The id of a request on its next hop: that of the hop before, where there is one.
+fn id_of<N: Net>(shared: &Shared<N>, asked: &Asked<'_>) -> ProxyId {
+    asked.id.unwrap_or_else(|| shared.proxy_id())
+}
+
+fn by(assignment: &Assignment) -> ServedBy {
+    match (assignment.provider, &assignment.peer) {
+        (Provider::Local, _) => ServedBy::Local,
+        (Provider::Link(_), Some(peer)) => ServedBy::Peer(peer.clone()),
+        // A link that has just ended is nobody's.
+        (Provider::Link(_), None) | (Provider::Upstream, _) => ServedBy::Upstream,
+    }
+}
+
+/// What the provider has said.
+fn detail(error: ForwardError) -> Option<&'static str> {
+    match error {
+        ForwardError::Failed(reason) => Some(reason.as_str()),
+        _ => None,
+    }
+}
+
+/// Tells operators of a request for a known name that is not routed.
+fn tell<N: Net>(shared: &Shared<N>, asked: &Asked<'_>, reason: &'static str) {
+    let (client, name, way) = (asked.source, asked.name.clone(), asked.way);
+    shared.journal.refused(Refusal { client, name, way, reason });
 }
 
 /// Why a listening peer has not routed a request, where that is no fault.
@@ -257,6 +307,7 @@ impl<N: Net, B> Forwarded<N, B> {
         if let Some(Upstream { hub, forwarded }) = upstream {
             (assigned.assignment.peer, assigned.assignment.forwarded) = (hub, forwarded);
         }
+        request.running().is_connected(assigned.assignment.peer.clone());
         if head_sent > 0 {
             request.sent(asked.payload(id, head_sent));
         }
@@ -266,6 +317,7 @@ impl<N: Net, B> Forwarded<N, B> {
 
 async fn connect<N: Net, B: Onward<N>>(
     assigned: &Assigned<N>,
+    id: ProxyId,
     asked: Asked<'_>,
     reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Fetched<B>, NotFetched> {
@@ -273,7 +325,7 @@ async fn connect<N: Net, B: Onward<N>>(
     let connected = match assignment.provider {
         Provider::Local => tokio::select! {
             biased;
-            dialled = reach_own_backend(shared, asked.requested(&assignment.name)) => dialled,
+            dialled = reach_own_backend(shared, id, asked.requested(&assignment.name)) => dialled,
             () = reset => Err(ForwardError::ClientReset.into()),
         },
         Provider::Link(link) => {
@@ -296,9 +348,9 @@ async fn connect<N: Net, B: Onward<N>>(
 
 async fn reach_own_backend<N: Net, B: Onward<N>>(
     shared: &Shared<N>,
+    id: ProxyId,
     requested: Requested,
 ) -> Result<Fetched<B>, NotFetched> {
-    let id = shared.proxy_id();
     let (data, outgoing) = B::own(shared, id, &requested).await.map_err(ForwardError::Failed)?;
     Ok(Fetched { outgoing, ..Fetched::data(id, data, 0) })
 }

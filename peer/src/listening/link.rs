@@ -115,6 +115,7 @@ pub(super) async fn serve_link<N: Net>(
         proven => LogSource::Peer(proven.clone()),
     };
     let Opened { id, forwards, dismissed } = shared.mesh.open_link(peer.clone(), principal);
+    shared.mesh.link_comes_from(id, source);
     if shared.may_log(known_as.clone(), Incident::LinkUp) {
         tracing::info!(%peer, %source, "link up");
     }

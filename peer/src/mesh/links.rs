@@ -4,7 +4,8 @@
 //! held longest, and whoever comes is let in.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -55,8 +56,27 @@ pub struct Link<S> {
     holder: Holder,
     forwards: mpsc::Sender<Forward>,
     dismiss: oneshot::Sender<Dismissal>,
+    since: Instant,
+    source: Option<SocketAddr>,
     /// The one used last is at the end, and is taken first.
     idle: VecDeque<Idle<S>>,
+}
+
+impl<S> Link<S> {
+    /// When it was opened.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Where it comes from, where that is known.
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.source
+    }
+
+    /// How many DATA connections of it wait for a request.
+    pub fn idle_count(&self) -> usize {
+        self.idle.len()
+    }
 }
 
 /// Whom links are counted for. A token may be shown under any number of peer ids, and a
@@ -124,8 +144,23 @@ impl<S> Links<S> {
         self.held.add(&holder);
         self.by_holder.insert((holder.clone(), id));
         let idle = VecDeque::new();
-        self.open.insert(id, Link { principal, holder, forwards, dismiss, idle });
+        let (since, source) = (Instant::now(), None);
+        let link = Link { principal, holder, forwards, dismiss, since, source, idle };
+        self.open.insert(id, link);
         Opened { id, forwards: forwards_out, dismissed }
+    }
+
+    /// Where a link comes from, for operators.
+    pub fn comes_from(&mut self, id: LinkId, source: SocketAddr) {
+        if let Some(link) = self.open.get_mut(&id) {
+            link.source = Some(source);
+        }
+    }
+
+    /// The links after this one, in the order of their opening, for operators.
+    pub fn after(&self, last: LinkId) -> impl Iterator<Item = (LinkId, &Link<S>)> {
+        let after = self.open.range((Bound::Excluded(last), Bound::Unbounded));
+        after.map(|(id, link)| (*id, link))
     }
 
     /// Takes a link out, and with it its idle DATA connections, which are closed when

@@ -1,15 +1,13 @@
 //! One routed request, which ends exactly once.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::http::Exchange;
 use crate::names::{Name, ProxyId};
 use crate::observe::access::{Access, AccessLog, Outcome, Provided};
+use crate::observe::journal::{Failure, Running};
 use crate::observe::metrics::{DatagramLoss, Metrics, NameStats, Protocol, ProxyError};
 use crate::offer::Way;
 use crate::stream::relay::Meter;
@@ -22,11 +20,8 @@ pub struct Request {
     stats: Arc<NameStats>,
     metrics: Arc<Metrics>,
     protocol: Protocol,
-    routed: Instant,
-    sent: AtomicU64,
-    received: AtomicU64,
-    /// From routing to the first byte of the backend.
-    first_byte: OnceLock<Duration>,
+    /// Known to operators from routing to its end.
+    running: Running,
     story: Option<Box<Story>>,
     ended: bool,
 }
@@ -74,19 +69,19 @@ impl Story {
 
 impl Request {
     /// A request was routed to a live provider of the name of `stats`.
-    pub fn begin(metrics: Arc<Metrics>, stats: Arc<NameStats>, protocol: Protocol) -> Self {
+    pub fn begin(
+        metrics: Arc<Metrics>,
+        stats: Arc<NameStats>,
+        protocol: Protocol,
+        running: Running,
+    ) -> Self {
         stats.request_began(protocol);
-        Self {
-            stats,
-            metrics,
-            protocol,
-            routed: Instant::now(),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            first_byte: OnceLock::new(),
-            story: None,
-            ended: false,
-        }
+        Self { stats, metrics, protocol, running, story: None, ended: false }
+    }
+
+    /// As operators see it.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Has the access log told of it.
@@ -96,28 +91,34 @@ impl Request {
 
     /// Both directions were closed cleanly.
     pub fn succeeded(mut self) {
-        self.end(None);
+        self.end(None, None);
     }
 
     /// It ended any other way.
     pub fn failed(mut self, reason: ProxyError) {
-        self.end(Some(reason));
+        self.end(Some(reason), None);
     }
 
-    fn end(&mut self, failure: Option<ProxyError>) {
+    /// It ended any other way, of which the provider has said this.
+    pub fn failed_as(mut self, reason: ProxyError, detail: Option<&'static str>) {
+        self.end(Some(reason), detail);
+    }
+
+    fn end(&mut self, failure: Option<ProxyError>, detail: Option<&'static str>) {
         self.ended = true;
         match failure {
             None => self.stats.request_succeeded(self.protocol),
             Some(reason) => self.stats.request_failed(self.protocol, reason),
         }
-        let duration = self.routed.elapsed();
+        let told = failure.map(|reason| Failure { detail, ..reason.into() });
+        let duration = self.running.end(told);
         self.metrics.request_ended(self.protocol, duration);
         if let Some(story) = self.story.as_ref().filter(|story| !story.by_request) {
             story.log.take(Access {
-                sent: self.sent.load(Relaxed),
-                received: self.received.load(Relaxed),
+                sent: self.running.sent(),
+                received: self.running.received(),
                 duration,
-                first_byte: self.first_byte.get().copied(),
+                first_byte: self.running.first_byte(),
                 outcome: if failure.is_none() { Outcome::Ok } else { Outcome::Failed },
                 reason: failure.map(ProxyError::as_str),
                 ..story.access()
@@ -129,14 +130,12 @@ impl Request {
 impl Meter for Request {
     fn sent(&self, bytes: usize) {
         self.stats.sent(bytes);
-        self.sent.fetch_add(bytes as u64, Relaxed);
+        self.running.add_sent(bytes);
     }
 
     fn received(&self, bytes: usize) {
         self.stats.received(bytes);
-        self.received.fetch_add(bytes as u64, Relaxed);
-        if self.first_byte.get().is_none() {
-            let latency = *self.first_byte.get_or_init(|| self.routed.elapsed());
+        if let Some(latency) = self.running.add_received(bytes) {
             self.stats.first_byte(self.protocol, latency);
         }
     }
@@ -148,6 +147,7 @@ impl Meter for Request {
     fn exchanged(&self, exchange: Exchange) {
         let duration = exchange.ended - exchange.asked;
         self.metrics.exchanged(&self.stats, exchange.status, duration);
+        self.running.add_exchange(exchange.status);
         let Some(story) = self.story.as_ref().filter(|story| story.way == Way::Http) else {
             return;
         };
@@ -170,7 +170,7 @@ impl Meter for Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Some(ProxyError::DataIoError));
+            self.end(Some(ProxyError::DataIoError), None);
         }
     }
 }
@@ -179,12 +179,26 @@ impl Drop for Request {
 mod tests {
     use super::*;
     use crate::config::PeerConfig;
+    use crate::observe::journal::{Journal, Kind, Known, ServedBy};
 
     #[tokio::test]
     async fn every_way_to_end_is_counted_once() {
         let metrics = Arc::new(Metrics::new(&PeerConfig::new("p".parse().unwrap())));
         let stats = Arc::new(NameStats::default());
-        let begin = || Request::begin(metrics.clone(), stats.clone(), Protocol::Tcp);
+        let journal = Arc::new(Journal::new());
+        let known = || Known {
+            kind: Kind::Routed,
+            id: ProxyId::from_random([1; 16]),
+            client: "192.0.2.1:4711".parse().unwrap(),
+            name: "app".parse().unwrap(),
+            way: Way::Tcp,
+            by: ServedBy::Local,
+            asked_by: None,
+        };
+        let begin = || {
+            let running = journal.begin(known());
+            Request::begin(metrics.clone(), stats.clone(), Protocol::Tcp, running)
+        };
         begin().succeeded();
         begin().failed(ProxyError::LinkLost);
         drop(begin());
@@ -196,5 +210,6 @@ mod tests {
         assert_eq!((counts.active, counts.bytes_rx), (1, 3));
         assert_eq!(counts.requests[Protocol::Tcp as usize].latency_count, 1);
         assert_eq!(counts.errors.iter().sum::<u64>(), 2, "one error per failed request");
+        assert_eq!((journal.ended(9).len(), journal.troubles().len()), (3, 2));
     }
 }

@@ -167,6 +167,10 @@ pub struct Row<'a, S> {
     pub stats: &'a S,
     /// Its live providers.
     pub providers: Vec<Server<'a>>,
+    /// The ways in which at least one of them lets it be reached here.
+    pub ways: Ways,
+    /// Since when it has none.
+    pub unserved_since: Option<Instant>,
 }
 
 impl<S> Default for Routes<S> {
@@ -530,7 +534,20 @@ impl<S: Clone + Default> Routes<S> {
             name,
             stats: &entry.stats,
             providers: entry.providers.iter().filter_map(|one| self.server(one)).collect(),
+            ways: self.ways_of(entry),
+            unserved_since: entry.unserved_since,
         })
+    }
+
+    fn ways_of(&self, entry: &Entry<S>) -> Ways {
+        let providers = || entry.providers.iter();
+        let offered = |way: &Way| providers().any(|one| one.terms.ways.contains(*way));
+        self.ways.iter().filter(offered).collect()
+    }
+
+    /// Who is at the other end of a link, and how many names it has registered.
+    pub fn registered_by(&self, link: LinkId) -> Option<(&PeerId, usize)> {
+        self.links.get(&link).map(|one| (one.owner.peer(), one.names.len()))
     }
 
     /// How many links are open.

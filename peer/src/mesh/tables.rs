@@ -40,12 +40,12 @@ pub enum NotKept {
 }
 
 #[derive(Debug)]
-struct Tables<S> {
-    routes: Routes<Arc<NameStats>>,
-    unwell: Unwell,
+pub(super) struct Tables<S> {
+    pub(super) routes: Routes<Arc<NameStats>>,
+    pub(super) unwell: Unwell,
     returning: Returning,
     notices: Notices,
-    links: Links<S>,
+    pub(super) links: Links<S>,
     pending: Pending<Waiting<S>>,
 }
 
@@ -606,7 +606,7 @@ impl<S> Mesh<S> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tables<S>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tables<S>> {
         self.tables.lock()
     }
 }

@@ -1,33 +1,45 @@
-//! What an operator asks a peer over HTTP: `/metrics`, `/healthz`, `/readyz`, and
-//! `/`, a status page for humans.
+//! What an operator asks a peer over HTTP: `/metrics`, `/healthz`, `/readyz`; `/`, a status page
+//! for humans, which `/events` keeps up to date; and `/api/v1/`, the same for programs.
 
+mod answers;
 mod connections;
+mod events;
+mod gather;
 mod places;
 mod scrape;
 mod status;
+mod summary;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::log_limit::LogSource;
 use super::metrics::Incident;
-use crate::limits::{self, ACCEPT_BACKOFF, ADMIN_DEADLINE, ADMIN_HEAD_DEADLINE};
+use crate::limits::{
+    self, ACCEPT_BACKOFF, ADMIN_DEADLINE, ADMIN_HEAD_DEADLINE, ADMIN_STREAM_DEADLINE,
+};
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
 
+use events::{Shown, tell};
 use places::{Place, Places, Watched};
 use scrape::{Answer, scrape};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 
 /// Where an operator asks. Every client is let in at once; which one is closed to make
 /// room, `connections` decides.
@@ -35,13 +47,19 @@ pub struct AdminServer<N: Net> {
     shared: Arc<Shared<N>>,
     listener: N::Listener,
     places: Arc<Places>,
+    shown: Arc<Shown>,
 }
 
 impl<N: Net> AdminServer<N> {
-    /// One that serves nobody yet.
+    /// One that serves nobody yet, and begins to watch the counters.
     pub fn new(shared: Arc<Shared<N>>, listener: N::Listener) -> Self {
         let places = Arc::new(Places::new(shared.metrics.clone()));
-        Self { shared, listener, places }
+        let kept = shared.clone();
+        shared.tasks.keep("the readings for the status page", move || {
+            let kept = kept.clone();
+            async move { gather::keep_reading(&kept).await }
+        });
+        Self { shared, listener, places, shown: Arc::new(Shown::default()) }
     }
 
     /// Serves until the task is ended; may be called again afterwards.
@@ -50,8 +68,10 @@ impl<N: Net> AdminServer<N> {
             match self.listener.accept().await {
                 Ok((stream, source)) => {
                     let (place, let_go) = self.places.enter(source.ip());
-                    let connection = connection(self.shared.clone(), stream, place);
-                    self.shared.tasks.spawn(until_let_go(connection, let_go));
+                    let streams = place.streams();
+                    let server = (self.shared.clone(), self.shown.clone());
+                    let connection = connection(server, stream, place);
+                    self.shared.tasks.spawn(until_let_go(connection, let_go, streams));
                 }
                 Err(error) => {
                     if self.shared.may_log(LogSource::Anyone, Incident::Accept) {
@@ -64,24 +84,36 @@ impl<N: Net> AdminServer<N> {
     }
 }
 
-async fn until_let_go(connection: impl Future<Output = ()>, let_go: oneshot::Receiver<()>) {
+async fn until_let_go(
+    connection: impl Future<Output = ()>,
+    let_go: oneshot::Receiver<()>,
+    is_stream: impl Fn() -> bool,
+) {
+    let mut connection = pin!(connection);
+    let in_time = async {
+        if timeout(ADMIN_DEADLINE, &mut connection).await.is_ok() {
+            return true;
+        }
+        let left = ADMIN_STREAM_DEADLINE.saturating_sub(ADMIN_DEADLINE);
+        is_stream() && timeout(left, connection).await.is_ok()
+    };
     tokio::select! {
         biased;
         _ = let_go => tracing::debug!("an admin client was let go for another"),
-        served = timeout(ADMIN_DEADLINE, connection) => if served.is_err() {
+        in_time = in_time => if !in_time {
             tracing::debug!("an admin client did not take its answer in time");
         },
     }
 }
 
 /// One request, so that a connection has one deadline.
-async fn connection<N: Net>(shared: Arc<Shared<N>>, stream: N::Stream, place: Place) {
+async fn connection<N: Net>(server: Server<N>, stream: N::Stream, place: Place) {
     let place = Arc::new(place);
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, place) = (shared.clone(), place.clone());
+        let (server, place) = (server.clone(), place.clone());
         async move {
             place.moved();
-            Ok::<_, Infallible>(respond(&shared, &place, &request).await)
+            Ok::<_, Infallible>(respond(&server, &place, &request).await)
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
@@ -95,11 +127,15 @@ async fn connection<N: Net>(shared: Arc<Shared<N>>, stream: N::Stream, place: Pl
     }
 }
 
+/// The peer, and what the open status pages show.
+type Server<N> = (Arc<Shared<N>>, Arc<Shown>);
+
 async fn respond<N: Net>(
-    shared: &Shared<N>,
+    server: &Server<N>,
     place: &Arc<Place>,
     request: &Request<Incoming>,
 ) -> Response<Answer> {
+    let (shared, _) = server;
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET or HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -116,9 +152,41 @@ async fn respond<N: Net>(
         "/healthz" => answer(StatusCode::OK, PLAIN, "ok\n"),
         "/readyz" if shared.is_ready() => answer(StatusCode::OK, PLAIN, "ready\n"),
         "/readyz" => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "not ready\n"),
-        "/" => answer(StatusCode::OK, "text/html; charset=utf-8", status::page(shared).await),
-        _ => answer(StatusCode::NOT_FOUND, PLAIN, "try /, /metrics, /healthz or /readyz\n"),
+        "/" => status_page(shared).await,
+        "/events" => events(server, place),
+        path => match path.strip_prefix("/api/v1/") {
+            Some(path) => {
+                let query = request.uri().query().unwrap_or_default();
+                let (status, json) = answers::answer(shared, path, query).await;
+                answer(status, JSON, json)
+            }
+            None => {
+                let there = "try /, /api/v1/peer, /metrics, /healthz or /readyz\n";
+                answer(StatusCode::NOT_FOUND, PLAIN, there)
+            }
+        },
     }
+}
+
+async fn status_page<N: Net>(shared: &Shared<N>) -> Response<Answer> {
+    let page = status::page(&status::parts(shared).await);
+    let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    let policy = HeaderValue::from_str(&status::POLICY).expect("base64 is legal in a field");
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Keeps a status page up to date, unless its source has as many open as it may.
+fn events<N: Net>(server: &Server<N>, place: &Arc<Place>) -> Response<Answer> {
+    if !place.stream() {
+        let text = "too many status pages of this source are open; close some\n";
+        return answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text);
+    }
+    let (shared, shown) = server;
+    let (page, pieces) = mpsc::channel(1);
+    shared.tasks.spawn(tell(shared.clone(), shown.clone(), page));
+    respond_with(StatusCode::OK, "text/event-stream", Answer::Events(pieces))
 }
 
 fn busy() -> Response<Answer> {
@@ -137,6 +205,7 @@ fn respond_with(status: StatusCode, kind: &str, body: Answer) -> Response<Answer
         .status(status)
         .header(CONTENT_TYPE, kind)
         .header(CACHE_CONTROL, "no-store")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
         .body(body)
         .expect("status and headers are constants and valid")
 }

@@ -10,6 +10,7 @@ use crate::limits::RETRY_AFTER;
 use crate::mesh::waiting::ForwardError;
 use crate::names::Name;
 use crate::observe::access::{Access, Outcome};
+use crate::observe::journal::Refusal;
 use crate::observe::metrics::{ProxyError, Rejection};
 use crate::offer;
 use crate::shared::Shared;
@@ -251,6 +252,9 @@ impl<'a, N: Net> Refused<'a, N> {
             let stats = stats.as_deref().unwrap_or(shared.metrics.other());
             shared.metrics.exchanged(stats, status, duration);
         }
+        if let Some(name) = name {
+            tell(shared, client, name, speaks.offered(), cause);
+        }
         let Some(log) = &shared.access else { return };
         log.take(Access {
             id: None,
@@ -268,6 +272,21 @@ impl<'a, N: Net> Refused<'a, N> {
             outcome: outcome(cause),
             reason: Some(word(cause)),
         });
+    }
+}
+
+/// Tells operators of a refusal that concerns a known name. One of
+/// [`NotForwarded`] was told of where it was decided.
+pub(super) fn tell<N: Net>(
+    shared: &Shared<N>,
+    client: SocketAddr,
+    name: &Name,
+    way: offer::Way,
+    cause: Cause,
+) {
+    let concerns_name = matches!(cause, Cause::Draining | Cause::Full | Cause::Misdirected);
+    if concerns_name && shared.mesh.stats_of(name).is_some() {
+        shared.journal.refused(Refusal { client, name: name.clone(), way, reason: word(cause) });
     }
 }
 

@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::held::HeldCertificate;
 use super::identity::not_after;
 use super::tls::{check_writers, is_exposed};
 use crate::config::ConfigError;
@@ -56,6 +57,7 @@ struct Pair {
 pub struct Certified {
     names: Vec<Name>,
     expires: Option<i64>,
+    held: HeldCertificate,
     http1: Arc<ServerConfig>,
     /// With `h2` on offer.
     http2: Arc<ServerConfig>,
@@ -111,6 +113,13 @@ impl Front {
         let all = self.current.lock().clone();
         let own = all.get(name);
         own.or_else(|| all.get(name.wildcard()?.as_str())).cloned()
+    }
+
+    /// All certificates, each once, in the order of the first of their names.
+    pub fn held(&self) -> Vec<HeldCertificate> {
+        let all = self.current.lock().clone();
+        let first = all.iter().filter(|(name, one)| one.names.iter().min() == Some(*name));
+        first.map(|(_, one)| one.held.clone()).collect()
     }
 
     /// Reads the directory again, and loads what it holds if that changed.
@@ -262,7 +271,8 @@ fn certified<N: Net>(net: &N, pair: &Pair) -> Result<Certified, ConfigError> {
         Ok::<_, ConfigError>(Arc::new(config))
     };
     let (http1, http2) = (config(&[HTTP1])?, config(&[H2, HTTP1])?);
-    Ok(Certified { names, expires: not_after(own), http1, http2 })
+    let held = HeldCertificate::of("public", own);
+    Ok(Certified { names, expires: not_after(own), held, http1, http2 })
 }
 
 fn dns_names(certificate: &CertificateDer<'_>) -> Vec<Name> {

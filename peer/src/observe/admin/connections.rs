@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::limits::{
     ADMIN_CONNECTIONS, ADMIN_SCRAPE_STALL, ADMIN_SCRAPE_WAIT, ADMIN_SCRAPES, ADMIN_SCRAPES_WAITING,
+    ADMIN_STREAMS, ADMIN_STREAMS_PER_SOURCE,
 };
 
 /// One connection; later ones are greater.
@@ -39,7 +40,13 @@ enum Stage {
     Waiting { since: Instant },
     /// A scrape is written to it.
     Scraping,
+    /// It keeps a status page up to date.
+    Streaming { since: Instant },
 }
+
+/// Its source has as many streams as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooManyStreams;
 
 /// What a connection that waits for its scrape is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,8 +71,19 @@ impl<L> Connection<L> {
     fn waits_since(&self) -> Option<Instant> {
         match self.stage {
             Stage::Waiting { since } => Some(since),
-            Stage::Brief | Stage::Scraping => None,
+            Stage::Brief | Stage::Scraping | Stage::Streaming { .. } => None,
         }
+    }
+
+    fn streams_since(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Streaming { since } => Some(since),
+            Stage::Brief | Stage::Scraping | Stage::Waiting { .. } => None,
+        }
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.streams_since().is_some()
     }
 
     fn stalls_at(&self) -> Instant {
@@ -79,14 +97,17 @@ impl<L> Connections<L> {
         Self { known: BTreeMap::new(), came: 0 }
     }
 
-    /// Someone has come, and is let in. At [`ADMIN_CONNECTIONS`], another is closed: of
-    /// the source with the most connections, the one that has not moved for the
-    /// longest. Scrapes have limits of their own, and stay.
+    /// Someone has come, and is let in. At [`ADMIN_CONNECTIONS`], another is closed: a stream,
+    /// which comes back by itself, if there is one; else, of the source with the most
+    /// connections, the one that has not moved for the longest. Scrapes have limits of their
+    /// own, and stay.
     pub(super) fn enter(&mut self, source: IpAddr, lifeline: L, now: Instant) -> (Id, Option<L>) {
         let full = self.known.len() >= ADMIN_CONNECTIONS;
-        let longest =
-            full.then(|| self.of_greediest(Connection::is_brief, |id, one| (one.moved, id)));
-        let let_go = longest.flatten().and_then(|id| self.leave(id));
+        let first = || {
+            let brief = || self.of_greediest(Connection::is_brief, |id, one| (one.moved, id));
+            self.oldest_stream().or_else(brief)
+        };
+        let let_go = full.then(first).flatten().and_then(|id| self.leave(id));
         self.came += 1;
         let (id, source) = (Id(self.came), source.to_canonical());
         self.known.insert(id, Connection { source, lifeline, moved: now, stage: Stage::Brief });
@@ -103,6 +124,32 @@ impl<L> Connections<L> {
         if let Some(connection) = self.known.get_mut(&id) {
             connection.moved = now;
         }
+    }
+
+    /// It is to keep a status page up to date. At [`ADMIN_STREAMS`], another such is closed.
+    pub(super) fn stream(&mut self, id: Id, now: Instant) -> Result<Option<L>, TooManyStreams> {
+        let Some(source) = self.known.get(&id).map(|one| one.source) else {
+            return Err(TooManyStreams);
+        };
+        let of_source = self.count(|one| one.is_streaming() && one.source == source);
+        if of_source >= ADMIN_STREAMS_PER_SOURCE {
+            return Err(TooManyStreams);
+        }
+        let full = self.count(Connection::is_streaming) >= ADMIN_STREAMS;
+        let oldest = full.then(|| self.oldest_stream()).flatten();
+        let let_go = oldest.and_then(|id| self.leave(id));
+        self.set(id, Stage::Streaming { since: now });
+        Ok(let_go)
+    }
+
+    /// Whether it keeps a status page up to date.
+    pub(super) fn is_stream(&self, id: Id) -> bool {
+        self.known.get(&id).is_some_and(Connection::is_streaming)
+    }
+
+    /// Of the source with the most streams, the one that began first.
+    fn oldest_stream(&self) -> Option<Id> {
+        self.of_greediest(Connection::is_streaming, |id, one| (one.streams_since(), id))
     }
 
     /// It asks for a scrape, and takes its [`turn`](Self::turn) from then on. When more
@@ -352,6 +399,38 @@ mod tests {
         for waits in others.iter().chain([&modest]) {
             assert!(matches!(server.turn(*waits), Turn::Wait(_)));
         }
+    }
+
+    #[test]
+    fn a_source_has_a_few_streams_and_all_have_no_more_than_there_may_be() {
+        let mut server = Server::new();
+        let stream = |server: &mut Server, host, who| {
+            let (id, _) = server.enter(host, who);
+            let streamed = server.connections.stream(id, server.now);
+            streamed.map(|let_go| (id, let_go))
+        };
+        let first = stream(&mut server, 1, "first").unwrap().0;
+        for _ in 1..ADMIN_STREAMS_PER_SOURCE {
+            assert_eq!(stream(&mut server, 1, "more").unwrap().1, None);
+        }
+        assert_eq!(stream(&mut server, 1, "one too many"), Err(TooManyStreams));
+        for host in 0..(ADMIN_STREAMS - ADMIN_STREAMS_PER_SOURCE) as u8 {
+            assert_eq!(stream(&mut server, 10 + host, "modest").unwrap().1, None);
+        }
+        assert!(server.connections.is_stream(first));
+        assert_eq!(stream(&mut server, 99, "new").unwrap().1, Some("first"));
+        assert!(!server.connections.is_stream(first));
+    }
+
+    #[test]
+    fn a_stream_is_the_first_to_be_let_go() {
+        let mut server = Server::new();
+        let (id, _) = server.enter(1, "stream");
+        server.connections.stream(id, server.now).unwrap();
+        server.fill(2, "silent");
+        server.connections.moved(id, server.now);
+        assert_eq!(server.enter(2, "new").1, Some("stream"), "although it moved last");
+        assert_eq!(server.enter(2, "new").1, Some("silent"));
     }
 
     #[test]

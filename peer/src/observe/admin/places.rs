@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::connections::{Connections, Id, Turn};
+use super::connections::{Connections, Id, TooManyStreams, Turn};
 use crate::lock::Lock;
 use crate::observe::metrics::{Metrics, Rejection};
 
@@ -62,6 +62,27 @@ impl Places {
 }
 
 impl Place {
+    /// Whether it is a stream of events, at any time from now on.
+    pub(super) fn streams(&self) -> impl Fn() -> bool + use<> {
+        let (places, id) = (self.places.clone(), self.id);
+        move || places.connections.lock().is_stream(id)
+    }
+
+    /// Begins a stream of events, unless its source has as many as it may.
+    pub(super) fn stream(&self) -> bool {
+        let streamed = self.places.connections.lock().stream(self.id, Instant::now());
+        match streamed {
+            Ok(other) => {
+                self.places.let_go(other);
+                true
+            }
+            Err(TooManyStreams) => {
+                self.places.metrics.rejected(Rejection::AdminLimit);
+                false
+            }
+        }
+    }
+
     /// The request has come, or a piece of the answer was taken.
     pub(super) fn moved(&self) {
         self.places.connections.lock().moved(self.id, Instant::now());

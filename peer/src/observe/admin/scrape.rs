@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::places::Scraping;
@@ -23,6 +24,8 @@ pub(super) enum Answer {
     Whole(Full<Bytes>),
     /// A scrape of several pieces.
     Pieces(Box<Pieces>),
+    /// What comes, for as long as any does.
+    Events(mpsc::Receiver<Bytes>),
 }
 
 /// A scrape that is written as it is read.
@@ -82,20 +85,23 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx),
             Self::Pieces(pieces) => pieces.poll_next(cx).map(|piece| piece.map(Ok)),
+            Self::Events(pieces) => {
+                pieces.poll_recv(cx).map(|piece| piece.map(Frame::data).map(Ok))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Pieces(_) => false,
+            Self::Pieces(_) | Self::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Pieces(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }

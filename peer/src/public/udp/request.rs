@@ -18,7 +18,7 @@ use crate::names::{Name, ProxyId};
 use crate::observe::access::Access;
 use crate::observe::metrics::{DatagramLoss, Protocol, ProxyError, Rejection};
 use crate::offer::Way;
-use crate::public::refusal::{Cause, outcome, word};
+use crate::public::refusal::{Cause, outcome, tell, word};
 use crate::shared::Shared;
 use crate::stream::datagrams::{CarriedEnd, ConnectedEnd, DatagramsOver, relay_datagrams};
 use crate::stream::net::Net;
@@ -176,6 +176,7 @@ impl<N: Net> DatagramRequest<N> {
     /// Nobody tells the client; the count and the access log do.
     fn refuse(&self, ahead: &[u8], cause: Cause) {
         self.lost(ahead);
+        tell(&self.shared, self.seat.place.client(), &self.name, Way::Udp, cause);
         let Some(log) = &self.shared.access else { return };
         log.take(Access {
             id: None,

@@ -19,6 +19,7 @@ use crate::classify::PEER_ALPN;
 use crate::config::{ConfigError, TlsConfig, TokenSource};
 use crate::names::PeerId;
 use crate::stream::net::Net;
+use crate::trust::held::HeldCertificate;
 use crate::trust::identity::{Identity, certificate_identity, not_after};
 use crate::trust::token::{Token, TokenRules};
 
@@ -38,6 +39,7 @@ pub struct Loaded {
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) server_verifier: Option<Arc<WebPkiServerVerifier>>,
     expiries: Vec<(&'static str, i64)>,
+    held: Vec<HeldCertificate>,
     list_expiry: Option<i64>,
     /// What is odd about the revocation lists.
     pub(super) warnings: Vec<String>,
@@ -96,6 +98,7 @@ impl Loaded {
             server_verifier,
             token: token(config, contents)?,
             rules: rules(contents)?,
+            held: held(&material.chain, &roots),
             expiries: expiries.into_iter().flatten().collect(),
             list_expiry: revocation::first_expiry(&lists),
             warnings: revocation::warnings(&lists, &roots, &material.chain, net.unix_time()),
@@ -127,10 +130,20 @@ impl Loaded {
         self.expiries.iter().copied()
     }
 
+    /// Our own chain, and the CAs that verify the other side.
+    pub fn held(&self) -> &[HeldCertificate] {
+        &self.held
+    }
+
     /// When the first revocation list expires, in seconds since the Unix epoch.
     pub(super) fn list_expiry(&self) -> Option<i64> {
         self.list_expiry
     }
+}
+
+fn held(chain: &[CertificateDer<'_>], roots: &[CertificateDer<'_>]) -> Vec<HeldCertificate> {
+    let own = chain.iter().map(|one| HeldCertificate::of("peer", one));
+    own.chain(roots.iter().map(|one| HeldCertificate::of("ca", one))).collect()
 }
 
 struct Material {

@@ -1,0 +1,204 @@
+//! The journal itself: which requests run, which have ended, and what each connecting peer did
+//! for its names.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::record::{Failure, Kind, Known, Record};
+use super::trouble::{Refusal, Trouble, Troubles};
+use crate::limits::{ENDED_KEPT, NAMES_PER_LINK};
+use crate::names::{Name, ProxyId};
+use crate::observe::metrics::ProxyError;
+
+/// What a connecting peer did for one of its names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// FORWARDs that were taken.
+    pub total: u64,
+    /// Those that have failed.
+    pub failed: u64,
+    /// Payload bytes of those that have ended, client to backend.
+    pub sent: u64,
+    /// The same, backend to client.
+    pub received: u64,
+}
+
+/// The journal of one peer. One that a panic left half changed is still shown: nothing depends
+/// on it.
+#[derive(Debug)]
+pub struct Journal {
+    began: Instant,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Debug)]
+struct Pages {
+    /// ServedBy the order of their beginning.
+    running: BTreeMap<u64, Arc<Record>>,
+    begun: u64,
+    ended: VecDeque<Arc<Record>>,
+    troubles: Troubles,
+    /// No more names than a peer may have services.
+    served: BTreeMap<Name, Served>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Journal {
+    /// Empty, and begun now.
+    pub fn new() -> Self {
+        let pages = Pages {
+            running: BTreeMap::new(),
+            begun: 0,
+            ended: VecDeque::with_capacity(ENDED_KEPT),
+            troubles: Troubles::new(),
+            served: BTreeMap::new(),
+        };
+        Self { began: Instant::now(), pages: Mutex::new(pages) }
+    }
+
+    /// When this peer was started.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// A request is known from now on.
+    pub fn begin(self: &Arc<Self>, known: Known) -> Running {
+        let record = Arc::new(Record::new(known));
+        let mut pages = self.pages();
+        pages.begun += 1;
+        let place = pages.begun;
+        if record.known.kind == Kind::Served
+            && let Some(served) = pages.served(&record.known.name)
+        {
+            served.total += 1;
+        }
+        pages.running.insert(place, record.clone());
+        drop(pages);
+        Running { record, journal: self.clone(), place }
+    }
+
+    fn end(&self, place: u64, record: &Arc<Record>) {
+        let failure = record.end().and_then(|end| end.failure);
+        let trouble = failure.map(|failure| Trouble::of(record, failure));
+        let mut pages = self.pages();
+        pages.running.remove(&place);
+        if record.known.kind == Kind::Served
+            && let Some(served) = pages.served(&record.known.name)
+        {
+            served.failed += u64::from(failure.is_some());
+            served.sent += record.sent();
+            served.received += record.received();
+        }
+        let oldest = (pages.ended.len() == ENDED_KEPT).then(|| pages.ended.pop_front());
+        pages.ended.push_back(record.clone());
+        if let Some(trouble) = trouble {
+            pages.troubles.add(trouble);
+        }
+        drop(pages);
+        // Freed when nobody waits.
+        drop(oldest);
+    }
+
+    /// A request for a known name was refused before it was routed.
+    pub fn refused(&self, refusal: Refusal) {
+        let trouble = Trouble::refused(refusal);
+        self.pages().troubles.add(trouble);
+    }
+
+    /// The requests that run, the oldest first: `most` of those after `place`, each with its
+    /// own.
+    pub fn running_after(&self, place: u64, most: usize) -> Vec<(u64, Arc<Record>)> {
+        let pages = self.pages();
+        let after = pages.running.range(place.saturating_add(1)..).take(most);
+        after.map(|(place, record)| (*place, record.clone())).collect()
+    }
+
+    /// How many requests run.
+    pub fn running_count(&self) -> usize {
+        self.pages().running.len()
+    }
+
+    /// The last requests that ended, the latest first; `most` at most.
+    pub fn ended(&self, most: usize) -> Vec<Arc<Record>> {
+        self.pages().ended.iter().rev().take(most).cloned().collect()
+    }
+
+    /// All that is known of a request, the latest first. One that came through this peer
+    /// twice is there twice.
+    pub fn find(&self, id: ProxyId) -> Vec<Arc<Record>> {
+        let pages = self.pages();
+        let all = pages.running.values().rev().chain(pages.ended.iter().rev());
+        all.filter(|record| record.is(id)).cloned().collect()
+    }
+
+    /// What went wrong last, the latest first.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.pages().troubles.latest_first()
+    }
+
+    /// What was done for each name that others forward to this peer.
+    pub fn served(&self) -> BTreeMap<Name, Served> {
+        self.pages().served.clone()
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    fn served(&mut self, name: &Name) -> Option<&mut Served> {
+        let has_room = self.served.len() < NAMES_PER_LINK;
+        match self.served.contains_key(name) || has_room {
+            true => Some(self.served.entry(name.clone()).or_default()),
+            false => None,
+        }
+    }
+}
+
+/// A request that runs. One that is dropped has failed, unless it has ended before.
+#[derive(Debug)]
+pub struct Running {
+    record: Arc<Record>,
+    journal: Arc<Journal>,
+    place: u64,
+}
+
+impl Running {
+    /// It has ended, now; how long it lasted. Only the first end counts.
+    pub fn end(&self, failure: Option<Failure>) -> Duration {
+        let (after, is_first) = self.record.ends(failure);
+        if is_first {
+            self.journal.end(self.place, &self.record);
+        }
+        after
+    }
+}
+
+impl Deref for Running {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.record.end().is_none() {
+            self.end(Some(ProxyError::DataIoError.into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

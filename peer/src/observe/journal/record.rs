@@ -1,0 +1,228 @@
+//! What is kept of one request while it runs, and for a while afterwards.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::names::{Name, PeerId, ProxyId};
+use crate::observe::metrics::{ClientFailure, ProxyError};
+use crate::offer::Way;
+use crate::words::words;
+
+words! {
+    /// What a peer does with a request.
+    Kind {
+        /// It routes it to a provider.
+        Routed = "routed",
+        /// It serves it with a backend of its own, for a listening peer.
+        Served = "served",
+    }
+}
+
+/// Who is to serve a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServedBy {
+    /// A backend of this very peer.
+    Local,
+    /// The peer of this id.
+    Peer(PeerId),
+    /// A listening peer that is asked to route it.
+    Upstream,
+}
+
+/// What is known of a request from its beginning.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What this peer does with it.
+    pub kind: Kind,
+    /// Its id.
+    pub id: ProxyId,
+    /// The client.
+    pub client: SocketAddr,
+    /// What was asked for.
+    pub name: Name,
+    /// How.
+    pub way: Way,
+    /// Who is to serve it.
+    pub by: ServedBy,
+    /// The listening peer that asked for it, if one did and has said who it is.
+    pub asked_by: Option<PeerId>,
+}
+
+/// Why a request did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// As it is counted.
+    pub reason: &'static str,
+    /// What the other peer has said, where that tells more.
+    pub detail: Option<&'static str>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// From its beginning.
+    pub after: Duration,
+    /// If it did not end well.
+    pub failure: Option<Failure>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Record {
+    /// From its beginning on.
+    pub known: Known,
+    began: Instant,
+    /// The second provider, and the id that it knows the request by.
+    again: OnceLock<(ProxyId, ServedBy)>,
+    /// The listening peer that has taken it.
+    hub: OnceLock<PeerId>,
+    connected: OnceLock<Duration>,
+    first_byte: OnceLock<Duration>,
+    sent: AtomicU64,
+    received: AtomicU64,
+    exchanges: AtomicU64,
+    /// Of the last answer; 0 before there was one.
+    status: AtomicU16,
+    end: OnceLock<End>,
+}
+
+impl From<ProxyError> for Failure {
+    fn from(reason: ProxyError) -> Self {
+        Self { reason: reason.as_str(), detail: None }
+    }
+}
+
+impl From<ClientFailure> for Failure {
+    fn from(reason: ClientFailure) -> Self {
+        Self { reason: reason.as_str(), detail: None }
+    }
+}
+
+impl Record {
+    pub(super) fn new(known: Known) -> Self {
+        Self {
+            known,
+            began: Instant::now(),
+            again: OnceLock::new(),
+            hub: OnceLock::new(),
+            connected: OnceLock::new(),
+            first_byte: OnceLock::new(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            exchanges: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// Whether this is one of its ids.
+    pub fn is(&self, id: ProxyId) -> bool {
+        self.known.id == id || self.again.get().is_some_and(|(other, _)| *other == id)
+    }
+
+    /// The id that its provider knows it by.
+    pub fn id(&self) -> ProxyId {
+        self.again.get().map_or(self.known.id, |(id, _)| *id)
+    }
+
+    /// Who serves it, or was to.
+    pub fn by(&self) -> ServedBy {
+        let by = self.again.get().map_or(&self.known.by, |(_, by)| by);
+        match (by, self.hub.get()) {
+            (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(hub.clone()),
+            _ => by.clone(),
+        }
+    }
+
+    /// The provider that was tried first and failed, and the id that it knew, if a second was
+    /// tried.
+    pub fn first_tried(&self) -> Option<(ProxyId, &ServedBy)> {
+        self.again.get().map(|_| (self.known.id, &self.known.by))
+    }
+
+    /// How long ago it began.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// From its beginning to when its provider was ready for it.
+    pub fn connected(&self) -> Option<Duration> {
+        self.connected.get().copied()
+    }
+
+    /// From its beginning to the first byte of the backend.
+    pub fn first_byte(&self) -> Option<Duration> {
+        self.first_byte.get().copied()
+    }
+
+    /// Payload bytes, client to backend.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Payload bytes, backend to client.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// How many HTTP requests within it have ended.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanges.load(Relaxed)
+    }
+
+    /// The status of the last HTTP answer.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.status.load(Relaxed)).filter(|status| *status > 0)
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&self) -> Option<End> {
+        self.end.get().copied()
+    }
+
+    /// It has ended, now; how long it lasted, and whether it had not ended before.
+    pub(super) fn ends(&self, failure: Option<Failure>) -> (Duration, bool) {
+        let after = self.began.elapsed();
+        (after, self.end.set(End { after, failure }).is_ok())
+    }
+
+    /// A second provider is tried, under another id.
+    pub fn tried_again(&self, id: ProxyId, by: ServedBy) {
+        // No third is.
+        let _ = self.again.set((id, by));
+    }
+
+    /// Its provider is ready for it; `hub` is the listening peer that has taken it.
+    pub fn is_connected(&self, hub: Option<PeerId>) {
+        self.connected.get_or_init(|| self.began.elapsed());
+        if let Some(hub) = hub {
+            self.hub.get_or_init(|| hub);
+        }
+    }
+
+    /// So many payload bytes went from the client to the backend.
+    pub fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// So many went from the backend to the client. The time of the first of them, if it was.
+    pub fn add_received(&self, bytes: usize) -> Option<Duration> {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        if self.first_byte.get().is_some() {
+            return None;
+        }
+        Some(*self.first_byte.get_or_init(|| self.began.elapsed()))
+    }
+
+    /// An HTTP request within it has ended, with this status if it was answered.
+    pub fn add_exchange(&self, status: Option<u16>) {
+        self.exchanges.fetch_add(1, Relaxed);
+        if let Some(status) = status {
+            self.status.store(status, Relaxed);
+        }
+    }
+}
