@@ -7,7 +7,7 @@ use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
 use ops_proxy_tests::process::Peer;
 
-use crate::{NAME, connecting, listening};
+use crate::{NAME, connecting, every_way, launch, listening};
 use browser::{Browser, Tab};
 
 /// Loads the page of a peer, and waits until its script has heard from it.
@@ -96,9 +96,9 @@ async fn the_page_of_a_hub_follows_it_from_well_to_degraded_to_draining() {
 #[tokio::test]
 async fn the_page_of_a_site_follows_it_from_well_to_degraded_to_draining() {
     let Some(mut browser) = Browser::start().await else { return };
-    let backend = Backend::http().await;
+    let backend = Backend::echo().await;
     let hub = listening("--peer-id hub-1").await;
-    let service = format!("--service {NAME}={} --peer-id site-1 --drain-grace 60s", backend.addr());
+    let service = format!("{} --peer-id site-1 --drain-grace 60s", every_way(NAME, backend.addr()));
     let site = connecting(hub.listen(), &service).await;
     hub.serves(&[NAME]).await;
     let tab = open(&mut browser, &site).await;
@@ -113,6 +113,10 @@ async fn the_page_of_a_site_follows_it_from_well_to_degraded_to_draining() {
         browser.says(&tab, said).await;
     }
     browser.screenshot(&tab, "site-degraded").await;
+    let hub = launch().args(&format!("run --listen {upstream} --peer-id hub-1")).peer().await;
+    hub.serves(&[NAME]).await;
+    // It drains for as long as something runs.
+    let _stream = client::stream_to(hub.listen(), NAME).await;
     site.terminate();
     browser.says(&tab, "this peer takes its leave").await;
     browser.screenshot(&tab, "site-draining").await;

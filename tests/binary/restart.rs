@@ -48,8 +48,10 @@ async fn a_hub_that_was_killed_answers_no_404_for_what_was_up() {
     let ready = async || (again.page("/readyz").await.status == 200).then_some(());
     until("the hub to be ready", ready).await;
     assert_eq!(again.metrics().await.value(EXPECTED, &[]), 0.0);
-    let log = again.log();
-    assert!(log.contains("all names that are expected are registered"), "{log}");
+    until("the log to say that all are back", async || {
+        again.log().contains("all names that are expected are registered").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //! carries, so that a client's next request is routed afresh and the provider can end.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Release;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::routes::Provider;
 use crate::names::Name;
@@ -28,9 +30,10 @@ impl Notice {
         &self.given
     }
 
-    /// Returns once the notice is given after this was called.
-    pub fn heard(&self) -> impl Future<Output = ()> {
-        self.waiting.notified()
+    /// Returns once the notice is given after this was called. Boxed: every stretch that
+    /// stands idle holds one, and would hold it several times over.
+    pub fn heard(&self) -> Pin<Box<Notified<'_>>> {
+        Box::pin(self.waiting.notified())
     }
 
     /// Gives it.

@@ -76,18 +76,35 @@ pub struct Record {
     /// From its beginning on.
     pub known: Known,
     began: Instant,
-    /// The second provider, and the id that it knows the request by.
-    again: OnceLock<(ProxyId, ServedBy)>,
+    /// The second provider, and the id that it knows the request by. Boxed, like all that few
+    /// requests have: idle connections are many.
+    again: OnceLock<Box<(ProxyId, ServedBy)>>,
     /// The listening peer that has taken it.
     hub: OnceLock<PeerId>,
-    connected: OnceLock<Duration>,
-    first_byte: OnceLock<Duration>,
+    connected: Mark,
+    first_byte: Mark,
     sent: AtomicU64,
     received: AtomicU64,
     exchanges: AtomicU64,
     /// Of the last answer; 0 before there was one.
     status: AtomicU16,
-    end: OnceLock<End>,
+    end: OnceLock<Box<End>>,
+}
+
+/// A time that is known once, in a third of the space of a lock.
+#[derive(Debug, Default)]
+struct Mark(AtomicU64);
+
+impl Mark {
+    fn get(&self) -> Option<Duration> {
+        self.0.load(Relaxed).checked_sub(1).map(Duration::from_nanos)
+    }
+
+    /// Whether it was not known before.
+    fn set(&self, time: Duration) -> bool {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        self.0.compare_exchange(0, nanos, Relaxed, Relaxed).is_ok()
+    }
 }
 
 impl From<ProxyError> for Failure {
@@ -109,8 +126,8 @@ impl Record {
             began: Instant::now(),
             again: OnceLock::new(),
             hub: OnceLock::new(),
-            connected: OnceLock::new(),
-            first_byte: OnceLock::new(),
+            connected: Mark::default(),
+            first_byte: Mark::default(),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
@@ -121,17 +138,17 @@ impl Record {
 
     /// Whether this is one of its ids.
     pub fn is(&self, id: ProxyId) -> bool {
-        self.known.id == id || self.again.get().is_some_and(|(other, _)| *other == id)
+        self.known.id == id || self.again.get().is_some_and(|again| again.0 == id)
     }
 
     /// The id that its provider knows it by.
     pub fn id(&self) -> ProxyId {
-        self.again.get().map_or(self.known.id, |(id, _)| *id)
+        self.again.get().map_or(self.known.id, |again| again.0)
     }
 
     /// Who serves it, or was to.
     pub fn by(&self) -> ServedBy {
-        let by = self.again.get().map_or(&self.known.by, |(_, by)| by);
+        let by = self.again.get().map_or(&self.known.by, |again| &again.1);
         match (by, self.hub.get()) {
             (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(hub.clone()),
             _ => by.clone(),
@@ -151,12 +168,12 @@ impl Record {
 
     /// From its beginning to when its provider was ready for it.
     pub fn connected(&self) -> Option<Duration> {
-        self.connected.get().copied()
+        self.connected.get()
     }
 
     /// From its beginning to the first byte of the backend.
     pub fn first_byte(&self) -> Option<Duration> {
-        self.first_byte.get().copied()
+        self.first_byte.get()
     }
 
     /// Payload bytes, client to backend.
@@ -181,24 +198,24 @@ impl Record {
 
     /// How it ended, if it has.
     pub fn end(&self) -> Option<End> {
-        self.end.get().copied()
+        self.end.get().map(|end| **end)
     }
 
     /// It has ended, now; how long it lasted, and whether it had not ended before.
     pub(super) fn ends(&self, failure: Option<Failure>) -> (Duration, bool) {
         let after = self.began.elapsed();
-        (after, self.end.set(End { after, failure }).is_ok())
+        (after, self.end.set(Box::new(End { after, failure })).is_ok())
     }
 
     /// A second provider is tried, under another id.
     pub fn tried_again(&self, id: ProxyId, by: ServedBy) {
         // No third is.
-        let _ = self.again.set((id, by));
+        let _ = self.again.set(Box::new((id, by)));
     }
 
     /// Its provider is ready for it; `hub` is the listening peer that has taken it.
     pub fn is_connected(&self, hub: Option<PeerId>) {
-        self.connected.get_or_init(|| self.began.elapsed());
+        self.connected.set(self.began.elapsed());
         if let Some(hub) = hub {
             self.hub.get_or_init(|| hub);
         }
@@ -215,7 +232,8 @@ impl Record {
         if self.first_byte.get().is_some() {
             return None;
         }
-        Some(*self.first_byte.get_or_init(|| self.began.elapsed()))
+        let latency = self.began.elapsed();
+        self.first_byte.set(latency).then_some(latency)
     }
 
     /// An HTTP request within it has ended, with this status if it was answered.
