@@ -153,18 +153,7 @@ fn describe(config: &PeerConfig, state_dir: Option<&Path>) -> String {
     }
     let admin = config.admin.map_or_else(|| "none".to_owned(), |addr| format!("http://{addr}/"));
     lines.push(("admin", admin));
-    let timing = &config.timing;
-    for (key, time) in [
-        ("data_timeout", timing.data_timeout),
-        ("heartbeat", timing.heartbeat),
-        ("peer_timeout", timing.peer_timeout),
-        ("drain_grace", timing.drain_grace),
-        ("drain_limit", timing.drain_limit),
-        ("name_retention", timing.name_retention),
-        ("hold", timing.hold),
-        ("warm_up", timing.warm_up),
-        ("udp_idle", timing.udp_idle),
-    ] {
+    for (key, time) in config.timing.by_key() {
         lines.push((key, humantime::format_duration(time).to_string()));
     }
     lines.into_iter().fold(String::new(), |mut text, (key, fact)| {

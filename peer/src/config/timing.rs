@@ -63,18 +63,23 @@ impl Timing {
         self.data_timeout * ANSWER_FIFTHS / 5
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        for (key, time) in [
+    /// Each under the key of its setting.
+    pub fn by_key(&self) -> [(&'static str, Duration); 9] {
+        [
             ("data_timeout", self.data_timeout),
             ("heartbeat", self.heartbeat),
             ("peer_timeout", self.peer_timeout),
             ("drain_grace", self.drain_grace),
             ("drain_limit", self.drain_limit),
             ("name_retention", self.name_retention),
-            ("udp_idle", self.udp_idle),
             ("hold", self.hold),
             ("warm_up", self.warm_up),
-        ] {
+            ("udp_idle", self.udp_idle),
+        ]
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, time) in self.by_key() {
             let may_be_zero = ["hold", "warm_up"].contains(&key);
             if time.is_zero() && !may_be_zero {
                 return Err(ConfigError::new(key, "must be longer than zero"));

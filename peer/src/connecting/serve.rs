@@ -171,11 +171,13 @@ impl<N: Net> Serving<N> {
         let Self { shared, target, id, requested } = self;
         // What is passed on is told of as a request that was routed here.
         let running = (!is_passed_on(shared, requested)).then(|| {
+            let config = shared.config();
+            let own = config.services.get_key_value(&requested.name);
             shared.journal.begin(Known {
                 kind: Kind::Served,
                 id: *id,
                 client: requested.source,
-                name: requested.name.clone(),
+                name: own.map_or(&requested.name, |(name, _)| name).clone(),
                 way: requested.way,
                 by: ServedBy::Local,
                 asked_by: target.hub().cloned(),

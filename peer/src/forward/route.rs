@@ -19,7 +19,7 @@ use crate::mesh::request::{Request, Story};
 use crate::mesh::routes::{Lookup, Provider};
 use crate::mesh::tables::Assignment;
 use crate::mesh::waiting::ForwardError;
-use crate::names::ProxyId;
+use crate::names::{Name, ProxyId};
 use crate::observe::access::Provided;
 use crate::observe::journal::{Kind, Known, Refusal, ServedBy};
 use crate::observe::metrics::{Incident, ProxyError, Rejection};
@@ -194,7 +194,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         kind: Kind::Routed,
         id,
         client: asked.source,
-        name: asked.name.clone(),
+        name: shared_name(&first.assignment, asked.name),
         way: asked.way,
         by: by(&first.assignment),
         asked_by: None,
@@ -228,6 +228,11 @@ pub async fn forward<N: Net, B: Onward<N>>(
 /// The id of a request on its next hop: that of the hop before, where there is one.
 fn id_of<N: Net>(shared: &Shared<N>, asked: &Asked<'_>) -> ProxyId {
     asked.id.unwrap_or_else(|| shared.proxy_id())
+}
+
+/// The name that was asked for, in the memory of the registered one if it is the same.
+fn shared_name(assignment: &Assignment, asked: &Name) -> Name {
+    if assignment.name == *asked { &assignment.name } else { asked }.clone()
 }
 
 fn by(assignment: &Assignment) -> ServedBy {

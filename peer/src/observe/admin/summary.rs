@@ -43,18 +43,7 @@ pub(super) fn settings(config: &PeerConfig) -> Config {
     say("max_connections_per_source", capacity.connections_per_source.to_string());
     say("max_names_per_peer", capacity.names_per_peer.to_string());
     say("max_pending_per_peer", capacity.pending_per_peer.to_string());
-    let timing = &config.timing;
-    for (key, time) in [
-        ("data_timeout", timing.data_timeout),
-        ("heartbeat", timing.heartbeat),
-        ("peer_timeout", timing.peer_timeout),
-        ("drain_grace", timing.drain_grace),
-        ("drain_limit", timing.drain_limit),
-        ("name_retention", timing.name_retention),
-        ("hold", timing.hold),
-        ("warm_up", timing.warm_up),
-        ("udp_idle", timing.udp_idle),
-    ] {
+    for (key, time) in config.timing.by_key() {
         say(key, humantime::format_duration(time).to_string());
     }
     Config { settings }

@@ -37,10 +37,12 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Pages {
-    /// ServedBy the order of their beginning.
+    /// By the order of their beginning.
     running: BTreeMap<u64, Arc<Record>>,
     begun: u64,
-    ended: VecDeque<Arc<Record>>,
+    /// By value, in one block: a record that stays where it was made, for as long as a thousand
+    /// requests take, would scatter what every later one needs over cold memory.
+    ended: VecDeque<Record>,
     troubles: Troubles,
     /// No more names than a peer may have services.
     served: BTreeMap<Name, Served>,
@@ -99,7 +101,7 @@ impl Journal {
             served.received += record.received();
         }
         let oldest = (pages.ended.len() == ENDED_KEPT).then(|| pages.ended.pop_front());
-        pages.ended.push_back(record.clone());
+        pages.ended.push_back(record.copy());
         if let Some(trouble) = trouble {
             pages.troubles.add(trouble);
         }
@@ -129,15 +131,16 @@ impl Journal {
 
     /// The last requests that ended, the latest first; `most` at most.
     pub fn ended(&self, most: usize) -> Vec<Arc<Record>> {
-        self.pages().ended.iter().rev().take(most).cloned().collect()
+        self.pages().ended.iter().rev().take(most).map(|one| Arc::new(one.copy())).collect()
     }
 
     /// All that is known of a request, the latest first. One that came through this peer
     /// twice is there twice.
     pub fn find(&self, id: ProxyId) -> Vec<Arc<Record>> {
         let pages = self.pages();
-        let all = pages.running.values().rev().chain(pages.ended.iter().rev());
-        all.filter(|record| record.is(id)).cloned().collect()
+        let running = pages.running.values().rev().filter(|record| record.is(id)).cloned();
+        let ended = pages.ended.iter().rev().filter(|record| record.is(id));
+        running.chain(ended.map(|record| Arc::new(record.copy()))).collect()
     }
 
     /// What went wrong last, the latest first.

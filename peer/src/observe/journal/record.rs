@@ -42,7 +42,8 @@ pub struct Known {
     pub id: ProxyId,
     /// The client.
     pub client: SocketAddr,
-    /// What was asked for.
+    /// What was asked for; where that is registered as it stands, the text is shared with it,
+    /// for the journal keeps it.
     pub name: Name,
     /// How.
     pub way: Way,
@@ -88,7 +89,8 @@ pub struct Record {
     exchanges: AtomicU64,
     /// Of the last answer; 0 before there was one.
     status: AtomicU16,
-    end: OnceLock<Box<End>>,
+    after: Mark,
+    failure: OnceLock<Box<Failure>>,
 }
 
 /// A time that is known once, in a third of the space of a lock.
@@ -132,7 +134,27 @@ impl Record {
             received: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
             status: AtomicU16::new(0),
-            end: OnceLock::new(),
+            after: Mark::default(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// What it is at this moment.
+    pub(super) fn copy(&self) -> Self {
+        let count = |counter: &AtomicU64| AtomicU64::new(counter.load(Relaxed));
+        Self {
+            known: self.known.clone(),
+            began: self.began,
+            again: self.again.clone(),
+            hub: self.hub.clone(),
+            connected: Mark(count(&self.connected.0)),
+            first_byte: Mark(count(&self.first_byte.0)),
+            sent: count(&self.sent),
+            received: count(&self.received),
+            exchanges: count(&self.exchanges),
+            status: AtomicU16::new(self.status.load(Relaxed)),
+            after: Mark(count(&self.after.0)),
+            failure: self.failure.clone(),
         }
     }
 
@@ -198,13 +220,21 @@ impl Record {
 
     /// How it ended, if it has.
     pub fn end(&self) -> Option<End> {
-        self.end.get().map(|end| **end)
+        let failure = self.failure.get().map(|failure| **failure);
+        self.after.get().map(|after| End { after, failure })
     }
 
     /// It has ended, now; how long it lasted, and whether it had not ended before.
     pub(super) fn ends(&self, failure: Option<Failure>) -> (Duration, bool) {
         let after = self.began.elapsed();
-        (after, self.end.set(Box::new(End { after, failure })).is_ok())
+        if self.after.get().is_some() {
+            return (after, false);
+        }
+        // Before its end can be seen.
+        if let Some(failure) = failure {
+            let _ = self.failure.set(Box::new(failure));
+        }
+        (after, self.after.set(after))
     }
 
     /// A second provider is tried, under another id.
