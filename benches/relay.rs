@@ -13,7 +13,7 @@ use ops_proxy::names::Name;
 use ops_proxy::stream::net::tokio::TokioNet;
 use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::{
-    Ahead, Buffer, Leaving, Meter, Outstanding, Over, Side, converse, copy_both,
+    Ahead, Buffer, Leaving, Outstanding, Over, Side, Uncounted, converse, copy_both,
 };
 use ops_proxy_tests::pki::{Ca, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
@@ -32,13 +32,6 @@ const PIPE: usize = 256 * 1024;
 
 /// How many requests one iteration carries.
 const REQUESTS: u64 = 1000;
-
-struct Uncounted;
-
-impl Meter for Uncounted {
-    fn sent(&self, _bytes: usize) {}
-    fn received(&self, _bytes: usize) {}
-}
 
 fn side<S>(stream: S) -> Side<S> {
     Side::raw(stream, Bytes::new())
@@ -208,7 +201,7 @@ async fn read_requests() {
         let name = Name::requested("app.example").unwrap();
         let mut conversation = Conversation::new(name, Instant::now());
         let stays = AtomicBool::new(false);
-        let leaving = Leaving { peer: &stays, provider: &stays };
+        let leaving = Leaving { soon: &stays, peer: &stays, provider: &stays };
         let (mut public, mut inner) = (side(public), side(inner));
         let over = converse::<Buffer, _, _, _>(
             &mut public,

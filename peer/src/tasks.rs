@@ -40,8 +40,10 @@ pub enum Phase {
 pub struct Tasks {
     set: Lock<JoinSet<()>>,
     phase: watch::Sender<Phase>,
-    /// Whether the phase is [`Phase::Finishing`] or later; read at every wake of a
-    /// conversation.
+    /// Whether the phase is [`Phase::Draining`] or later; read at every wake of a
+    /// conversation, and so is the next.
+    is_draining: AtomicBool,
+    /// Whether the phase is [`Phase::Finishing`] or later.
     is_finishing: AtomicBool,
     /// Says so to who waits for this phase.
     finishing: watch::Sender<()>,
@@ -65,6 +67,7 @@ impl Tasks {
         Self {
             set: Lock::new("the set of tasks", JoinSet::new()),
             phase: watch::Sender::new(Phase::Serving),
+            is_draining: AtomicBool::new(false),
             is_finishing: AtomicBool::new(false),
             finishing: watch::Sender::new(()),
             is_closing: AtomicBool::new(false),
@@ -130,6 +133,9 @@ impl Tasks {
             *now = phase.max(*now);
             forward
         });
+        if phase >= Phase::Draining {
+            self.is_draining.store(true, Release);
+        }
         if phase >= Phase::Finishing {
             self.is_finishing.store(true, Release);
             self.finishing.send_replace(());
@@ -165,6 +171,11 @@ impl Tasks {
         let (mut finishing, mut closing) = (self.finishing.subscribe(), self.closing.subscribe());
         let told = async { drop(tokio::join!(finishing.changed(), closing.changed(), news)) };
         self.unless_closing(work, told).await
+    }
+
+    /// Whether [`Phase::Draining`] or a later phase has been entered.
+    pub fn is_draining(&self) -> &AtomicBool {
+        &self.is_draining
     }
 
     /// Whether [`Phase::Finishing`] or a later phase has been entered.

@@ -12,8 +12,9 @@ pub enum Admission {
     /// So many, which have come, are not for the other end, and are to be left out: they are
     /// said to be so only once.
     Skip(usize),
-    /// So many are a request head, which goes on as
-    /// [`Conversation::reword`](super::Conversation::reword) writes it.
+    /// So many are a head, which goes on as
+    /// [`Conversation::reword`](super::Conversation::reword) writes it, or
+    /// [`Conversation::reword_answer`](super::Conversation::reword_answer).
     Reword(usize),
     /// Nothing can be said without more of them.
     More,

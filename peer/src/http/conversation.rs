@@ -54,6 +54,20 @@ pub struct Conversation {
     http2: Option<Box<Watch>>,
     /// The last answer is complete, and more was asked for.
     is_over: bool,
+    /// Whether this peer takes leave of the client.
+    leave: Leave,
+}
+
+/// How far the client has been told that no more requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    No,
+    /// With the next answer behind which no other is owed.
+    Wanted,
+    /// With the head of an answer, of which nothing has been passed on.
+    InHead,
+    /// It has been.
+    Said,
 }
 
 /// Where one direction is.
@@ -107,6 +121,7 @@ impl Conversation {
             told: None,
             http2: None,
             is_over: false,
+            leave: Leave::No,
         }
     }
 
@@ -125,6 +140,31 @@ impl Conversation {
     /// From now on, the backend is told this with each request.
     pub fn tell(&mut self, told: Told) {
         self.told = Some(told);
+    }
+
+    /// No more requests are wanted. The next answer behind which no other is owed says that
+    /// the connection closes, and no request after it is taken.
+    pub fn take_leave(&mut self) {
+        if self.leave == Leave::No {
+            self.leave = Leave::Wanted;
+        }
+    }
+
+    /// Whether the client was told that the last answer was the last.
+    pub fn has_taken_leave(&self) -> bool {
+        self.leave == Leave::Said
+    }
+
+    /// Writes `head`, the head of an answer that comes next, with the leave that is taken.
+    pub fn reword_answer(&mut self, head: &[u8], out: &mut BytesMut) {
+        // RFC 9112 §9.6: whatever else it says, a connection with this option closes.
+        const LAST: &[u8] = b"Connection: close\r\n\r\n";
+        out.extend_from_slice(&head[..head.len() - b"\r\n".len()]);
+        out.extend_from_slice(LAST);
+        self.leave = Leave::Said;
+        if let Some(Unanswered { exchange, .. }) = self.unanswered.front_mut() {
+            exchange.received += (LAST.len() - b"\r\n".len()) as u64;
+        }
     }
 
     /// The length of the request head that comes next and was looked at as a whole.
@@ -221,6 +261,9 @@ impl Conversation {
                 Stage::Broken(_) if self.unanswered.len() > 1 => return Admission::Wait,
                 Stage::Broken(flaw) => return Admission::Stop(Stop::Flawed(*flaw)),
                 Stage::Head(_) if bytes.is_empty() => return Admission::More,
+                Stage::Head(_) if matches!(self.leave, Leave::InHead | Leave::Said) => {
+                    return Admission::Wait;
+                }
                 // What follows may be of another protocol, if the answer says so.
                 Stage::Head(_) if self.unanswered.back().is_some_and(|last| last.asked.upgrade) => {
                     return Admission::Wait;
@@ -275,6 +318,9 @@ impl Conversation {
                 Stage::Blind => return Admission::Pass(u64::MAX),
                 Stage::Waiting(()) => return Admission::Stop(Stop::Unasked),
                 Stage::Broken(flaw) => return Admission::Stop(Stop::Flawed(*flaw)),
+                Stage::Message { head, .. } if *head > 0 && self.leave == Leave::InHead => {
+                    return Admission::Reword(*head);
+                }
                 Stage::Message { head, body } => match next_of(*head, body, bytes) {
                     Ok(Part::Bytes(count)) => return Admission::Pass(count),
                     Ok(Part::More) => return Admission::More,
@@ -309,6 +355,10 @@ impl Conversation {
             Answer::Final { status, head, body, closes } => {
                 self.status = Some(status);
                 self.persists &= !closes && !asked.closes;
+                let is_last = self.persists && self.unanswered.len() == 1;
+                if self.leave == Leave::Wanted && is_last && !body.is_until_close() {
+                    (self.leave, self.persists) = (Leave::InHead, false);
+                }
                 self.answering = Stage::Message { head, body };
             }
             // Its head is passed with what follows it.

@@ -197,7 +197,8 @@ impl<N: Net> Edge<N> {
         cause: Cause,
         answer: Vec<u8>,
     ) -> Option<Self> {
-        let end = end_of(head, length, &self.read);
+        let stays = self.shared.tasks.phase() < Phase::Draining;
+        let end = end_of(head, length, &self.read).filter(|_| stays);
         let (name, client) = (Some(&head.name), self.source);
         let shared = self.shared.clone();
         let refused = Refused { shared: &*shared, client, name, speaks, exchange };

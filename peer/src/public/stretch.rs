@@ -59,7 +59,11 @@ impl<N: Net> Stretch<N> {
             ahead,
             &mut conversation,
             &request,
-            Leaving { peer: shared.tasks.is_finishing(), provider: notice.given() },
+            Leaving {
+                soon: shared.tasks.is_draining(),
+                peer: shared.tasks.is_finishing(),
+                provider: notice.given(),
+            },
         );
         let over = shared.tasks.told_to_finish(carried, notice.heard()).await;
         let stream = client.stream;

@@ -6,10 +6,10 @@ use super::outcome::Ending;
 
 /// Both directions at once. A failed write alone is no end: the answer may say
 /// more; a refusal often comes before the upload is through.
-pub(super) async fn both(
+pub(super) async fn both<T>(
     sending: impl Future<Output = io::Result<()>>,
-    hearing: impl Future<Output = Result<Ending, Ending>>,
-) -> Result<Ending, Ending> {
+    hearing: impl Future<Output = Result<T, Ending>>,
+) -> Result<T, Ending> {
     tokio::pin!(sending, hearing);
     let mut sent = false;
     loop {

@@ -79,9 +79,12 @@ impl<'a> Hand<'a> {
             }
             Via::Http => {
                 for turn in 0..self.request.keep_alive {
-                    let end = self.http(turn).await?;
+                    let (end, is_last) = self.http(turn).await?;
                     if end != Ending::Status(200) || turn + 1 == self.request.keep_alive {
                         return Ok(end);
+                    }
+                    if is_last {
+                        return Ok(Ending::Closed);
                     }
                 }
                 Ok(Ending::Closed)
@@ -90,7 +93,7 @@ impl<'a> Hand<'a> {
                 let name = &self.request.name;
                 let head = format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n");
                 self.writer.send(head.as_bytes()).await.map_err(failed)?;
-                let (status, _) = self.head().await?;
+                let status = self.head().await?.status;
                 if status == 200 { self.talk(Vec::new()).await } else { Ok(Ending::Status(status)) }
             }
             Via::Tls => {
@@ -104,8 +107,8 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// One HTTP request and its answer.
-    async fn http(&mut self, turn: u32) -> Result<Ending, Ending> {
+    /// One HTTP request and its answer; whether that says that the connection closes.
+    async fn http(&mut self, turn: u32) -> Result<(Ending, bool), Ending> {
         let (request, progress) = (self.request, self.progress);
         let up = Pattern(self.seed << 16 | u64::from(turn) << 1);
         let down = Pattern(up.0 | 1);
@@ -121,7 +124,8 @@ impl<'a> Hand<'a> {
         };
         let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);
         let hearing = async {
-            let (status, length) = head_of(&mut self.reader, progress).await?;
+            let AnswerHead { status, length, is_last } =
+                head_of(&mut self.reader, progress).await?;
             let mut got = 0;
             while got < length {
                 let mut buffer = [0; 4096];
@@ -139,7 +143,7 @@ impl<'a> Hand<'a> {
                     return Err(Ending::Left);
                 }
             }
-            Ok(Ending::Status(status))
+            Ok((Ending::Status(status), is_last))
         };
         both(sending, hearing).await
     }
@@ -184,7 +188,7 @@ impl<'a> Hand<'a> {
         both(sending, hearing).await
     }
 
-    async fn head(&mut self) -> Result<(u16, u64), Ending> {
+    async fn head(&mut self) -> Result<AnswerHead, Ending> {
         head_of(&mut self.reader, self.progress).await
     }
 }
@@ -227,11 +231,19 @@ async fn hear(
     Ok(Ending::Whole)
 }
 
-/// The status and the content length of an answer.
+/// What a client goes by of the head of an answer.
+struct AnswerHead {
+    status: u16,
+    /// Of its body, in bytes.
+    length: u64,
+    /// It says that the connection closes.
+    is_last: bool,
+}
+
 async fn head_of(
     reader: &mut Reader<ReadHalf<SimStream>>,
     progress: &Progress,
-) -> Result<(u16, u64), Ending> {
+) -> Result<AnswerHead, Ending> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -249,7 +261,10 @@ async fn head_of(
     if !answer.parse(&head).is_ok_and(|status| status.is_complete()) {
         return Err(Ending::Corrupt("no HTTP answer".to_owned()));
     }
-    let length = answer.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
-    Ok((answer.code.unwrap_or(0), length.unwrap_or(0)))
+    let field = |name: &str| answer.headers.iter().find(|one| one.name.eq_ignore_ascii_case(name));
+    let length = field("content-length")
+        .and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok())
+        .unwrap_or(0);
+    let is_last = field("connection").is_some_and(|field| field.value == b"close");
+    Ok(AnswerHead { status: answer.code.unwrap_or(0), length, is_last })
 }

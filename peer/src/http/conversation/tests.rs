@@ -208,3 +208,66 @@ fn only_a_request_of_which_nothing_went_on_is_withdrawn() {
     talk.conversation.passed_request(1);
     assert!(!talk.conversation.withdraw());
 }
+
+/// Passes what the backend has sent, as the client gets it.
+fn heard(conversation: &mut Conversation, answer: &str) -> String {
+    let (mut rest, mut heard) = (answer.as_bytes(), BytesMut::new());
+    while !rest.is_empty() {
+        let count = match conversation.admit_answer(rest) {
+            Admission::Pass(count) => {
+                let count = count.min(rest.len() as u64) as usize;
+                heard.extend_from_slice(&rest[..count]);
+                count
+            }
+            Admission::Reword(count) => {
+                conversation.reword_answer(&rest[..count], &mut heard);
+                count
+            }
+            other => panic!("{other:?}"),
+        };
+        conversation.passed_answer(count as u64);
+        rest = &rest[count..];
+    }
+    String::from_utf8(heard.to_vec()).unwrap()
+}
+
+#[test]
+fn a_client_that_is_left_is_told_so_with_the_last_answer_that_is_owed() {
+    let mut talk = Talk::new();
+    talk.ask(&(get("/1") + &get("/2")));
+    talk.conversation.take_leave();
+    assert_eq!(heard(&mut talk.conversation, OK), OK, "another answer is owed");
+    assert!(!talk.conversation.has_taken_leave());
+    let last = heard(&mut talk.conversation, OK);
+    assert_eq!(last, OK.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+    assert!(talk.conversation.has_taken_leave() && !talk.conversation.persists());
+    let finished = talk.finished();
+    assert_eq!(finished[1].received, last.len() as u64, "what is counted is what was sent");
+    // Whatever else comes is not taken.
+    assert_eq!(talk.conversation.admit_request(get("/3").as_bytes()), Admission::Wait);
+    assert!(talk.conversation.is_idle());
+}
+
+#[test]
+fn an_answer_that_has_begun_or_ends_the_connection_itself_is_left_as_it_is() {
+    let mut talk = Talk::new();
+    talk.ask(&get("/1"));
+    let (head, body) = OK.split_at(OK.len() - 1);
+    assert_eq!(heard(&mut talk.conversation, head), head);
+    talk.conversation.take_leave();
+    assert_eq!(heard(&mut talk.conversation, body), body);
+    assert!(talk.conversation.persists());
+    talk.ask(&get("/2"));
+    let until_close = "HTTP/1.1 200 OK\r\n\r\nhello";
+    assert_eq!(heard(&mut talk.conversation, until_close), until_close);
+    let mut talk = Talk::new();
+    talk.conversation.take_leave();
+    talk.ask(&get("/1"));
+    let closes = OK.replace("OK\r\n", "OK\r\nConnection: close\r\n");
+    assert_eq!(heard(&mut talk.conversation, &closes), closes);
+    let mut talk = Talk::new();
+    talk.conversation.take_leave();
+    talk.ask("GET / HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    let switched = "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n";
+    assert_eq!(heard(&mut talk.conversation, switched), switched);
+}

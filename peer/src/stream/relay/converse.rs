@@ -27,10 +27,13 @@ pub struct Ahead {
     pub held: BytesMut,
 }
 
-/// Who takes no more requests; the task must be woken when either begins to.
+/// Who takes no more requests; the task must be woken when
+/// either of the last two begins to.
 #[derive(Debug, Clone, Copy)]
 pub struct Leaving<'a> {
-    /// This peer.
+    /// This peer: the client is told with its next answer.
+    pub soon: &'a AtomicBool,
+    /// This peer: nobody waits for another request.
     pub peer: &'a AtomicBool,
     /// The provider that carries this stretch: another one may have the next.
     pub provider: &'a AtomicBool,
@@ -89,6 +92,9 @@ where
     let over = poll_fn(|cx| {
         let now = Instant::now();
         talk.conversation.at(now);
+        if leaving.soon.load(Acquire) {
+            talk.conversation.take_leave();
+        }
         talk.written.set(false);
         loop {
             let moved = talk.poll(cx);
@@ -97,7 +103,12 @@ where
                 return Poll::Ready(ending);
             }
             let standstill = talk.conversation.standstill();
-            let is_idle = matches!(standstill, Standstill::Idle(_));
+            let has_passed_all = talk.to_public.has_passed_all();
+            if has_passed_all && talk.conversation.has_taken_leave() && talk.conversation.is_idle()
+            {
+                return Poll::Ready(Ok(Ending::Idle));
+            }
+            let is_idle = has_passed_all && matches!(standstill, Standstill::Idle(_));
             if is_idle && leaving.peer.load(Acquire) {
                 return Poll::Ready(Ok(Ending::Idle));
             }

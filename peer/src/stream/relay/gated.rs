@@ -73,7 +73,7 @@ impl Gate for Answers<'_> {
     }
 
     fn reword(&mut self, head: &[u8], out: &mut BytesMut) {
-        out.extend_from_slice(head);
+        self.0.reword_answer(head, out);
     }
 
     fn ended(&mut self) -> End {
@@ -135,6 +135,11 @@ impl<C> Gated<C> {
             State::Stopped(stopped) => Some(stopped),
             _ => None,
         }
+    }
+
+    /// Whether all that was said to have gone on has.
+    pub(super) fn has_passed_all(&self) -> bool {
+        self.admitted.is_empty()
     }
 
     pub(super) fn is_closed(&self) -> bool {
