@@ -89,6 +89,10 @@ fuzz seconds *targets:
 udp-minute:
     UDP_FLOW_SECONDS=60 cargo test --release -p ops-proxy-tests --test binary -- --nocapture udp::a_steady_flow_loses_nothing
 
+# 50 reloads and two upgrades while wrk asks as fast as it can (needs wrk)
+upgrades-under-load:
+    cargo test --release -p ops-proxy-tests --test binary -- --nocapture upgrade::fifty_reloads
+
 # Licences, advisories, sources and bans of all dependencies (needs cargo-deny)
 deny:
     cargo deny --all-features check

@@ -48,5 +48,6 @@ fn surroundings(text: &str) -> Surroundings {
         token: None,
         proxies,
         random: [0xf; 4],
+        predecessor: None,
     }
 }

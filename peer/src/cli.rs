@@ -17,6 +17,7 @@ mod status;
 mod supervisor;
 mod table;
 mod trace;
+mod upgrade;
 
 use std::process::ExitCode;
 

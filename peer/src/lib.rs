@@ -13,6 +13,7 @@ pub mod config;
 pub mod connecting;
 mod follow;
 pub mod forward;
+pub mod handover;
 pub mod http;
 pub mod limits;
 pub mod listening;

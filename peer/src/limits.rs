@@ -422,6 +422,19 @@ pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
 /// How often the files of certificates, keys and tokens are checked.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Most that a process tells another, in bytes, of what a DATA connection has shown before
+/// it is passed back: a chain of certificates, above all.
+pub const SHOWN_BYTES: usize = 256 * 1024;
+
+/// How often a process that is to take over looks whether its links are up.
+pub const CONNECTED_LOOK: Duration = Duration::from_millis(50);
+
+/// How long a process that is to take over may need until it listens.
+pub const TAKEOVER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long it may need from then on until its links are up, besides the warm-up.
+pub const TAKEOVER_SETTLE: Duration = Duration::from_secs(10);
+
 /// Largest file of certificates, keys, revocations or tokens, in bytes.
 pub const TLS_FILE_BYTES: u64 = 4 * 1024 * 1024;
 

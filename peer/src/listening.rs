@@ -7,5 +7,7 @@ mod handshake;
 mod link;
 mod open;
 mod pace;
+mod successor;
 
 pub use handshake::PeerConnection;
+pub use successor::take_back;

@@ -230,6 +230,18 @@ impl PeerId {
         format!("{self}/{instance}").parse()
     }
 
+    /// What a process is called that runs beside this one for a while, to take its place:
+    /// another instance.
+    ///
+    /// # Errors
+    /// [`BadPeerId`] where that is too long.
+    pub fn beside(&self) -> Result<Self, BadPeerId> {
+        match self.instance() {
+            None => self.with_instance("next"),
+            Some(_) => format!("{self}.next").parse(),
+        }
+    }
+
     /// Whether who proves to be `self` may call itself `other`: the same, or an instance.
     pub fn covers(&self, other: &Self) -> bool {
         let rest = other.0.strip_prefix(&*self.0);

@@ -1,23 +1,27 @@
 //! A whole peer: binds, connects, serves, drains.
 
 use std::future::pending;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::health::keep_checking;
-use crate::config::{ConfigError, PeerConfig};
+use crate::config::{ConfigError, PeerConfig, Upstream};
 use crate::connecting::{Held, keep_links};
 use crate::follow::{Kept, follow};
+use crate::handover::{Predecessor, Secret};
 use crate::limits::{
-    CLOSE_GRACE, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, NAMES_LOGGED,
+    CLOSE_GRACE, CONNECTED_LOOK, DRAIN_SETTLE, FORGET_INTERVAL, LOG_SUMMARY_INTERVAL, NAMES_LOGGED,
     TLS_RELOAD_INTERVAL,
 };
+use crate::listening::take_back;
 use crate::lock::Poisoned;
 use crate::mesh::returning::KnownNames;
-use crate::names::Name;
+use crate::names::{Name, PeerId};
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
 use crate::observe::metrics::{ConfigReloads, Snapshot};
@@ -50,9 +54,9 @@ pub enum RunError {
 /// A peer whose addresses are bound. [`run`](Self::run) serves them.
 pub struct Peer<N: Net> {
     shared: Arc<Shared<N>>,
-    listener: Option<N::Listener>,
+    listener: Option<Arc<N::Listener>>,
     ports: Arc<Ports<N>>,
-    admin: Option<N::Listener>,
+    admin: Option<Arc<N::Listener>>,
     addresses: Addresses,
 }
 
@@ -68,6 +72,21 @@ pub struct PeerHandle<N: Net> {
     shared: Arc<Shared<N>>,
     ports: Arc<Ports<N>>,
     addresses: Addresses,
+    listen: Fixed<N>,
+    admin: Fixed<N>,
+}
+
+/// A socket that stays the same for as long as the peer runs, with the address that it was
+/// configured with.
+type Fixed<N> = Option<(SocketAddr, Weak<<N as Net>::Listener>)>;
+
+/// All that a peer is bound to, each with the address that it was configured with, in the
+/// order in which they are bound.
+pub struct Sockets<N: Net> {
+    /// Where it accepts connections.
+    pub tcp: Vec<(SocketAddr, Arc<N::Listener>)>,
+    /// Where it takes datagrams.
+    pub udp: Vec<(SocketAddr, Arc<N::Datagrams>)>,
 }
 
 impl<N: Net> Peer<N> {
@@ -100,8 +119,18 @@ impl<N: Net> Peer<N> {
 
     /// A handle to this peer, for as long as anyone likes.
     pub fn handle(&self) -> PeerHandle<N> {
-        let Self { shared, ports, addresses, .. } = self;
-        PeerHandle { shared: shared.clone(), ports: ports.clone(), addresses: *addresses }
+        let Self { shared, ports, addresses, listener, admin } = self;
+        let config = shared.config();
+        let of = |addr: Option<SocketAddr>, socket: &Option<Arc<N::Listener>>| {
+            Some((addr?, Arc::downgrade(socket.as_ref()?)))
+        };
+        PeerHandle {
+            shared: shared.clone(),
+            ports: ports.clone(),
+            addresses: *addresses,
+            listen: of(config.listen, listener),
+            admin: of(config.admin, admin),
+        }
     }
 
     /// Serves until drained or stopped. Dropping the future ends every task.
@@ -114,7 +143,7 @@ impl<N: Net> Peer<N> {
         begin(&shared, admin);
         if let Some(listener) = listener {
             // The listening socket outlives a panic, and so do those who wait on it.
-            let (kept, listener) = (shared.clone(), Arc::new(listener));
+            let kept = shared.clone();
             shared.tasks.keep("the accept loop", move || {
                 accept_loop(kept.clone(), listener.clone(), Port::Mixed)
             });
@@ -129,7 +158,7 @@ impl<N: Net> Peer<N> {
 }
 
 /// Begins all that the peer does by itself. It cannot do without any of it.
-fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<N::Listener>) {
+fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<Arc<N::Listener>>) {
     let tasks = &shared.tasks;
     if let Some(listener) = admin {
         let server = Arc::new(AdminServer::new(shared.clone(), listener));
@@ -176,12 +205,12 @@ async fn bind<N: Net>(
     net: &N,
     key: &'static str,
     addr: Option<SocketAddr>,
-) -> Result<(Option<N::Listener>, Option<SocketAddr>), NotBound> {
+) -> Result<(Option<Arc<N::Listener>>, Option<SocketAddr>), NotBound> {
     let Some(addr) = addr else { return Ok((None, None)) };
     let failed = |source| NotBound { key, addr, source };
     let listener = net.bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((Some(listener), Some(bound)))
+    Ok((Some(Arc::new(listener)), Some(bound)))
 }
 
 /// Returns when the peer was told to end, and has.
@@ -295,8 +324,14 @@ impl<N: Net> Drop for EndOnDrop<N> {
 
 impl<N: Net> Clone for PeerHandle<N> {
     fn clone(&self) -> Self {
-        let Self { shared, ports, addresses } = self;
-        Self { shared: shared.clone(), ports: ports.clone(), addresses: *addresses }
+        let Self { shared, ports, addresses, listen, admin } = self;
+        Self {
+            shared: shared.clone(),
+            ports: ports.clone(),
+            addresses: *addresses,
+            listen: listen.clone(),
+            admin: admin.clone(),
+        }
     }
 }
 
@@ -366,6 +401,11 @@ impl<N: Net> PeerHandle<N> {
         let _ = self.shared.warm.subscribe().wait_for(|warm| *warm).await;
     }
 
+    /// How long it waits for the names that it expects.
+    pub fn warm_up(&self) -> Duration {
+        self.shared.config().timing.warm_up
+    }
+
     /// What `/readyz` answers now.
     pub fn is_ready(&self) -> bool {
         self.shared.is_ready()
@@ -396,6 +436,64 @@ impl<N: Net> PeerHandle<N> {
         ports.hold(bound);
         ports.serve(shared);
         Ok(fixed)
+    }
+
+    /// What it is called.
+    pub fn peer_id(&self) -> PeerId {
+        self.shared.peer_id.clone()
+    }
+
+    /// All that it is bound to now, to be handed to another process.
+    pub fn sockets(&self) -> Sockets<N> {
+        let fixed = |one: &Fixed<N>| {
+            let (addr, socket) = one.as_ref()?;
+            Some((*addr, socket.upgrade()?))
+        };
+        let (ports, udp) = self.ports.sockets();
+        let tcp = fixed(&self.listen).into_iter().chain(ports).chain(fixed(&self.admin));
+        Sockets { tcp: tcp.collect(), udp }
+    }
+
+    /// Gets ready for a successor, which is to know what this returns: takes back from it
+    /// the DATA connections that are for this peer.
+    ///
+    /// # Errors
+    /// What the network says if no address on loopback can be bound.
+    pub async fn expect_successor(&self) -> io::Result<Predecessor> {
+        let shared = &self.shared;
+        let listener = Arc::new(shared.net.bind((Ipv4Addr::LOCALHOST, 0).into()).await?);
+        let mut secret = [0; 32];
+        shared.net.fill_random(&mut secret);
+        let secret = Secret::from_random(secret);
+        let addr = listener.local_addr()?;
+        let (kept, known) = (shared.clone(), secret.clone());
+        shared.tasks.keep("the taking back of connections", move || {
+            take_back(kept.clone(), listener.clone(), known.clone())
+        });
+        Ok(Predecessor { peer: self.peer_id(), addr, secret })
+    }
+
+    /// From now on a successor takes connections and datagrams through the same
+    /// sockets, and connecting peers are told; or, if it is `false`, it does no longer, and
+    /// this peer takes them again. What runs goes on, and so do its links.
+    pub fn hand_over(&self, is_handed_over: bool) {
+        self.shared.handed_over.send_replace(is_handed_over);
+    }
+
+    /// Passes back to `predecessor` the DATA connections that are for it. To be called before
+    /// the peer runs.
+    pub fn succeed(&self, predecessor: Predecessor) {
+        // It has one at most, which is known from the start.
+        let _ = self.shared.predecessor.set(predecessor);
+    }
+
+    /// Returns once a link to each upstream is up, with its names registered.
+    pub async fn connected(&self) {
+        let shared = &self.shared;
+        let is_up = |one: &Upstream| shared.metrics.is_link_up(&one.endpoint);
+        while !shared.config().connect.iter().all(is_up) {
+            sleep(CONNECTED_LOOK).await;
+        }
     }
 
     /// Withdraws the names, accepts for the grace, lets requests end, and ends.

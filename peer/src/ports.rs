@@ -124,6 +124,12 @@ impl<N: Net> Ports<N> {
         }
     }
 
+    /// The sockets of TCP and of UDP, each with the address that it was configured with.
+    pub(crate) fn sockets(&self) -> (Configured<N::Listener>, Configured<N::Datagrams>) {
+        let table = self.0.lock();
+        (configured(&table.tcp), configured(&table.udp))
+    }
+
     /// The TCP ports, as they are bound.
     pub(crate) fn tcp(&self) -> Vec<SocketAddr> {
         self.0.lock().tcp.iter().map(|open| open.bound).collect()
@@ -146,6 +152,13 @@ impl<S> Open<S> {
         self.serves = Some(serves);
         stopped
     }
+}
+
+/// Sockets, each with the address that it was configured with.
+type Configured<S> = Vec<(SocketAddr, Arc<S>)>;
+
+fn configured<S>(open: &[Open<S>]) -> Configured<S> {
+    open.iter().map(|one| (one.mapping.addr, one.socket.clone())).collect()
 }
 
 /// The same sockets, which nobody serves through these.

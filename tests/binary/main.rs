@@ -57,6 +57,7 @@ mod tls;
 mod tokens;
 mod transit;
 mod udp;
+mod upgrade;
 mod via;
 
 use std::net::SocketAddr;

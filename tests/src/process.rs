@@ -3,13 +3,15 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -21,6 +23,9 @@ use crate::wait::until;
 pub const NODE: &str = "node-under-test";
 /// The `pod` label of every peer started here.
 pub const POD: &str = "pod-under-test";
+
+/// How the log begins to say that a successor has taken over.
+const TAKEN_OVER: &str = "another process has taken over";
 
 /// The next port for a peer whose log tells no address.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
@@ -55,6 +60,14 @@ impl Launch {
         self
     }
 
+    /// Hands it this socket, as systemd does.
+    pub fn given(mut self, socket: impl Into<OwnedFd>) -> Self {
+        const FIRST: i32 = 3;
+        let mapping = FdMapping { parent_fd: socket.into(), child_fd: FIRST };
+        self.command.fd_mappings(vec![mapping]).expect("one descriptor collides with no other");
+        self.env("LISTEN_FDS", "1")
+    }
+
     /// Starts it.
     pub fn start(self) -> Process {
         self.start_logging_to(Stdio::piped())
@@ -67,11 +80,13 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
+            .process_group(0)
             .spawn()
             .expect("the binary under test starts");
         let stdout = gather(child.stdout.take().expect("stdout is piped"));
         let stderr = child.stderr.take().map_or_else(Output::default, gather);
-        Process { child, command_line: self.command_line, stdout, stderr }
+        let successors = Vec::new();
+        Process { child, successors, command_line: self.command_line, stdout, stderr }
     }
 
     /// Starts it as a peer that writes its log to `stderr`, where the test does not read
@@ -127,6 +142,8 @@ impl Launch {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Those that have taken over from it, one after another.
+    successors: Vec<Pid>,
     command_line: String,
     stdout: Output,
     stderr: Output,
@@ -172,14 +189,63 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("own child, not waited for yet");
+        kill_process(self.pid(), signal).expect("a process of our own, not waited for yet");
+    }
+
+    /// The process, or the last that has taken over from it.
+    fn pid(&self) -> Pid {
+        self.successors.last().copied().unwrap_or_else(|| Pid::from_child(&self.child))
     }
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::HUP).expect("own child, not waited for yet");
+        self.signal(Signal::HUP);
+    }
+
+    /// Has a new process take over, and waits until it has: from then on, the new one gets
+    /// the signals. Both write to the same log.
+    pub async fn upgrade(&mut self) {
+        self.ask_for_upgrade();
+        let known = self.successors.clone();
+        let pid = until("another process to take over", async || {
+            let events = self.events().into_iter();
+            let taken = events.filter(|event| event.message().starts_with(TAKEN_OVER));
+            let mut pids = taken.filter_map(|event| Pid::from_raw(event.number("pid") as i32));
+            pids.find(|pid| !known.contains(pid))
+        });
+        let pid = pid.await;
+        self.successors.push(pid);
+    }
+
+    /// Sends SIGUSR2.
+    pub fn ask_for_upgrade(&self) {
+        self.signal(Signal::USR2);
+    }
+
+    /// Kills it and all that have taken over from it.
+    fn kill_all(&mut self) {
+        // Fails only if there are none any more.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// A process that this one has started.
+    pub fn child(&self) -> Option<Pid> {
+        let pid = self.pid();
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(path).expect("a running process of our own");
+        Pid::from_raw(children.split_whitespace().next()?.parse().expect("a process id"))
+    }
+
+    /// Kills a process that this one has started.
+    pub fn kill(&self, child: Pid) {
+        kill_process(child, Signal::KILL).expect("a process that was started by ours");
+    }
+
+    /// Waits for the end of the process that was started first; the exit code.
+    pub async fn first_ended(&mut self) -> Option<i32> {
+        let what = format!("the first process of {:?} to end", self.command_line);
+        until(&what, async || self.child.try_wait().expect("own child")).await.code()
     }
 
     /// Waits for its end and for all of its output.
@@ -200,9 +266,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a child that has ended and was waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill_all();
         self.stdout.join();
         self.stderr.join();
         if std::thread::panicking() {
@@ -334,7 +398,7 @@ impl Peer {
 
     /// Lets it open no more than so many files in all.
     pub fn limit_files(&self, files: u64) {
-        let pid = Pid::from_child(&self.process.child);
+        let pid = self.process.pid();
         let limit = Rlimit { current: Some(files), maximum: Some(files) };
         prlimit(Some(pid), Resource::Nofile, limit).expect("a process of our own");
     }
@@ -418,8 +482,7 @@ impl Drop for Peer {
         if std::thread::panicking() {
             return;
         }
-        let _ = self.process.child.kill();
-        let _ = self.process.child.wait();
+        self.process.kill_all();
         self.process.stderr.join();
         let log = self.log();
         let errors = self.events().iter().filter(|event| event.level() == "ERROR").count();

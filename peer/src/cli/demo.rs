@@ -46,7 +46,7 @@ async fn show(once: bool, log: &Log) -> Result<(), Failure> {
     mesh.hub.export_lost_log_lines(log.lost_lines());
     let went_wrong = tokio::select! {
         biased;
-        () = signals.next(|| ()) => return Err(Failure::Interrupted),
+        () = signals.next(|| (), || ()) => return Err(Failure::Interrupted),
         went_wrong = show_requests(&mesh) => went_wrong?,
     };
     if went_wrong > 0 {
@@ -56,7 +56,7 @@ async fn show(once: bool, log: &Log) -> Result<(), Failure> {
         return Ok(());
     }
     say(&what_to_try(&mesh))?;
-    signals.next(|| ()).await;
+    signals.next(|| (), || ()).await;
     Ok(())
 }
 

@@ -18,18 +18,21 @@ use super::signals::Signals;
 use super::sources::{Sources, Texts, state_file, surroundings, unknown_variables};
 use super::state::StateFile;
 use super::supervisor;
+use super::upgrade::{Succeeded, Takeover, Upgrader};
 use crate::config::PeerConfig;
-use crate::peer::{Peer, PeerHandle};
-use crate::stream::net::tokio::TokioNet;
+use crate::peer::{Peer, PeerHandle, RunError};
+use crate::stream::net::tokio::{TokioNet, inherited};
 
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
+    let before = Takeover::begin()?;
     let texts = sources.read()?;
     let settings = sources.merged_with(&texts)?;
     let started = settings.clone();
     let (format, level) = (settings.log_format, settings.log_level);
     let access = settings.access_log.and_then(|access| access.0);
     let query = settings.access_log_query.unwrap_or(false);
-    let surroundings = surroundings();
+    let mut surroundings = surroundings();
+    surroundings.predecessor = before.as_ref().map(|before| before.peer().clone());
     let state = state_file(&settings)?;
     let config = settings.into_config(surroundings.clone())?;
     let log = Log::to_stderr(format.unwrap_or_default(), level.unwrap_or(LevelFilter::INFO));
@@ -38,7 +41,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
         tracing::warn!("{unknown}");
     }
     raise_file_limit();
-    let files = Files { sources, surroundings, started, texts, state };
+    let files = Files { sources, surroundings, started, texts, state, before };
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(run_until_drained(config, files, &log, access.as_ref()));
     // A resolver that hangs must not hold up the exit.
@@ -60,6 +63,17 @@ struct Files {
     started: Settings,
     texts: Texts,
     state: Option<StateFile>,
+    before: Option<Takeover>,
+}
+
+/// Why a peer is to end.
+enum Told {
+    /// It has ended by itself.
+    Ended(Result<(), RunError>),
+    /// By a signal.
+    Stopped,
+    /// Another process has taken over.
+    Succeeded(Succeeded),
 }
 
 async fn run_until_drained(
@@ -74,10 +88,18 @@ async fn run_until_drained(
     let handle = peer.handle();
     let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
-    let Files { sources, surroundings, started, texts, state } = files;
+    let Files { sources, surroundings, started, texts, state, mut before } = files;
     if let Some(state) = &state {
         handle.recall(state.read());
     }
+    for addr in inherited::left_over() {
+        tracing::warn!(%addr, "a socket that this process was given is closed: no setting names its address");
+    }
+    if let Some(before) = &mut before {
+        before.teach(&handle);
+        tokio::spawn(Takeover::tell(before.channel()?, handle.clone()));
+    }
+    let upgrader = Upgrader::new(handle.clone(), before);
     announce(&handle);
     tokio::spawn(supervisor::keep_alive(handle.clone()));
     let warmed_up = handle.clone();
@@ -89,46 +111,58 @@ async fn run_until_drained(
     let (level, reading) = (log.level(), handle.clone());
     let reloader =
         Reloader { sources, surroundings, started, texts: Ok(texts), handle: reading, level };
-    let asked = Notify::new();
+    let (asked, asked_to_upgrade) = (Notify::new(), Notify::new());
     let reload = || {
         handle.reload();
         asked.notify_one();
     };
     let mut reloading = pin!(reloader.run(&asked));
+    let mut upgrading = pin!(upgrader.run(&asked_to_upgrade));
     let mut keeping = pin!(async {
         if let Some(state) = &state {
             state.follow(&handle).await;
         }
         pending::<Infallible>().await
     });
-    let ended = async {
-        tokio::select! {
-            biased;
-            ended = &mut running => Some(ended),
-            () = signals.next(reload) => None,
-            never = &mut reloading => match never {},
-            never = &mut keeping => match never {},
+    let told = tokio::select! {
+        biased;
+        ended = &mut running => Told::Ended(ended),
+        () = signals.next(reload, || asked_to_upgrade.notify_one()) => Told::Stopped,
+        succeeded = &mut upgrading => Told::Succeeded(succeeded),
+        never = &mut reloading => match never {},
+        never = &mut keeping => match never {},
+    };
+    let _successor = match told {
+        Told::Ended(ended) => return Ok(ended?),
+        Told::Stopped => {
+            if let Some(state) = &state {
+                state.leave(&handle);
+            }
+            supervisor::stopping();
+            info!("draining; send a second signal to end the process at once");
+            None
+        }
+        Told::Succeeded(succeeded) => {
+            supervisor::succeeded_by(succeeded.pid);
+            info!(
+                pid = succeeded.pid,
+                "another process has taken over; draining: this one ends when nothing runs here"
+            );
+            Some(succeeded)
         }
     };
-    if let Some(ended) = ended.await {
-        return Ok(ended?);
-    }
-    if let Some(state) = &state {
-        state.leave(&handle);
-    }
-    supervisor::stopping();
-    info!("draining; send a second signal to end the process at once");
     handle.drain();
+    let refused = || tracing::warn!("this process is draining; it starts no other");
     tokio::select! {
         biased;
         ended = &mut running => return Ok(ended?),
-        () = signals.next(|| handle.reload()) => handle.stop(),
+        () = signals.next(|| handle.reload(), refused) => handle.stop(),
     }
     // What runs is cut; the other ends of links are told, which takes a moment at most.
     tokio::select! {
         biased;
         ended = running => ended?,
-        () = signals.next(|| handle.reload()) => {}
+        () = signals.next(|| handle.reload(), refused) => {}
     }
     Err(Failure::Interrupted)
 }

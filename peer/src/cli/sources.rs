@@ -100,6 +100,7 @@ pub(super) fn surroundings() -> Surroundings {
         token: std::env::var("OPS_PROXY_TOKEN").ok(),
         proxies: ProxyVariables::read(|name| std::env::var(name).ok()),
         random,
+        predecessor: None,
     }
 }
 

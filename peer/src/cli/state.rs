@@ -113,7 +113,8 @@ fn fault(directory: &Path, problem: impl std::fmt::Display) -> ConfigError {
     ConfigError::new("state_dir", format!("{}: {problem}", directory.display()))
 }
 
-fn written(known: &KnownNames) -> String {
+/// What the file says of `known`.
+pub(super) fn written(known: &KnownNames) -> String {
     let mut text = HEAD.to_owned();
     for (word, names) in [("up", &known.up), ("down", &known.down)] {
         for name in names {
@@ -124,7 +125,8 @@ fn written(known: &KnownNames) -> String {
 }
 
 /// Lines that make no sense are passed over.
-fn parsed(text: &str) -> KnownNames {
+/// What a file says.
+pub(super) fn parsed(text: &str) -> KnownNames {
     let mut known = KnownNames::default();
     for (word, name) in text.lines().filter_map(|line| line.split_once(' ')) {
         let list = match word {

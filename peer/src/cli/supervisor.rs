@@ -26,6 +26,12 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
+/// The process of this id is the one to be looked after from now on. This one goes on until
+/// what runs here has ended.
+pub(super) fn succeeded_by(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// Says twice as often as it must that the process is alive, if that is asked for. It is not
 /// while the tables that every request needs cannot be looked at. Never returns.
 pub(super) async fn keep_alive<N: Net>(handle: PeerHandle<N>) {

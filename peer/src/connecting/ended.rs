@@ -27,6 +27,8 @@ pub(super) enum Ended {
     SameAgain(PeerId),
     #[error("it reached this very peer")]
     Itself,
+    #[error("another process of the listening peer takes connections now")]
+    Redial,
     #[error("this process is shutting down")]
     Closing,
     #[error("{}", broken(.0))]
@@ -48,6 +50,7 @@ impl Ended {
             | Self::Retired
             | Self::SameAgain(_)
             | Self::Itself
+            | Self::Redial
             | Self::Control(ControlError::Io(_)) => None,
         }
     }

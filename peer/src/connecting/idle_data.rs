@@ -75,6 +75,11 @@ impl<N: Net> IdleData<N> {
         self.pool.begun().on_link(id)
     }
 
+    /// From now on none is dialled: the dial would reach another process.
+    pub(super) fn dial_no_more(&self) {
+        self.pool.reserve().dial_no_more();
+    }
+
     /// Those that are idle were dialled with what is good no longer.
     pub(super) fn redial(&self) {
         self.pool.surplus.notify_waiters();

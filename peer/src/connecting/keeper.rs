@@ -27,7 +27,7 @@ pub(super) struct Keeper<N: Net> {
     /// The peer that keeps it.
     pub(super) shared: Arc<Shared<N>>,
     /// Which link.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Arc<Wanted>,
     /// What is to become of it.
     pub(super) wish: watch::Receiver<Wish>,
     /// Hears when it has ended, or could not be opened.
@@ -52,13 +52,14 @@ impl<N: Net> Keeper<N> {
         let Self { shared, wanted, .. } = &self;
         let (shared, slot) = (shared.clone(), wanted.slot().clone());
         let mut backoff = Backoff::default();
-        let mut refused = Refused::default();
+        let mut refused = Arc::new(Refused::default());
         while shared.tasks.phase() < Phase::Draining && *self.wish.borrow() == Wish::Keep {
             let target = Arc::new(Target::new(slot.upstream.clone(), slot.to));
             let next = match target.dial(&shared).await {
                 Ok(dialled) => self.run(&target, dialled, &mut backoff, &mut refused).await,
                 Err(error) => {
                     tracing::warn!(upstream = %target, %error, "cannot dial the listening peer");
+                    self.wanted.ended();
                     self.ended.notify_one();
                     Next::After(backoff.next(shared.random()))
                 }
@@ -90,14 +91,26 @@ impl<N: Net> Keeper<N> {
         target: &Arc<Target>,
         dialled: DialledPeer<N>,
         backoff: &mut Backoff,
-        refused: &mut Refused,
+        refused: &mut Arc<Refused>,
     ) -> Next {
         let Self { shared, wanted, wish, ended: ended_too } = self;
         let upstream = &target.upstream;
-        let _takes_leave = shared.tasks.takes_leave();
+        let takes_leave = shared.tasks.takes_leave();
         let began = Instant::now();
-        let mut link = Link::new(shared.clone(), wanted, target.clone(), dialled, refused);
+        let (of_wanted, of_refused) = (wanted.clone(), refused.clone());
+        let mut link = Link::new(shared.clone(), of_wanted, target.clone(), dialled, of_refused);
         let ended = link.run(wish.clone()).await;
+        if matches!(ended, Ended::Redial) {
+            tracing::info!(upstream = %target, "another process of the listening peer takes connections now; opening a link to it");
+            link.goes_on_beside();
+            let beside = Beside { shared: shared.clone(), target: target.clone(), link };
+            let wish = wish.clone();
+            shared.tasks.spawn(async move {
+                beside.serve(wish).await;
+                drop(takes_leave);
+            });
+            return Next::AtOnce;
+        }
         wanted.ended();
         if shared.hubs.closed(&target.as_hub()) {
             shared.mesh.upstream_closed();
@@ -142,10 +155,30 @@ impl<N: Net> Keeper<N> {
             }
             ended => tracing::warn!(upstream = %target, reason = %ended, "link down"),
         }
-        if refused.learn(shared, upstream, &ended, said) {
+        if Arc::make_mut(refused).learn(shared, upstream, &ended, said) {
             // The others are asked for at once.
             return Next::AtOnce;
         }
         Next::After(backoff.next(shared.random()))
+    }
+}
+
+/// A link to a process of a listening peer in whose place another one takes connections.
+struct Beside<N: Net> {
+    shared: Arc<Shared<N>>,
+    target: Arc<Target>,
+    link: Link<N>,
+}
+
+impl<N: Net> Beside<N> {
+    /// Serves what still comes through it, until that process ends.
+    async fn serve(self, wish: watch::Receiver<Wish>) {
+        let Self { shared, target, mut link } = self;
+        let ended = link.run(wish).await;
+        if shared.hubs.closed(&target.as_hub()) {
+            shared.mesh.upstream_closed();
+        }
+        link.take_leave(&ended).await;
+        tracing::info!(upstream = %target, reason = %ended, "the link to the process before has ended");
     }
 }

@@ -39,15 +39,15 @@ use crate::wire::{
 };
 
 /// A link that is open.
-pub(super) struct Link<'a, N: Net> {
+pub(super) struct Link<N: Net> {
     shared: Arc<Shared<N>>,
-    wanted: &'a Wanted,
+    /// What it is kept as; nothing, once [another](Self::goes_on_beside) is.
+    wanted: Option<Arc<Wanted>>,
     target: Arc<Target>,
-    hello: Line,
     control: Control<Transport<N::Stream>>,
     /// What is registered, and what is to be left out.
     offers: Offers,
-    refused: &'a Refused,
+    refused: Arc<Refused>,
     /// Who serves what here may have changed, where that is passed on.
     changes: watch::Receiver<u64>,
     /// When the last whole line came.
@@ -99,30 +99,28 @@ impl Retiring {
     }
 }
 
-impl<'a, N: Net> Link<'a, N> {
+impl<N: Net> Link<N> {
     /// On a connection that was just dialled; `refused` names are left out.
     pub(super) fn new(
         shared: Arc<Shared<N>>,
-        wanted: &'a Wanted,
+        wanted: Arc<Wanted>,
         target: Arc<Target>,
         dialled: DialledPeer<N>,
-        refused: &'a Refused,
+        refused: Arc<Refused>,
     ) -> Self {
         let peer = shared.peer_id.clone();
         let slots = Arc::new(Semaphore::new(FORWARDS_PER_LINK));
+        let proof = dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer));
+        let addr = shared.net.peer_addr(dialled.stream.inner()).ok();
+        let mut control = Control::new(dialled.stream, LineBuffer::default());
+        control.queue(&Line::Hello { peer, proof });
         Self {
             offers: Offers::default(),
             refused,
             changes: shared.mesh.changes(),
-            hello: Line::Hello {
-                proof: dialled.token.map(|(token, exporter)| token.hello_proof(&exporter, &peer)),
-                peer,
-            },
-            listed: shared
-                .own_links
-                .opened(target.to_string(), shared.net.peer_addr(dialled.stream.inner()).ok()),
+            listed: shared.own_links.opened(target.to_string(), addr),
             asked: None,
-            control: Control::new(dialled.stream, LineBuffer::default()),
+            control,
             heard: Instant::now(),
             failed: mpsc::channel(FORWARDS_PER_LINK),
             idle: IdleData::new(shared.clone(), target.clone(), slots.clone(), wanted.budget()),
@@ -139,18 +137,25 @@ impl<'a, N: Net> Link<'a, N> {
             health: shared.health.changes(),
             withdrawn: BTreeSet::new(),
             shared,
-            wanted,
+            wanted: Some(wanted),
             target,
         }
     }
 
-    /// Serves it until it ends.
+    /// From now on another link is kept in its place. This one goes on until it ends, and
+    /// is to be [`run`](Self::run) again.
+    pub(super) fn goes_on_beside(&mut self) {
+        self.wanted = None;
+        // It would reach the process that the other link is to.
+        self.idle.dial_no_more();
+    }
+
+    /// Serves it until it ends, or [another](Ended::Redial) is to be opened beside it.
     pub(super) async fn run(&mut self, mut wish: watch::Receiver<Wish>) -> Ended {
         let shared = self.shared.clone();
         let slots = self.slots.clone();
         let mut timing = shared.config().timing;
         let mut reconfigurations = shared.reconfigurations();
-        self.control.queue(&self.hello);
         let mut heartbeat = beats(timing.heartbeat);
         // Whoever listens, too, goes on serving its own clients, who may need this link.
         let listens = shared.config().is_listening();
@@ -340,7 +345,7 @@ impl<'a, N: Net> Link<'a, N> {
         if draining {
             return Vec::new();
         }
-        let offers = offers_to(&self.shared, self.target.hub(), self.refused);
+        let offers = offers_to(&self.shared, self.target.hub(), &self.refused);
         let Change { register, unregister } = self.offers.change(offers);
         unregister.iter().for_each(|name| {
             self.withdrawn.remove(name);
@@ -370,7 +375,7 @@ impl<'a, N: Net> Link<'a, N> {
                     self.may_be_withdrawn();
                 } else if !self.registered {
                     self.registered = true;
-                    self.wanted.registered();
+                    self.wanted.iter().for_each(|wanted| wanted.registered());
                     self.shared.hubs.opened(self.target.as_hub());
                     self.shared.mesh.upstream_opened();
                     let upstream = &self.target.upstream;
@@ -389,6 +394,8 @@ impl<'a, N: Net> Link<'a, N> {
                 self.forward(id, requested);
                 Ok(())
             }
+            Line::Redial if self.wanted.is_some() => Err(Ended::Redial),
+            Line::Redial => Ok(()),
             Line::Error(code, text) => Err(Ended::Refused(ReportedError { code, text })),
             Line::Hello { .. }
             | Line::Register(_)
@@ -421,7 +428,7 @@ impl<'a, N: Net> Link<'a, N> {
         if hub == self.shared.peer_id {
             return Err(Ended::Itself);
         }
-        let is_first = self.wanted.reached(&hub);
+        let is_first = self.wanted.as_ref().is_none_or(|wanted| wanted.reached(&hub));
         if !is_first && matches!(self.target.to, To::Behind(_)) {
             return Err(Ended::SameAgain(hub));
         }

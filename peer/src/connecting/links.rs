@@ -57,7 +57,8 @@ async fn keep_number<N: Net>(
     let (wishes, wish) = watch::channel(Wish::Keep);
     for number in 0..peers {
         let slot = Slot { upstream: upstream.endpoint.clone(), to: To::Behind(number) };
-        let (shared, wanted, wish) = (shared.clone(), held.want(slot), wish.clone());
+        let (shared, wish) = (shared.clone(), wish.clone());
+        let wanted = Arc::new(held.want(slot));
         let ended = Arc::new(Notify::new());
         links.spawn(async move { Keeper { shared, wanted, wish, ended }.keep_link().await });
     }
@@ -188,7 +189,8 @@ impl<N: Net> Follower<N> {
     }
 
     fn open(&mut self, ip: IpAddr) {
-        let wanted = self.held.want(Slot { upstream: self.upstream.clone(), to: To::Address(ip) });
+        let slot = Slot { upstream: self.upstream.clone(), to: To::Address(ip) };
+        let wanted = Arc::new(self.held.want(slot));
         let (sender, wish) = watch::channel(Wish::Keep);
         self.wishes.insert(ip, sender);
         let keeper =

@@ -11,7 +11,7 @@ use crate::stream::net::Net;
 use crate::wire::{ErrorCode, ReportedError, forbidden_names};
 
 /// The refused names of one link.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Refused {
     names: BTreeSet<Name>,
 }

@@ -51,6 +51,8 @@ pub(super) struct Reserve {
     lowest: usize,
     /// None is dialled for the rest of this period.
     paused: bool,
+    /// None is dialled any more: the dial would reach another process.
+    is_last: bool,
     /// The link has ended: others have what it held of the budget.
     ended: bool,
 }
@@ -58,7 +60,16 @@ pub(super) struct Reserve {
 impl Reserve {
     /// None yet, and never more than the budget has.
     pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, idle: 0, dialling: 0, missed: 0, lowest: 0, paused: false, ended: false }
+        Self {
+            budget,
+            idle: 0,
+            dialling: 0,
+            missed: 0,
+            lowest: 0,
+            paused: false,
+            is_last: false,
+            ended: false,
+        }
     }
 
     /// How many are idle.
@@ -69,7 +80,7 @@ impl Reserve {
     /// How many are to be dialled now. Each is then [`dialled`](Self::dialled).
     pub(super) fn wanted(&mut self) -> usize {
         let missed = std::mem::take(&mut self.missed);
-        if self.paused || self.ended {
+        if self.paused || self.is_last || self.ended {
             return 0;
         }
         let lacking = IDLE_DATA_SPARE.saturating_sub(self.idle + self.dialling);
@@ -130,6 +141,11 @@ impl Reserve {
     /// A FORWARD came down the link, for none was idle.
     pub(super) fn missed(&mut self) {
         self.missed += 1;
+    }
+
+    /// From now on none is dialled; those that are there are used on.
+    pub(super) fn dial_no_more(&mut self) {
+        self.is_last = true;
     }
 
     /// The link has ended. Requests may still run on its connections.

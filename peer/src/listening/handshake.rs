@@ -2,17 +2,20 @@
 //! it is a link or a DATA connection. All of it under the one deadline that the
 //! connection got when it was accepted.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls;
 
 use super::link::{Admitted, refuse_peer, serve_link};
 use super::open::Opening;
-use crate::limits::WRITE_TIMEOUT;
+use crate::handover::{self, Predecessor};
+use crate::limits::{CONNECT_TIMEOUT, WRITE_TIMEOUT};
 use crate::mesh::admission::{Displaced, Ticket};
 use crate::mesh::tables::NotKept;
 use crate::names::{PeerId, ProxyId};
@@ -22,8 +25,8 @@ use crate::stream::alert::{Alert, fatal_alert};
 use crate::stream::control::{Control, ControlError, first_line, write_line};
 use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
-use crate::stream::relay::Side;
-use crate::stream::transport::Transport;
+use crate::stream::relay::{Side, Uncounted};
+use crate::stream::transport::{Transport, relay};
 use crate::trust::tls::{self, Loaded, Session, Verdict};
 use crate::trust::{
     Principal, Proven, TokenRules, UNAUTHORIZED, authenticate, identify_data, identify_idle,
@@ -64,6 +67,25 @@ impl<N: Net> PeerConnection<N> {
         let proven = Proven::Plaintext(source.ip());
         let lines = LineBuffer::starting_with(&head);
         let shown = Shown { proven, chain: Vec::new(), judged_by: None };
+        Encounter { shared, stream, lines, shown, source, deadline, ticket }.serve().await;
+    }
+
+    /// Serves a peer that came to the successor of this process, and has shown this there.
+    pub(super) async fn serve_passed_back(
+        shared: Arc<Shared<N>>,
+        stream: N::Stream,
+        shown: handover::Shown,
+        deadline: Instant,
+        ticket: Ticket,
+    ) {
+        let source = shown.source;
+        let (proven, chain) = shown.into_proof();
+        let judged_by = match &proven {
+            Proven::Plaintext(_) => None,
+            Proven::Tls { .. } => shared.tls.as_ref().map(|tls| tls.current()),
+        };
+        let shown = Shown { proven, chain, judged_by };
+        let (stream, lines) = (Transport::Plain(stream), LineBuffer::default());
         Encounter { shared, stream, lines, shown, source, deadline, ticket }.serve().await;
     }
 
@@ -158,7 +180,12 @@ impl<N: Net> Encounter<N> {
             }
             Ok(Line::Data { id, token, to }) => {
                 if self.is_for_us(to).await {
-                    self.claim(id, token.as_ref());
+                    match self.predecessor_of(id).await {
+                        Some((before, back)) => {
+                            Box::pin(self.pass_back(before, back, id, token)).await
+                        }
+                        None => self.claim(id, token.as_ref()),
+                    }
                 }
             }
             Ok(Line::DataIdle { peer, proof, to }) => {
@@ -190,12 +217,58 @@ impl<N: Net> Encounter<N> {
         }
     }
 
-    /// Whether a DATA connection that names its peer is for this one, which is answered.
+    /// The process that has asked for this id, if it was not this one but the one in whose
+    /// place it is, and a connection to it.
+    async fn predecessor_of(&self, id: ProxyId) -> Option<(Predecessor, N::Stream)> {
+        let before = self.shared.predecessor.get()?;
+        if self.shared.mesh.is_waiting(id) {
+            return None;
+        }
+        let dialled = timeout(CONNECT_TIMEOUT, self.shared.net.connect(before.addr)).await;
+        // It may have ended by now: then nobody has asked.
+        Some((before.clone(), dialled.ok()?.ok()?))
+    }
+
+    /// Passes a DATA connection on to the process in whose place this one is, with what it
+    /// has shown here, and carries it until it ends.
+    async fn pass_back(
+        self,
+        before: Predecessor,
+        mut back: N::Stream,
+        id: ProxyId,
+        token: Option<(PeerId, TokenProof)>,
+    ) {
+        let Self { shared, stream, lines, shown, source, ticket, .. } = self;
+        drop(ticket);
+        let _busy = shared.tasks.busy();
+        let shown = handover::Shown::new(&before, source, &shown.proven, &shown.chain);
+        let mut data = Side::raw(stream, lines.into_rest());
+        let line = Line::Data { id, token, to: None };
+        let carrying = async {
+            let head = [&shown.to_bytes()[..], format!("{line}\n").as_bytes()].concat();
+            back.write_all(&head).await?;
+            let mut back = Side::raw(Transport::Plain(back), Bytes::new());
+            let carried = relay(&shared.net, &mut data, &mut back, &Uncounted).await;
+            if carried.is_err() {
+                shared.abort(back.stream);
+            }
+            carried.map_err(io::Error::other)
+        };
+        let carried = shared.tasks.until_closing(carrying).await;
+        if !matches!(carried, Some(Ok(()))) {
+            tracing::debug!(%source, %id, "a DATA connection that was passed back broke");
+            shared.abort(data.stream);
+        }
+    }
+
+    /// Whether a DATA connection that names its peer is for this one, or for the one in whose
+    /// place it is; that is answered.
     async fn is_for_us(&mut self, to: Option<PeerId>) -> bool {
         let Some(to) = to else { return true };
         let own = &self.shared.peer_id;
-        if to == *own {
-            let answer = Line::Welcome(own.clone());
+        let before = self.shared.predecessor.get().map(|before| &before.peer);
+        if to == *own || Some(&to) == before {
+            let answer = Line::Welcome(to);
             return write_line(&mut self.stream, &answer).await.is_ok();
         }
         self.shared.metrics.rejected(Rejection::WrongPeer);

@@ -121,6 +121,7 @@ pub(super) async fn serve_link<N: Net>(
     }
     let mut link = Link {
         looks: shared.looks_at_tls(),
+        handed_over: shared.handed_over.subscribe(),
         chain,
         peer,
         open: OpenLink { shared, id },
@@ -136,6 +137,9 @@ pub(super) async fn serve_link<N: Net>(
     };
     let _takes_leave = link.open.shared.tasks.takes_leave();
     link.control.queue(&Line::Welcome(link.open.shared.peer_id.clone()));
+    if *link.handed_over.borrow_and_update() {
+        link.control.queue(&Line::Redial);
+    }
     let ended = link.run().await;
     let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
@@ -196,6 +200,8 @@ struct Link<N: Net> {
     chain: Vec<CertificateDer<'static>>,
     /// When to judge again what let it in.
     looks: watch::Receiver<()>,
+    /// Whether another process takes connections in the place of this one.
+    handed_over: watch::Receiver<bool>,
     /// Names that were found permitted; a heartbeat asks for the same again.
     permitted: BTreeSet<Name>,
     /// FORWARD lines that are queued, each with the position at its end.
@@ -241,6 +247,11 @@ impl<N: Net> Link<N> {
                     }
                     None => return self.dismissed.try_recv().map_or(Ended::Closed, Ended::from),
                 },
+                Ok(()) = self.handed_over.changed() => {
+                    if *self.handed_over.borrow_and_update() {
+                        self.control.queue(&Line::Redial);
+                    }
+                }
                 Ok(()) = self.looks.changed() => {
                     if let Err(error) = self.look_again() {
                         return error.into();
@@ -338,6 +349,7 @@ impl<N: Net> Link<N> {
             Line::Error(code, text) => return Err(Ended::Reported(ReportedError { code, text })),
             Line::Hello { .. }
             | Line::Welcome(_)
+            | Line::Redial
             | Line::Ok(_)
             | Line::Forward(..)
             | Line::Data { .. }

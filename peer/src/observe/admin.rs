@@ -45,14 +45,14 @@ const JSON: &str = "application/json";
 /// room, `connections` decides.
 pub struct AdminServer<N: Net> {
     shared: Arc<Shared<N>>,
-    listener: N::Listener,
+    listener: Arc<N::Listener>,
     places: Arc<Places>,
     shown: Arc<Shown>,
 }
 
 impl<N: Net> AdminServer<N> {
     /// One that serves nobody yet, and begins to watch the counters.
-    pub fn new(shared: Arc<Shared<N>>, listener: N::Listener) -> Self {
+    pub fn new(shared: Arc<Shared<N>>, listener: Arc<N::Listener>) -> Self {
         let places = Arc::new(Places::new(shared.metrics.clone()));
         let kept = shared.clone();
         shared.tasks.keep("the readings for the status page", move || {
@@ -62,8 +62,15 @@ impl<N: Net> AdminServer<N> {
         Self { shared, listener, places, shown: Arc::new(Shown::default()) }
     }
 
-    /// Serves until the task is ended; may be called again afterwards.
+    /// Serves until the task is ended, but for while another process does; may be called
+    /// again afterwards.
     pub async fn serve(self: Arc<Self>) {
+        loop {
+            self.shared.unless_handed_over(self.accept()).await;
+        }
+    }
+
+    async fn accept(&self) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, source)) => {

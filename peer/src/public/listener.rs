@@ -17,8 +17,15 @@ use crate::stream::dial::is_out_of_resources;
 use crate::stream::net::{Listener, Net};
 use crate::stream::transport::Transport;
 
-/// Accepts until the task is ended.
+/// Accepts until the task is ended, but for while another process does.
 pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener>, port: Port) {
+    loop {
+        shared.unless_handed_over(accept(&shared, &*listener, &port)).await;
+    }
+}
+
+/// Accepts. Cancel safe.
+async fn accept<N: Net>(shared: &Arc<Shared<N>>, listener: &N::Listener, port: &Port) {
     loop {
         match listener.accept().await {
             Ok((stream, source)) => {

@@ -22,7 +22,7 @@ pub use both::{carry_both, copy_both};
 pub use buffer::Buffer;
 pub use carrier::Carrier;
 pub use converse::{Ahead, Leaving, Over, converse};
-pub use meter::{Meter, RelayError};
+pub use meter::{Meter, RelayError, Uncounted};
 pub use side::Side;
 pub use vigil::{Outstanding, Unacknowledged, Vigil};
 

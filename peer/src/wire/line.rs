@@ -35,6 +35,9 @@ pub enum Line {
     Welcome(PeerId),
     /// `OK:<count>`: answers REGISTER and UNREGISTER with the names taken.
     Ok(usize),
+    /// `REDIAL:`, from the listening peer: another process takes connections here from now
+    /// on. Open a link to it; this one goes on until it ends.
+    Redial,
     /// `ERROR:<code>:<text>`: the line was refused and the connection closes.
     Error(ErrorCode, String),
     /// `FORWARD:<proxy_id>:<requested>`: open a DATA connection, or send DATA here, for this
@@ -103,6 +106,7 @@ impl Line {
                 Some(_) => Err(BAD_LINE),
                 None => parse_count(text(fields)?).map(Self::Ok),
             },
+            b"REDIAL" if fields.is_empty() => Ok(Self::Redial),
             b"ERROR" => parse_error(text(fields)?),
             b"FORWARD" => {
                 let (id, requested) = text(fields)?.split_once(':').ok_or(BAD_LINE)?;
@@ -258,6 +262,7 @@ impl fmt::Display for Line {
             Self::Unregister(names) => write_list(f, "UNREGISTER", names),
             Self::Welcome(peer) => write!(f, "OK:0:{peer}"),
             Self::Ok(count) => write!(f, "OK:{count}"),
+            Self::Redial => f.write_str("REDIAL:"),
             Self::Error(code, text) => write!(f, "ERROR:{code}:{text}"),
             Self::Forward(id, requested) => write!(f, "FORWARD:{id}:{requested}"),
             Self::Fail(id, reason) => write!(f, "FAIL:{id}:{reason}"),
@@ -443,6 +448,7 @@ mod tests {
             withdrawals().prop_map(Line::Unregister),
             peers().prop_map(Line::Welcome),
             any::<usize>().prop_map(Line::Ok),
+            Just(Line::Redial),
             (code, "[ -~]{0,20}").prop_map(|(code, text)| Line::Error(code, text)),
             (ids(), requested()).prop_map(|(id, requested)| Line::Forward(id, requested)),
             (ids(), reason).prop_map(|(id, reason)| Line::Fail(id, reason)),

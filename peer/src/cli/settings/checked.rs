@@ -36,6 +36,8 @@ pub struct Surroundings {
     pub proxies: ProxyVariables,
     /// Tells apart the peers of one host.
     pub random: [u8; 4],
+    /// What the process is called that this one takes over from.
+    pub predecessor: Option<PeerId>,
 }
 
 impl Settings {
@@ -52,7 +54,7 @@ impl Settings {
         let unless_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let unknown = || "unknown".to_owned();
         let config = PeerConfig {
-            peer_id: peer_id(self.peer_id, self.instance.as_deref(), &surroundings)?,
+            peer_id: own_id(self.peer_id, self.instance.as_deref(), &surroundings)?,
             node: unless_empty(surroundings.node).unwrap_or_else(unknown),
             pod: unless_empty(surroundings.pod)
                 .or_else(|| unless_empty(host))
@@ -127,6 +129,20 @@ impl Surroundings {
         let suffix = u32::from_be_bytes(self.random);
         format!("{host}-{suffix:08x}").parse().expect("made of the bytes of a peer id only")
     }
+}
+
+/// The id of this process, told apart from the one that it takes over from.
+fn own_id(
+    id: Option<PeerId>,
+    instance: Option<&str>,
+    surroundings: &Surroundings,
+) -> Result<PeerId, ConfigError> {
+    let id = peer_id(id, instance, surroundings)?;
+    if surroundings.predecessor.as_ref() != Some(&id) {
+        return Ok(id);
+    }
+    let too_long = "it is too long for an upgrade, in which two processes run side by side";
+    id.beside().map_err(|_| ConfigError::new("peer_id", too_long))
 }
 
 /// The id of this process, and its instance where that is told apart.

@@ -61,6 +61,8 @@ pub(super) fn keys() -> Vec<String> {
 /// What is to be said of variables that begin with `OPS_PROXY_` and are read by nobody.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut known = vec!["OPS_PROXY_CONFIG".to_owned(), "OPS_PROXY_TOKEN".to_owned()];
+    // Between two processes of the program.
+    let names = names.filter(|name| name != "OPS_PROXY_TAKES_OVER");
     known.extend(keys().iter().map(|key| format!("OPS_PROXY_{}", key.to_uppercase())));
     let unknown = names.filter(|name| name.starts_with("OPS_PROXY_") && !known.contains(name));
     let mut said: Vec<String> =

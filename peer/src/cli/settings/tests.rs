@@ -28,6 +28,7 @@ fn surroundings() -> Surroundings {
         token: None,
         proxies: ProxyVariables::default(),
         random: [0xab, 0, 0, 1],
+        predecessor: None,
     }
 }
 
@@ -162,6 +163,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         token: None,
         proxies: ProxyVariables::default(),
         random: [0; 4],
+        predecessor: None,
     };
     let config = listening().into_config(kubernetes).unwrap();
     assert_eq!(config.peer_id.as_str(), "ahostsname-00000000");
@@ -174,6 +176,7 @@ fn the_environment_of_the_process_gives_the_labels_and_the_peer_id() {
         token: None,
         proxies: ProxyVariables::default(),
         random: [0; 4],
+        predecessor: None,
     };
     let config = listening().into_config(nameless).unwrap();
     assert_eq!(config.peer_id.as_str(), "peer-00000000");

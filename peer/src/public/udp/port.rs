@@ -31,7 +31,8 @@ struct UdpPort<N: Net> {
     clients: Arc<Lock<Clients>>,
 }
 
-/// Receives until the task is ended. It never waits for a stranger.
+/// Receives until the task is ended, but for while another process does. It never waits for
+/// a stranger.
 pub async fn datagram_loop<N: Net>(shared: Arc<Shared<N>>, socket: Arc<N::Datagrams>, name: Name) {
     let bounds = Bounds {
         requests: shared.config().capacity.udp_requests,
@@ -41,29 +42,36 @@ pub async fn datagram_loop<N: Net>(shared: Arc<Shared<N>>, socket: Arc<N::Datagr
     let clients = Arc::new(Lock::new("the clients of a UDP port", Clients::new(bounds)));
     let dest = socket.local_addr().ok();
     let port = UdpPort { shared, socket, dest, name, clients };
-    let mut buffer = vec![0; DATAGRAM_BYTES];
-    let mut reconfigurations = port.shared.reconfigurations();
     loop {
-        let readable = tokio::select! {
-            biased;
-            Ok(()) = reconfigurations.changed() => {
-                let limit = port.shared.config().capacity.udp_requests;
-                port.clients.lock().set_limit(limit);
-                continue;
-            }
-            readable = port.socket.readable() => readable,
-        };
-        let received = readable.and_then(|()| port.receive(&mut buffer));
-        if let Err(error) = received {
-            if port.shared.may_log(LogSource::Anyone, Incident::Accept) {
-                tracing::warn!(%error, "cannot receive datagrams; retrying");
-            }
-            sleep(ACCEPT_BACKOFF).await;
-        }
+        port.shared.unless_handed_over(port.receive_all()).await;
     }
 }
 
 impl<N: Net> UdpPort<N> {
+    /// Receives. Cancel safe.
+    async fn receive_all(&self) {
+        let mut buffer = vec![0; DATAGRAM_BYTES];
+        let mut reconfigurations = self.shared.reconfigurations();
+        loop {
+            let readable = tokio::select! {
+                biased;
+                Ok(()) = reconfigurations.changed() => {
+                    let limit = self.shared.config().capacity.udp_requests;
+                    self.clients.lock().set_limit(limit);
+                    continue;
+                }
+                readable = self.socket.readable() => readable,
+            };
+            let received = readable.and_then(|()| self.receive(&mut buffer));
+            if let Err(error) = received {
+                if self.shared.may_log(LogSource::Anyone, Incident::Accept) {
+                    tracing::warn!(%error, "cannot receive datagrams; retrying");
+                }
+                sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+
     /// Takes what has come.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<()> {
         let now = Instant::now();

@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "linux")]
 mod diag;
+pub mod inherited;
 #[cfg(target_os = "linux")]
 mod pipe;
 mod udp;
@@ -52,6 +53,11 @@ impl Net for TokioNet {
     type Datagrams = UdpSocket;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        if let Some(socket) = inherited::listener(addr) {
+            tune(&socket)?;
+            socket.set_nonblocking(true)?;
+            return TcpListener::from_std(socket);
+        }
         let socket = match addr {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,

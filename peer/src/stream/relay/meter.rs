@@ -17,6 +17,16 @@ pub trait Meter: Sync {
     fn exchanged(&self, _exchange: Exchange) {}
 }
 
+/// Counts nothing.
+#[derive(Debug)]
+pub struct Uncounted;
+
+impl Meter for Uncounted {
+    fn sent(&self, _bytes: usize) {}
+
+    fn received(&self, _bytes: usize) {}
+}
+
 /// Which stream failed, and how.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {

@@ -7,12 +7,19 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::inherited;
 use crate::limits::UDP_SOCKET_BYTES;
 use crate::stream::net::seam::Datagrams;
 
 /// Receives what is sent to `addr`.
 pub(super) async fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(addr).await?;
+    let socket = match inherited::datagrams(addr) {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)?
+        }
+        None => UdpSocket::bind(addr).await?,
+    };
     widen(&socket);
     Ok(socket)
 }
