@@ -43,6 +43,7 @@ mod providers;
 mod proxy_protocol;
 mod reach;
 mod readers;
+mod readme;
 mod refusals;
 mod reload;
 mod resources;
