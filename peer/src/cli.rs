@@ -20,7 +20,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use failure::Failure;
 use sources::Sources;
@@ -38,7 +38,7 @@ enum Command {
     /// Run a peer; SIGTERM or SIGINT drains it, a second one ends it at once
     Run(Sources),
     /// Check the settings for `run`: print what the peer would do, or which key is wrong
-    Check(Sources),
+    Check(check::Options),
     /// Run a complete mesh on this machine, with its own backends, and print what to try
     Demo(demo::Options),
     /// Show how a running peer is: names, links, requests, errors and certificates
@@ -54,17 +54,20 @@ enum Command {
 /// codes: 0 clean exit, 2 invalid configuration (the message names the key), 1 any
 /// other failure.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // If the terminal is gone, there is nobody to tell.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    let own = matches.subcommand().map(|(_, own)| own).unwrap_or(&matches);
     let outcome: Result<(), Failure> = match cli.command {
         Command::Run(sources) => run::run(sources),
-        Command::Check(sources) => check::check(sources),
+        Command::Check(options) => check::check(options, own),
         Command::Demo(options) => demo::demo(options),
         Command::Status(options) => status::status(&options),
         Command::Trace(options) => trace::trace(&options),

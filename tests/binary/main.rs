@@ -17,6 +17,7 @@ mod check;
 mod connect;
 mod data;
 mod demo;
+mod dial;
 mod dial_back;
 mod dns;
 mod edge;

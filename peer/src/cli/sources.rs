@@ -26,12 +26,7 @@ pub(super) struct Sources {
 pub(super) type Texts = Vec<(PathBuf, String)>;
 
 impl Sources {
-    /// Flags and environment, and for the rest the files.
-    pub(super) fn merged(&self) -> Result<Settings, ConfigError> {
-        self.merged_with(&self.read()?)
-    }
-
-    /// The same, where the files say this.
+    /// Flags and environment, and for the rest the files, which say this.
     pub(super) fn merged_with(&self, texts: &Texts) -> Result<Settings, ConfigError> {
         Ok(self.settings.clone().or(settings::from_files(texts)?))
     }
