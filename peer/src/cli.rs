@@ -5,6 +5,7 @@ mod ask;
 mod check;
 mod demo;
 mod failure;
+mod help;
 mod log;
 mod pki;
 mod reload;
@@ -54,7 +55,7 @@ enum Command {
 /// codes: 0 clean exit, 2 invalid configuration (the message names the key), 1 any
 /// other failure.
 pub fn main() -> ExitCode {
-    let parsed = Cli::command().try_get_matches();
+    let parsed = help::explained(Cli::command()).try_get_matches();
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -81,3 +82,6 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
