@@ -302,3 +302,33 @@ fn the_image_is_the_binary_alone() {
         assert!(sent.contains(member), "{member} is not sent to the build");
     }
 }
+
+/// Where a release is built, what `--version` says is told; nothing else needs it.
+#[test]
+fn releases_are_told_their_commit_and_ship_manual_and_completions() {
+    let source = read("peer/src/version.rs");
+    let told = source.split("option_env!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let told: Vec<&str> = told.collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (package, dockerfile) = (read("deploy/package"), read("deploy/Dockerfile"));
+    let (arguments, _) = dockerfile.split_once("cargo build").unwrap();
+    for variable in told {
+        let exported = package.lines().any(|line| {
+            line.starts_with("export ") && line.split(' ').any(|word| word == variable)
+        });
+        assert!(exported, "deploy/package does not export {variable}");
+        let argument = format!("ARG {variable}=");
+        assert!(arguments.lines().any(|line| line == argument), "no {argument} in the Dockerfile");
+    }
+    assert!(read(".ci/run").lines().any(|line| line == "deploy/package"));
+
+    let manifest = read("peer/Cargo.toml");
+    let shipped =
+        literals(&manifest).filter_map(|path| path.strip_prefix("target/release/shipped/"));
+    let shipped: Vec<&str> = shipped.collect();
+    assert_eq!(shipped.len(), 4, "{shipped:?}");
+    for path in shipped {
+        let made = format!("\"$shipped/{}\"", path.trim_end_matches("/*.1"));
+        assert!(package.contains(&made), "deploy/package does not make {path}");
+    }
+}

@@ -3,10 +3,12 @@
 mod access;
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod failure;
 mod help;
 mod log;
+mod man;
 mod pki;
 mod reload;
 mod run;
@@ -26,9 +28,11 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use failure::Failure;
 use sources::Sources;
 
+use crate::version::version;
+
 /// A reverse-tunnel mesh: reach services behind NAT by name
 #[derive(Debug, Parser)]
-#[command(name = "ops-proxy", version)]
+#[command(name = "ops-proxy", version = version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,13 +53,18 @@ enum Command {
     /// Create a CA and peer certificates, for a mesh without a CA of its own
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Options),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(man::Options),
 }
 
 /// Runs the command that the process's arguments and environment ask for. Exit
 /// codes: 0 clean exit, 2 invalid configuration (the message names the key), 1 any
 /// other failure.
 pub fn main() -> ExitCode {
-    let parsed = help::explained(Cli::command()).try_get_matches();
+    let command = Cli::command();
+    let parsed = help::explained(command.clone()).try_get_matches();
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -73,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::status(&options),
         Command::Trace(options) => trace::trace(&options),
         Command::Pki(command) => pki::pki(command),
+        Command::Completions(options) => completions::completions(&options, command),
+        Command::Man(options) => man::man(&options, command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

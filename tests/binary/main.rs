@@ -50,6 +50,7 @@ mod reload;
 mod resources;
 mod restart;
 mod services;
+mod shipped;
 mod shutdown;
 mod smuggling;
 mod startup;
