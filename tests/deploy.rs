@@ -303,6 +303,39 @@ fn the_image_is_the_binary_alone() {
     }
 }
 
+/// What the README and the pages that it leads to say.
+fn documents() -> String {
+    ["README.md", "docs/operating.md", "docs/status.md"].map(read).join("\n")
+}
+
+#[test]
+fn the_readme_names_every_family() {
+    let readme = read("README.md");
+    let families = families();
+    let missing = families.iter().filter(|family| {
+        let short = family.strip_prefix("ops_proxy_").expect("all begin so");
+        ![format!("`{short}`"), format!("`{short}{{")].iter().any(|named| readme.contains(named))
+    });
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
+}
+
+#[test]
+fn the_documents_name_every_path_of_the_admin_address() {
+    let source = read("peer/src/observe/admin.rs");
+    let is_path = |literal: &&str| {
+        literal.starts_with('/') && literal.chars().all(|c| c.is_ascii_alphanumeric() || c == '/')
+    };
+    let paths: BTreeSet<&str> = literals(&source).filter(is_path).collect();
+    assert!(paths.contains("/metrics") && paths.contains("/api/v1/"), "{paths:?}");
+    let documents = documents();
+    let is_named = |path: &&&str| {
+        [format!("`{path}`"), format!("`{path}…`")].iter().any(|named| documents.contains(named))
+    };
+    let missing: Vec<_> = paths.iter().filter(|path| !is_named(path)).collect();
+    assert!(missing.is_empty(), "README.md and docs do not name {missing:?}");
+}
+
 /// Where a release is built, what `--version` says is told; nothing else needs it.
 #[test]
 fn releases_are_told_their_commit_and_ship_manual_and_completions() {
