@@ -74,7 +74,14 @@ async fn each_command_has_its_page_in_the_manual() {
             assert!(text.contains(word), "{page} does not say {word}:\n{text}");
         }
     }
-    assert!(printed("man").await.contains(".TH ops-proxy 1"));
+    let page = printed("man").await;
+    assert!(page.contains(".TH ops-proxy 1"), "{page}");
+    let named = page.lines().filter_map(|line| line.strip_suffix("(1)"));
+    let named: Vec<String> = named.map(|name| name.replace('\\', "")).collect();
+    assert!(named.len() > 5, "{page}");
+    for name in named {
+        assert!(pages.join(format!("{name}.1")).exists(), "{name} has no page");
+    }
 
     let in_the_way = directory.path().join("file");
     fs::write(&in_the_way, "").unwrap();

@@ -18,7 +18,8 @@ pub(super) struct Options {
 }
 
 pub(super) fn man(options: &Options, command: Command) -> Result<(), Failure> {
-    let command = help::for_manual(command);
+    // `help` has no page.
+    let command = help::for_manual(command).disable_help_subcommand(true);
     let Some(dir) = &options.dir else {
         let mut page = Vec::new();
         Man::new(command).render(&mut page)?;
