@@ -302,3 +302,66 @@ fn the_image_is_the_binary_alone() {
         assert!(sent.contains(member), "{member} is not sent to the build");
     }
 }
+
+/// What the README and the pages that it leads to say.
+fn documents() -> String {
+    ["README.md", "docs/operating.md", "docs/status.md"].map(read).join("\n")
+}
+
+#[test]
+fn the_readme_names_every_family() {
+    let readme = read("README.md");
+    let families = families();
+    let missing = families.iter().filter(|family| {
+        let short = family.strip_prefix("ops_proxy_").expect("all begin so");
+        ![format!("`{short}`"), format!("`{short}{{")].iter().any(|named| readme.contains(named))
+    });
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
+}
+
+#[test]
+fn the_documents_name_every_path_of_the_admin_address() {
+    let source = read("peer/src/observe/admin.rs");
+    let is_path = |literal: &&str| {
+        literal.starts_with('/') && literal.chars().all(|c| c.is_ascii_alphanumeric() || c == '/')
+    };
+    let paths: BTreeSet<&str> = literals(&source).filter(is_path).collect();
+    assert!(paths.contains("/metrics") && paths.contains("/api/v1/"), "{paths:?}");
+    let documents = documents();
+    let is_named = |path: &&&str| {
+        [format!("`{path}`"), format!("`{path}…`")].iter().any(|named| documents.contains(named))
+    };
+    let missing: Vec<_> = paths.iter().filter(|path| !is_named(path)).collect();
+    assert!(missing.is_empty(), "README.md and docs do not name {missing:?}");
+}
+
+/// Where a release is built, what `--version` says is told; nothing else needs it.
+#[test]
+fn releases_are_told_their_commit_and_ship_manual_and_completions() {
+    let source = read("peer/src/version.rs");
+    let told = source.split("option_env!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let told: Vec<&str> = told.collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (package, dockerfile) = (read("deploy/package"), read("deploy/Dockerfile"));
+    let (arguments, _) = dockerfile.split_once("cargo build").unwrap();
+    for variable in told {
+        let exported = package.lines().any(|line| {
+            line.starts_with("export ") && line.split(' ').any(|word| word == variable)
+        });
+        assert!(exported, "deploy/package does not export {variable}");
+        let argument = format!("ARG {variable}=");
+        assert!(arguments.lines().any(|line| line == argument), "no {argument} in the Dockerfile");
+    }
+    assert!(read(".ci/run").lines().any(|line| line == "deploy/package"));
+
+    let manifest = read("peer/Cargo.toml");
+    let shipped =
+        literals(&manifest).filter_map(|path| path.strip_prefix("target/release/shipped/"));
+    let shipped: Vec<&str> = shipped.collect();
+    assert_eq!(shipped.len(), 4, "{shipped:?}");
+    for path in shipped {
+        let made = format!("\"$shipped/{}\"", path.trim_end_matches("/*.1"));
+        assert!(package.contains(&made), "deploy/package does not make {path}");
+    }
+}

@@ -3,9 +3,12 @@
 mod access;
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod failure;
+mod help;
 mod log;
+mod man;
 mod pki;
 mod reload;
 mod run;
@@ -21,14 +24,16 @@ mod upgrade;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use failure::Failure;
 use sources::Sources;
 
+use crate::version::version;
+
 /// A reverse-tunnel mesh: reach services behind NAT by name
 #[derive(Debug, Parser)]
-#[command(name = "ops-proxy", version)]
+#[command(name = "ops-proxy", version = version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,7 +44,7 @@ enum Command {
     /// Run a peer; SIGTERM or SIGINT drains it, a second one ends it at once
     Run(Sources),
     /// Check the settings for `run`: print what the peer would do, or which key is wrong
-    Check(Sources),
+    Check(check::Options),
     /// Run a complete mesh on this machine, with its own backends, and print what to try
     Demo(demo::Options),
     /// Show how a running peer is: names, links, requests, errors and certificates
@@ -49,27 +54,37 @@ enum Command {
     /// Create a CA and peer certificates, for a mesh without a CA of its own
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Options),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(man::Options),
 }
 
 /// Runs the command that the process's arguments and environment ask for. Exit
 /// codes: 0 clean exit, 2 invalid configuration (the message names the key), 1 any
 /// other failure.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let command = Cli::command();
+    let parsed = help::explained(command.clone()).try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // If the terminal is gone, there is nobody to tell.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    let own = matches.subcommand().map(|(_, own)| own).unwrap_or(&matches);
     let outcome: Result<(), Failure> = match cli.command {
         Command::Run(sources) => run::run(sources),
-        Command::Check(sources) => check::check(sources),
+        Command::Check(options) => check::check(options, own),
         Command::Demo(options) => demo::demo(options),
         Command::Status(options) => status::status(&options),
         Command::Trace(options) => trace::trace(&options),
         Command::Pki(command) => pki::pki(command),
+        Command::Completions(options) => completions::completions(&options, command),
+        Command::Man(options) => man::man(&options, command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,3 +94,6 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

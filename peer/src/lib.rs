@@ -30,5 +30,6 @@ pub mod stream;
 pub mod tasks;
 pub mod trust;
 pub mod upstream;
+pub mod version;
 pub mod wire;
 mod words;

@@ -337,6 +337,10 @@ pub const RATE_READINGS: usize = 6;
 /// `ops-proxy status` and `trace` wait for so long for an answer.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// When clients may ask again for a name that `ops-proxy check --dial` asks for permission of,
+/// in seconds: it is gone in a round trip.
+pub const CHECK_RETRY_AFTER: u16 = 1;
+
 /// Most of an answer that they read, in bytes: a hundred times what there is to say.
 pub const ASK_BYTES: usize = 64 * 1024 * 1024;
 

@@ -13,3 +13,4 @@ mod judge;
 mod probe;
 
 pub use checks::keep_checking;
+pub use probe::{Failed, probe};

@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Pki(String),
     #[error("{0}")]
     Asked(String),
+    #[error("{0} of what was dialled could not be reached or said no; the table says what to do")]
+    Unreachable(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -38,6 +40,7 @@ impl Failure {
             | Self::Demo(_)
             | Self::Pki(_)
             | Self::Asked(_)
+            | Self::Unreachable(_)
             | Self::Io(_) => 1,
         }
     }

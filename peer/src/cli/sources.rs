@@ -14,7 +14,9 @@ use crate::trust::tls::check_writers;
 /// Where settings come from; the environment is read with the flags.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Sources {
-    /// A TOML file with the same settings, its keys with `_` where flags have `-`; or a directory, whose *.toml files are read together. Read again when it changes, and on SIGHUP
+    /// A TOML file with the same settings, or a directory of such files
+    ///
+    /// Its keys have `_` where flags have `-`. The *.toml files of a directory are read together. All are read again when they change, and on SIGHUP.
     #[arg(long, env = "OPS_PROXY_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
 
@@ -26,12 +28,7 @@ pub(super) struct Sources {
 pub(super) type Texts = Vec<(PathBuf, String)>;
 
 impl Sources {
-    /// Flags and environment, and for the rest the files.
-    pub(super) fn merged(&self) -> Result<Settings, ConfigError> {
-        self.merged_with(&self.read()?)
-    }
-
-    /// The same, where the files say this.
+    /// Flags and environment, and for the rest the files, which say this.
     pub(super) fn merged_with(&self, texts: &Texts) -> Result<Settings, ConfigError> {
         Ok(self.settings.clone().or(settings::from_files(texts)?))
     }

@@ -20,13 +20,18 @@ use crate::wire::FailReason;
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
+pub enum Failed {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// No answer in time.
     #[error("{backend} did not answer within {}", humantime::format_duration(*within))]
-    Late { backend: Endpoint, within: Duration },
+    Late {
+        /// Who did not answer.
+        backend: Endpoint,
+        /// How long it was given.
+        within: Duration,
+    },
     /// Another answer than was asked for.
     #[error("{0} answered with status {1}, not {2}")]
     Status(Endpoint, u16, Expect),
@@ -73,7 +78,7 @@ impl From<&DialError> for CheckResult {
 ///
 /// # Errors
 /// [`Failed`], of the first that did.
-pub(super) async fn probe<N: Net>(
+pub async fn probe<N: Net>(
     shared: &Shared<N>,
     name: &Name,
     service: &Service,

@@ -28,42 +28,58 @@ pub struct Settings {
     #[serde(deserialize_with = "from_texts")]
     pub tcp: Vec<PortMapping>,
 
-    /// Route datagrams to this UDP IP:PORT to this name; those of one client address are one request (a list)
+    /// Route datagrams to this UDP IP:PORT to this name (a list)
+    ///
+    /// Those of one client address are one request.
     #[arg(long, env = "OPS_PROXY_UDP", value_name = "ADDR=NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub udp: Vec<PortMapping>,
 
-    /// A listening peer to register this peer's services with: one link to each address that HOST resolves to, or with `*N` to N different peers behind one address (a list)
+    /// A listening peer to register this peer's services with (a list)
+    ///
+    /// One link is kept to each address that HOST resolves to, or with `*N` to N different peers behind one address.
     #[arg(long, env = "OPS_PROXY_CONNECT", value_name = "HOST:PORT[*N]", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub connect: Vec<Upstream>,
 
-    /// A proxy to reach them through: http://[USER:PASSWORD@]HOST[:PORT], socks5://…, or `none`. A password on the command line can be seen by others on this machine: put it into the file or the variable [default: from HTTPS_PROXY or ALL_PROXY, except for NO_PROXY]
+    /// A proxy to reach them through, or `none` [default: from HTTPS_PROXY or ALL_PROXY]
+    ///
+    /// http://[USER:PASSWORD@]HOST[:PORT] or socks5://…; never for hosts in NO_PROXY. A password on the command line can be seen by others on this machine: put it into the file or the variable.
     #[arg(long, env = "OPS_PROXY_VIA", value_name = "URL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub via: Option<ViaText>,
 
-    /// A name this peer serves, and the backend it dials for that name. NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect, udp) a backend of its own; CONNECT and UDP are refused unless named so. In the file, a [[service]] table can say more (a list)
+    /// A name this peer serves, and the backend it dials for that name (a list)
+    ///
+    /// NAME/WAY=HOST:PORT gives one way (http, https, tcp, connect, udp) a backend of its own; CONNECT and UDP are refused unless named so. In the file, a [[service]] table can say more.
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
     #[serde(deserialize_with = "entries")]
     pub service: Vec<ServiceEntry>,
 
-    /// Pass on the names that others register here to the peers in --connect: a name, a wildcard, or `*` for all. The certificate or token of this peer must permit them there (a list)
+    /// Pass on the names that others register here to the peers in --connect (a list)
+    ///
+    /// A name, a wildcard, or `*` for all. The certificate or token of this peer must permit them there.
     #[arg(long, env = "OPS_PROXY_TRANSIT", value_name = "PATTERN", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub transit: Vec<NamePattern>,
 
-    /// Ask the peers in --connect for this name, or the names that this wildcard covers, when clients here want it and nobody nearer serves it. The certificate or token of this peer must permit that there: `pki issue --reach`, or `reach` in the token's rule (a list)
+    /// Ask the peers in --connect for this name when nobody nearer serves it (a list)
+    ///
+    /// Or for the names that this wildcard covers, when clients here want them. The certificate or token of this peer must permit that there: `pki issue --reach`, or `reach` in the token's rule.
     #[arg(long, env = "OPS_PROXY_REACH", value_name = "NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub reach: Vec<Name>,
 
-    /// A name that others register here: until all of these are there, this peer is not ready, and requests for them wait instead of failing (a list)
+    /// A name that others register here, to be waited for after a start (a list)
+    ///
+    /// Until all of these are there, this peer is not ready, and requests for them wait instead of failing.
     #[arg(long, env = "OPS_PROXY_EXPECT", value_name = "NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub expect: Vec<Name>,
 
-    /// The ways in which clients may reach any name here: `http`, `https`, `tcp`, `connect`, `udp`. Services may allow fewer, never more (a list) [default: all]
+    /// The ways in which clients may reach any name here (a list) [default: all]
+    ///
+    /// `http`, `https`, `tcp`, `connect`, `udp`. Services may allow fewer, never more.
     #[arg(long, env = "OPS_PROXY_WAYS", value_name = "WAY", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub ways: Vec<Way>,
@@ -73,17 +89,23 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub admin: Option<Admin>,
 
-    /// This peer's id; set it in production, so that a restarted peer replaces its old link at once [default: host name and 8 random hex digits]
+    /// This peer's id [default: host name and 8 random hex digits]
+    ///
+    /// Set it in production, so that a restarted peer replaces its old link at once.
     #[arg(long, env = "OPS_PROXY_PEER_ID", value_name = "ID")]
     #[serde(deserialize_with = "from_text")]
     pub peer_id: Option<PeerId>,
 
-    /// Tells this process apart from others with the same peer id, such as the replicas of a site; makes the id ID/INSTANCE
+    /// Tells this process apart from others with the same peer id
+    ///
+    /// For the replicas of a site, for example. It makes the id ID/INSTANCE.
     #[arg(long, env = "OPS_PROXY_INSTANCE", value_name = "INSTANCE")]
     #[serde(deserialize_with = "from_text")]
     pub instance: Option<String>,
 
-    /// Sources that must send a PROXY protocol header; from any other source it is refused (a list)
+    /// Sources that must send a PROXY protocol header (a list)
+    ///
+    /// From any other source it is refused.
     #[arg(long, env = "OPS_PROXY_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     #[serde(deserialize_with = "from_texts")]
     pub trusted_proxies: Vec<Source>,
@@ -93,7 +115,9 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub data_timeout: Option<humantime::Duration>,
 
-    /// How often names are registered again; must be shorter than the peer timeout [default: 10s]
+    /// How often names are registered again [default: 10s]
+    ///
+    /// Must be shorter than the peer timeout.
     #[arg(long, env = "OPS_PROXY_HEARTBEAT", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub heartbeat: Option<humantime::Duration>,
@@ -108,7 +132,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub drain_grace: Option<humantime::Duration>,
 
-    /// How long running requests may take to finish after the drain grace [default: 30s]
+    /// How long running requests may take after the drain grace [default: 30s]
     #[arg(long, env = "OPS_PROXY_DRAIN_LIMIT", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub drain_limit: Option<humantime::Duration>,
@@ -118,26 +142,36 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub name_retention: Option<humantime::Duration>,
 
-    /// How long requests wait for the only provider of their name to come back, from the moment it was lost; 0s answers 503 at once [default: 0s]
+    /// How long requests wait for a lost provider to come back [default: 0s]
+    ///
+    /// For the only provider of their name, from the moment it was lost. 0s answers 503 at once.
     #[arg(long, env = "OPS_PROXY_HOLD", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub hold: Option<humantime::Duration>,
 
-    /// How long this peer waits after its start for the names in --expect, and those in --state-dir, before it is ready without them [default: 10s]
+    /// How long this peer waits for the names that it expects [default: 10s]
+    ///
+    /// After its start, for those in --expect and those in --state-dir. Then it is ready without them.
     #[arg(long, env = "OPS_PROXY_WARM_UP", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub warm_up: Option<humantime::Duration>,
 
-    /// A directory in which this peer keeps the names that others register here, so that after a restart it waits for them instead of answering 404
+    /// A directory in which this peer keeps the names that others register here
+    ///
+    /// After a restart it waits for them instead of answering 404.
     #[arg(long, env = "OPS_PROXY_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// How long a request over UDP lives on without a datagram either way [default: 30s]
+    /// How long a request over UDP lives on without a datagram [default: 30s]
+    ///
+    /// Either way.
     #[arg(long, env = "OPS_PROXY_UDP_IDLE", value_name = "TIME")]
     #[serde(deserialize_with = "from_text")]
     pub udp_idle: Option<humantime::Duration>,
 
-    /// This peer's certificate chain (PEM); with it, peers speak TLS 1.3
+    /// This peer's certificate chain (PEM)
+    ///
+    /// With it, peers speak TLS 1.3.
     #[arg(long, env = "OPS_PROXY_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
@@ -145,7 +179,9 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// CA certificates that verify other peers (PEM); with them, this peer dials listening peers over TLS
+    /// CA certificates that verify other peers (PEM)
+    ///
+    /// With them, this peer dials listening peers over TLS.
     #[arg(long, env = "OPS_PROXY_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 
@@ -153,11 +189,13 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_TLS_CRL", value_name = "FILE")]
     pub tls_crl: Option<PathBuf>,
 
-    /// A directory of certificates (NAME.pem with NAME.key, or subdirectories with tls.crt and tls.key); public TLS for their names ends here
+    /// A directory of certificates; public TLS for their names ends here
+    ///
+    /// NAME.pem with NAME.key, or subdirectories with tls.crt and tls.key.
     #[arg(long, env = "OPS_PROXY_PUBLIC_CERT", value_name = "DIR")]
     pub public_cert: Option<PathBuf>,
 
-    /// Redirect clear-text HTTP requests for the names in public_cert to HTTPS [default: false]
+    /// Redirect clear-text HTTP for the names in public_cert to HTTPS [default: false]
     #[arg(
         long,
         env = "OPS_PROXY_REDIRECT_HTTPS",
@@ -169,11 +207,15 @@ pub struct Settings {
     )]
     pub redirect_https: Option<bool>,
 
-    /// A file with the token for listening peers; or put the token itself in OPS_PROXY_TOKEN
+    /// A file with the token for listening peers
+    ///
+    /// Or put the token itself into OPS_PROXY_TOKEN.
     #[arg(long, env = "OPS_PROXY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// A TOML file of [[token]] tables (secret, peer, names): the tokens accepted from connecting peers
+    /// A TOML file of the tokens accepted from connecting peers
+    ///
+    /// It holds [[token]] tables: secret, peer, names.
     #[arg(long, env = "OPS_PROXY_ACCEPT_TOKENS", value_name = "FILE")]
     pub accept_tokens: Option<PathBuf>,
 
@@ -181,23 +223,33 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
 
-    /// Connections at a time from one source (an IPv4 address or an IPv6 /64); any more are closed [default: 20000]
+    /// Connections at a time from one source; any more are closed [default: 20000]
+    ///
+    /// A source is an IPv4 address or an IPv6 /64.
     #[arg(long, env = "OPS_PROXY_MAX_CONNECTIONS_PER_SOURCE", value_name = "COUNT")]
     pub max_connections_per_source: Option<usize>,
 
-    /// Names one connecting peer may register; any more are refused with too_many_names [default: 10000]
+    /// Names one connecting peer may register [default: 10000]
+    ///
+    /// Any more are refused with too_many_names.
     #[arg(long, env = "OPS_PROXY_MAX_NAMES_PER_PEER", value_name = "COUNT")]
     pub max_names_per_peer: Option<usize>,
 
-    /// Requests that may wait for DATA connections from one peer; any more get a 503 [default: 1024]
+    /// Requests that may wait for DATA connections from one peer [default: 1024]
+    ///
+    /// Any more get a 503.
     #[arg(long, env = "OPS_PROXY_MAX_PENDING_PER_PEER", value_name = "COUNT")]
     pub max_pending_per_peer: Option<usize>,
 
-    /// Requests at a time over each UDP port, a fifth of them from one source; any more end the longest idle of the source that has the most [default: 10000]
+    /// Requests at a time over each UDP port [default: 10000]
+    ///
+    /// A fifth of them from one source. Any more end the longest idle of the source that has the most.
     #[arg(long, env = "OPS_PROXY_MAX_UDP_REQUESTS", value_name = "COUNT")]
     pub max_udp_requests: Option<usize>,
 
-    /// Most idle DATA connections kept open to listening peers, in all, so that requests need not wait for one; 0 keeps none [default: 64]
+    /// Most idle DATA connections kept open to listening peers, in all [default: 64]
+    ///
+    /// Thanks to them, requests need not wait for one. 0 keeps none.
     #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
     pub idle_data: Option<usize>,
 
@@ -218,12 +270,16 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub log_format: Option<LogFormat>,
 
-    /// Log each request to stderr, as `text` or `json`; `off` by default, because it costs CPU per request [default: off]
+    /// Log each request to stderr, as `text` or `json` [default: off]
+    ///
+    /// Off by default, because it costs CPU per request.
     #[arg(long, env = "OPS_PROXY_ACCESS_LOG", value_name = "FORMAT")]
     #[serde(deserialize_with = "from_text")]
     pub access_log: Option<AccessLog>,
 
-    /// Keep the query of the path in the access log; it may hold secrets [default: false]
+    /// Keep the query of the path in the access log [default: false]
+    ///
+    /// It may hold secrets.
     #[arg(
         long,
         env = "OPS_PROXY_ACCESS_LOG_QUERY",
@@ -235,7 +291,9 @@ pub struct Settings {
     )]
     pub access_log_query: Option<bool>,
 
-    /// Least severe level to log: `error`, `warn`, `info`, `debug`, `trace`, or `off` [default: info]
+    /// Least severe level to log [default: info]
+    ///
+    /// `error`, `warn`, `info`, `debug`, `trace`, or `off`.
     #[arg(long, env = "OPS_PROXY_LOG_LEVEL", value_name = "LEVEL")]
     #[serde(deserialize_with = "from_text")]
     pub log_level: Option<LevelFilter>,

@@ -566,8 +566,44 @@ fn help_gives_the_times_that_are_used() {
     }
 }
 
+/// `check` shows them as what counts.
+#[test]
+fn help_gives_the_defaults_that_are_used() {
+    let line = |rest: &str| {
+        let config = config(&format!("--listen 127.0.0.1:1 --peer-id p {rest}")).unwrap();
+        format!("{config:?}")
+    };
+    let command = Settings::augment_args(Command::new("test"));
+    // Made for each process, or no value that can be given.
+    let others = ["peer_id", "via", "ways"];
+    let mut compared = 0;
+    for arg in command.get_arguments() {
+        let help = help(arg);
+        let default = help.split_once("[default: ").and_then(|(_, text)| text.strip_suffix(']'));
+        let Some(default) = default.filter(|_| !others.contains(&arg.get_id().as_str())) else {
+            continue;
+        };
+        let given = format!("--{}={default}", arg.get_long().unwrap());
+        assert_eq!(line(&given), line(""), "{given}");
+        compared += 1;
+    }
+    assert!(compared > 15, "{compared}");
+}
+
 fn help(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The long help on one line, with the default at its end.
+fn meaning(arg: &Arg) -> String {
+    let short = help(arg);
+    let (text, default) = match short.split_once(" [default: ") {
+        Some((text, default)) => (text, format!(" [default: {default}")),
+        None => (short.as_str(), String::new()),
+    };
+    let long = arg.get_long_help().map(ToString::to_string).unwrap_or_default();
+    let rest: String = long.split("\n\n").skip(1).map(|more| format!(". {more}")).collect();
+    format!("{text}{}{default}", rest.trim_end_matches('.'))
 }
 
 #[test]
@@ -583,7 +619,7 @@ fn the_readme_lists_every_setting() {
         };
         let variable = arg.get_env().unwrap().to_str().unwrap();
         let key = arg.get_id();
-        table += &format!("| `{flag}` | `{variable}` | `{key}` | {} |\n", help(arg));
+        table += &format!("| `{flag}` | `{variable}` | `{key}` | {} |\n", meaning(arg));
     }
     let readme = include_str!("../../../../README.md");
     assert!(readme.contains(&table), "README.md should hold this table:\n{table}");

@@ -25,6 +25,7 @@ use crate::shared::Shared;
 use crate::stream::net::Net;
 use crate::tasks::Phase;
 use crate::trust::HeldCertificate;
+use crate::version;
 
 /// Which rows are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(super) async fn peer<N: Net>(shared: &Shared<N>) -> api::Peer {
     let uptime = shared.journal.began().elapsed();
     api::Peer {
         id: shared.peer_id.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: version::NUMBER.to_owned(),
         node: config.node.clone(),
         pod: config.pod.clone(),
         state,

@@ -19,6 +19,7 @@ use super::reasons::{
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
 use crate::names::Name;
+use crate::version;
 
 /// Upper bounds of all histograms' buckets, in seconds: from a loopback request to a
 /// long download.
@@ -453,9 +454,12 @@ impl Builder<'_> {
     }
 
     fn build_info(&self) {
-        let opts = self
+        let mut opts = self
             .opts("build_info", "The version of this peer (always 1).")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
+            .const_label("version", version::NUMBER);
+        if let Some(commit) = version::commit() {
+            opts = opts.const_label("commit", commit);
+        }
         self.export(IntGauge::with_opts(opts), true).set(1);
     }
 
