@@ -5,6 +5,9 @@ mod ask;
 mod check;
 mod demo;
 mod failure;
+mod found;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod log;
 mod pki;
 mod reload;

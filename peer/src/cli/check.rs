@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::pki::subject::SINGLE_LABEL_WILDCARD;
 use super::sources::{Sources, configure, state_file};
-use crate::config::{ConfigError, PeerConfig, Service, TlsConfig, TokenSource};
+use crate::config::{ConfigError, Namespace, PeerConfig, Service, TlsConfig, TokenSource};
 use crate::names::Name;
 use crate::offer::{Way, Ways};
 use crate::stream::net::tokio::TokioNet;
@@ -101,6 +101,10 @@ fn describe(config: &PeerConfig, state_dir: Option<&Path>) -> String {
             (None, None) => String::new(),
         };
         lines.push(("connect", format!("{peer}: registers the services below, {how}{route}")));
+    }
+    if !config.kubernetes.is_empty() {
+        let namespaces = listed(config.kubernetes.iter().map(Namespace::as_str));
+        lines.push(("kubernetes", format!("serves the annotated Services of {namespaces}, too")));
     }
     if !config.transit.is_empty() {
         let patterns: Vec<String> = config.transit.iter().map(ToString::to_string).collect();
