@@ -55,6 +55,21 @@ backend() {
     read -r http udp <"$work/ports"
 }
 
+# Writes `kubeconfig`, which leads to an API of Kubernetes with Services in the namespace `shop`.
+kubernetes_api() {
+    local port
+    python3 "$deploy/kubernetes.py" >"$work/kubernetes" 2>"$work/kubernetes.log" &
+    until_true 10 "the API of Kubernetes" grep -q . "$work/kubernetes"
+    port=$(<"$work/kubernetes")
+    cat >"$work/kubeconfig" <<JSON
+{
+  "current-context": "check",
+  "contexts": [{ "name": "check", "context": { "cluster": "check", "user": "" } }],
+  "clusters": [{ "name": "check", "cluster": { "server": "http://127.0.0.1:$port" } }]
+}
+JSON
+}
+
 # certificates ID…: a CA, a hub, and peers that may register ID.example and what is below.
 certificates() {
     "$binary" pki init --dir "$pki" --peer hub --name localhost --name 127.0.0.1

@@ -70,9 +70,13 @@ fn families() -> BTreeSet<String> {
     let per_name = read("peer/src/observe/metrics/families.rs");
     let of_peer = read("peer/src/observe/metrics/registry.rs");
     let of_files = read("peer/src/observe/metrics/reloads.rs");
+    let of_kubernetes = read("peer/src/observe/metrics/kubernetes.rs");
     let is_word =
         |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let whole = literals(&per_name).chain(literals(&of_peer)).chain(literals(&of_files));
+    let whole = literals(&per_name)
+        .chain(literals(&of_peer))
+        .chain(literals(&of_files))
+        .chain(literals(&of_kubernetes));
     let whole = whole.filter(is_word);
     let whole = whole.filter(|name| name.starts_with("ops_proxy_")).map(str::to_owned);
     // What the builder is given stands without the prefix, first in its call.
@@ -201,6 +205,26 @@ fn rules_runbook_and_dashboard_name_only_what_a_peer_exports() {
         wrong.extend(unknown.map(|word| format!("{file}: {word}")));
     }
     assert!(wrong.is_empty(), "no such metric:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_names_every_family_and_every_refusal_of_a_service() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("\n## Metrics\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let named: BTreeSet<&str> = words(section).collect();
+    let is_named = |name: &str| {
+        let name = name.strip_prefix("ops_proxy_").unwrap();
+        // Two that stand together: `client_links_wanted` and `_held`.
+        named.contains(name) || name == "client_links_held" && named.contains("_held")
+    };
+    let missing: Vec<String> = families().into_iter().filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "README.md, under Metrics, lacks {missing:?}");
+    let reasons = read("peer/src/observe/metrics/reasons.rs");
+    let refusals = reasons.split("ServiceRefusal {").nth(1).unwrap();
+    let refusals = literals(refusals.split("\n    }\n").next().unwrap());
+    let missing: Vec<&str> = refusals.filter(|reason| !named.contains(reason)).collect();
+    assert!(missing.is_empty(), "README.md, under Metrics, lacks {missing:?}");
 }
 
 /// A family that nobody looks at is one that nobody needs.

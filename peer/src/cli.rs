@@ -6,7 +6,10 @@ mod check;
 mod completions;
 mod demo;
 mod failure;
+mod found;
 mod help;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod log;
 mod man;
 mod pki;

@@ -51,6 +51,65 @@ pub const H2_TABLE_BYTES: usize = 64 * 1024;
 /// server's. One that does not wait sends its request within the same packet.
 pub const H2_GREETING: Duration = Duration::from_millis(50);
 
+/// Longest name of a namespace, in bytes: a label of DNS (RFC 1123 §2.1).
+pub const NAMESPACE_BYTES: usize = 63;
+
+/// Services of Kubernetes that are asked for at once, so that no answer is large.
+pub const KUBERNETES_PAGE: usize = 500;
+
+/// Longest answer of the Kubernetes API to a list, in bytes: as many Services with far more
+/// annotations than people write. One Service may have 1.5 MiB.
+pub const KUBERNETES_PAGE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Longest event of a watch, in bytes: an object of 1.5 MiB, the most that Kubernetes keeps,
+/// twice as long as it may get in JSON.
+pub const KUBERNETES_EVENT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Annotations for a peer that are kept of one Service: more than there are, so that one that
+/// means nothing is among them.
+pub const KUBERNETES_ANNOTATIONS: usize = 16;
+
+/// Longest annotation, in bytes: thirty names of full length fit.
+pub const KUBERNETES_ANNOTATION_BYTES: usize = 8 * 1024;
+
+/// Characters of a refusal that its log line shows: as much as anyone reads.
+pub const KUBERNETES_REFUSAL_CHARS: usize = 600;
+
+/// Longest token of a ServiceAccount or file of CAs, in bytes: many times what there is.
+pub const KUBERNETES_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The Kubernetes API must be reached, and must answer, within this time: longer than a control
+/// plane that elects another leader takes.
+pub const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The Kubernetes API is asked to end a watch after so long. It costs a request, and finds out
+/// about a connection that died without a word.
+pub const KUBERNETES_WATCH: Duration = Duration::from_secs(60);
+
+/// After a failure of the Kubernetes API, the first wait is at most so long; it doubles with each
+/// further failure.
+pub const KUBERNETES_RETRY_BASE: Duration = Duration::from_millis(250);
+
+/// Most that is waited between two attempts at the Kubernetes API.
+pub const KUBERNETES_RETRY_CAP: Duration = Duration::from_secs(15);
+
+/// A failure of the Kubernetes API may be a connection that was cut, and a second one that what
+/// happened meanwhile is forgotten; so many in a row are worth a line in the log.
+pub const KUBERNETES_FAILURES_SAID: u32 = 3;
+
+/// A watch that has lasted so long, or has told something, works.
+pub const KUBERNETES_ALIVE: Duration = Duration::from_secs(1);
+
+/// Refusals of Services that one look at them logs: as many as anyone reads.
+pub const KUBERNETES_REFUSALS_LOGGED: usize = 20;
+
+/// Changes of Services are gathered for so long, so that many are one.
+pub const KUBERNETES_SETTLE: Duration = Duration::from_millis(150);
+
+/// A peer that starts waits so long for the Services that there are, so that those who replace
+/// another one register all their names at once.
+pub const KUBERNETES_FIRST: Duration = Duration::from_secs(5);
+
 /// A public connection must show its destination, and a peer must send its first
 /// line, within this time after accept.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);

@@ -24,12 +24,13 @@ use crate::mesh::returning::KnownNames;
 use crate::names::{Name, PeerId};
 use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
-use crate::observe::metrics::{ConfigReloads, Snapshot};
+use crate::observe::metrics::{ConfigReloads, KubernetesServices, Snapshot};
 use crate::ports::{Bound, NotBound, Ports};
 use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
 use crate::tasks::Phase;
+use crate::trust::Permission;
 
 /// A peer that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -370,6 +371,32 @@ impl<N: Net> PeerHandle<N> {
     /// Has `/metrics` say how often the configuration was read again. To be called once.
     pub fn export_config_reloads(&self) -> ConfigReloads {
         self.shared.metrics.export_config_reloads()
+    }
+
+    /// Has `/metrics` tell of the Services of Kubernetes. To be called once, by whoever
+    /// watches them.
+    pub fn export_kubernetes(&self) -> KubernetesServices {
+        self.shared.metrics.export_kubernetes()
+    }
+
+    /// Keeps a task beside those of the peer: it restarts after a panic, and ends with them.
+    pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.shared.tasks.keep(what, begin);
+    }
+
+    /// Which names this peer may register now, as far as it can know by itself.
+    pub fn permission(&self) -> Permission {
+        let config = self.shared.config();
+        let tls = self.shared.tls.as_ref();
+        tls.map_or(Permission::Any, |tls| tls.current().own_permission(&config))
+    }
+
+    /// Tells of each look at the files of TLS, which may change that; never, without TLS.
+    pub fn looks_at_tls(&self) -> watch::Receiver<()> {
+        self.shared.looks_at_tls()
     }
 
     /// The numbers of this moment, for whoever would only parse the text again.

@@ -31,6 +31,7 @@ mod hubs;
 mod idle_data;
 mod instances;
 mod invariants;
+mod kubernetes;
 mod limits;
 mod links;
 mod logging;

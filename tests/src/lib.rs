@@ -8,6 +8,7 @@
 //! | [`backend`] | services behind a peer |
 //! | [`visitors`] | clients that keep asking, and what they saw |
 //! | [`dns`] | a server of DNS, and the command under test where it is asked |
+//! | [`kubernetes`] | an API of Kubernetes, which fails when it is told to |
 //! | [`client`] | public clients, HTTP by hand where exact bytes matter |
 //! | [`datagrams`] | both ends of UDP, and a steady flow of numbered datagrams |
 //! | [`hello`] | TLS clients and their first bytes |
@@ -31,6 +32,7 @@ pub mod datagrams;
 pub mod dns;
 pub mod hello;
 pub mod kernel;
+pub mod kubernetes;
 pub mod link;
 pub mod metrics;
 pub mod payload;

@@ -17,7 +17,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 7] = [
     ("This peer", &["config", "peer_id", "instance"]),
     ("Listen", &["listen", "tcp", "udp", "ways", "trusted_proxies", "expect", "state_dir"]),
     ("Connect", &["connect", "via", "transit", "reach", "idle_data"]),
-    ("Services", &["service"]),
+    ("Services", &["service", "kubernetes"]),
     (
         "TLS and tokens",
         &[

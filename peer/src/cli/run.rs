@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::access::AccessWriter;
 use super::failure::Failure;
+use super::found::Found;
 use super::log::Log;
 use super::reload::Reloader;
 use super::settings::{Settings, Surroundings};
@@ -84,13 +85,24 @@ async fn run_until_drained(
 ) -> Result<(), Failure> {
     // Before the first bind: from then on no signal may go unheard.
     let mut signals = Signals::new()?;
-    let peer = Peer::start_logging(config, TokioNet, access.map(AccessWriter::sink)).await?;
+    let peer =
+        Peer::start_logging(config.clone(), TokioNet, access.map(AccessWriter::sink)).await?;
     let handle = peer.handle();
     let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     let Files { sources, surroundings, started, texts, state, mut before } = files;
     if let Some(state) = &state {
         handle.recall(state.read());
+    }
+    let (level, reading) = (log.level(), handle.clone());
+    let found = Found::follow(&config, &handle)?;
+    let texts = Ok(texts);
+    let mut reloader =
+        Reloader { sources, surroundings, started, texts, config, found, handle: reading, level };
+    tokio::select! {
+        biased;
+        () = signals.next(|| {}, || {}) => return Ok(()),
+        () = reloader.first() => {}
     }
     for addr in inherited::left_over() {
         tracing::warn!(%addr, "a socket that this process was given is closed: no setting names its address");
@@ -108,9 +120,6 @@ async fn run_until_drained(
         supervisor::ready();
     });
     let mut running = pin!(peer.run());
-    let (level, reading) = (log.level(), handle.clone());
-    let reloader =
-        Reloader { sources, surroundings, started, texts: Ok(texts), handle: reading, level };
     let (asked, asked_to_upgrade) = (Notify::new(), Notify::new());
     let reload = || {
         handle.reload();

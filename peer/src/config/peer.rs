@@ -10,6 +10,7 @@ use super::capacity::Capacity;
 use super::endpoint::PortMapping;
 use super::error::ConfigError;
 use super::files::TlsConfig;
+use super::namespace::Namespace;
 use super::proxies::Proxies;
 use super::service::Service;
 use super::timing::Timing;
@@ -40,6 +41,8 @@ pub struct PeerConfig {
     pub proxies: Proxies,
     /// The names served by this peer.
     pub services: BTreeMap<Name, Service>,
+    /// The namespaces of Kubernetes whose annotated Services are served, too.
+    pub kubernetes: BTreeSet<Namespace>,
     /// The names that are passed on to the peers in `connect` when others register them here.
     pub transit: Vec<NamePattern>,
     /// The names and wildcards that the peers in `connect` are asked for, when nobody serves
@@ -83,6 +86,7 @@ impl PeerConfig {
             connect: Vec::new(),
             proxies: Proxies::default(),
             services: BTreeMap::new(),
+            kubernetes: BTreeSet::new(),
             transit: Vec::new(),
             reach: Vec::new(),
             expect: Vec::new(),
@@ -153,6 +157,7 @@ impl PeerConfig {
         keep("public_cert", new.public_cert != self.public_cert);
         keep("idle_data", new.idle_data != self.idle_data);
         keep("expect", new.expect != self.expect);
+        keep("kubernetes", new.kubernetes != self.kubernetes);
         keep("warm_up", new.timing.warm_up != self.timing.warm_up);
         new.timing.warm_up = self.timing.warm_up;
         // The metrics of a role are there or not from the start on.
@@ -178,6 +183,7 @@ impl PeerConfig {
             public_cert: self.public_cert.clone(),
             idle_data: self.idle_data,
             expect: self.expect.clone(),
+            kubernetes: self.kubernetes.clone(),
             ..new
         };
         (changed, fixed)
@@ -216,11 +222,12 @@ impl PeerConfig {
         }
         if self.is_connecting()
             && self.services.is_empty()
+            && self.kubernetes.is_empty()
             && self.transit.is_empty()
             && self.reach.is_empty()
         {
             let problem = "connect is set, but there is nothing to register: set at least one \
-                           service, transit or reach";
+                           service, kubernetes, transit or reach";
             return Err(ConfigError::new("service", problem));
         }
         if self.services.len() > NAMES_PER_LINK {

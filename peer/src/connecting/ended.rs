@@ -21,6 +21,8 @@ pub(super) enum Ended {
     Revoked,
     #[error("certificates or tokens have changed, and names that were refused are tried again")]
     Renewed,
+    #[error("it was opened with a certificate that does not permit what the new one does")]
+    Outgrown,
     #[error("its address is no longer one of the host's")]
     Retired,
     #[error("it reached {0}, to which there is a link already")]
@@ -47,6 +49,7 @@ impl Ended {
             | Self::Refused(_)
             | Self::Revoked
             | Self::Renewed
+            | Self::Outgrown
             | Self::Retired
             | Self::SameAgain(_)
             | Self::Itself

@@ -155,8 +155,9 @@ impl<N: Net> Keeper<N> {
             }
             ended => tracing::warn!(upstream = %target, reason = %ended, "link down"),
         }
-        if Arc::make_mut(refused).learn(shared, upstream, &ended, said) {
-            // The others are asked for at once.
+        let learned = Arc::make_mut(refused).learn(shared, upstream, &ended, said);
+        // What is left of the names is asked for at once, and so is what has become permitted.
+        if learned || matches!(ended, Ended::Outgrown) {
             return Next::AtOnce;
         }
         Next::After(backoff.next(shared.random()))

@@ -71,6 +71,10 @@ pub(super) struct Link<N: Net> {
     /// What the listening peer showed, and when to look at that again.
     chain: Vec<CertificateDer<'static>>,
     judged_by: Option<Arc<Loaded>>,
+    /// What it was opened with, and goes by for as long as it lasts; whether there is something
+    /// to be registered that only the certificate of now permits.
+    shown: Option<Arc<Loaded>>,
+    outgrown: bool,
     looks: watch::Receiver<()>,
     /// Which of our services pass their checks, and those that the listening peer was
     /// told do not.
@@ -133,6 +137,8 @@ impl<N: Net> Link<N> {
             retiring: Retiring::No,
             chain: dialled.chain,
             judged_by: shared.tls.as_ref().map(|tls| tls.current()),
+            shown: shared.tls.as_ref().map(|tls| tls.current()),
+            outgrown: false,
             looks: shared.looks_at_tls(),
             health: shared.health.changes(),
             withdrawn: BTreeSet::new(),
@@ -163,6 +169,9 @@ impl<N: Net> Link<N> {
         // Many changes at once are said together.
         let mut changed_at: Option<Instant> = None;
         loop {
+            if self.outgrown {
+                return Ended::Outgrown;
+            }
             let silent_at = self.heard + timing.peer_timeout;
             let stalled_at = self.control.stalled_at();
             let wake = stalled_at.map_or(silent_at, |at| at.min(silent_at));
@@ -278,6 +287,9 @@ impl<N: Net> Link<N> {
     /// backends fail their checks, UNREGISTER is.
     fn beat(&mut self, draining: bool) {
         self.look_at_offers(draining);
+        if self.outgrown {
+            return;
+        }
         if draining {
             let names: Vec<Withdrawal> = self.offers.said().map(|one| one.name.into()).collect();
             for names in in_lines(names) {
@@ -347,6 +359,10 @@ impl<N: Net> Link<N> {
         }
         let offers = offers_to(&self.shared, self.target.hub(), &self.refused);
         let Change { register, unregister } = self.offers.change(offers);
+        if self.has_outgrown(&register) {
+            self.outgrown = true;
+            return Vec::new();
+        }
         unregister.iter().for_each(|name| {
             self.withdrawn.remove(name);
         });
@@ -354,6 +370,20 @@ impl<N: Net> Link<N> {
             self.ask(&Line::Unregister(names));
         }
         register
+    }
+
+    /// Whether one of these can be registered with the certificate of now, and could not with
+    /// the one that this link was opened with.
+    fn has_outgrown(&self, new: &[Offer]) -> bool {
+        let (Some(shown), Some(tls)) = (&self.shown, &self.shared.tls) else { return false };
+        let loaded = tls.current();
+        if Arc::ptr_eq(shown, &loaded) {
+            return false;
+        }
+        let config = self.shared.config();
+        let (then, now) = (shown.own_permission(&config), loaded.own_permission(&config));
+        !then.is_same(&now)
+            && new.iter().any(|one| !then.permits(&one.name) && now.permits(&one.name))
     }
 
     /// Says what has changed since the last heartbeat.

@@ -7,6 +7,7 @@
 //! `requests = success + failed + active` at every moment.
 
 mod families;
+mod kubernetes;
 mod name_stats;
 mod page;
 mod read_counter;
@@ -16,11 +17,12 @@ mod reloads;
 mod series;
 mod snapshot;
 
+pub use kubernetes::KubernetesServices;
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use page::Page;
 pub use reasons::{
     CheckResult, ClientFailure, DatagramLoss, ForwardFailure, HttpCode, IdleResult, Incident,
-    LogReason, Protocol, ProxyError, Rejection,
+    LogReason, Protocol, ProxyError, Rejection, ServiceRefusal,
 };
 pub use registry::Metrics;
 pub use reloads::ConfigReloads;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{PeerConfig, Service, TlsConfig, TokenSource};
+use crate::config::{Namespace, PeerConfig, Service, TlsConfig, TokenSource};
 use crate::names::Name;
 use crate::offer::{Way, Ways};
 
@@ -67,6 +67,10 @@ pub(super) fn describe(config: &PeerConfig, state_dir: Option<&Path>) -> String 
             (None, None) => String::new(),
         };
         lines.push(("connect", format!("{peer}: registers the services below, {how}{route}")));
+    }
+    if !config.kubernetes.is_empty() {
+        let namespaces = listed(config.kubernetes.iter().map(Namespace::as_str));
+        lines.push(("kubernetes", format!("serves the annotated Services of {namespaces}, too")));
     }
     if !config.transit.is_empty() {
         let patterns: Vec<String> = config.transit.iter().map(ToString::to_string).collect();

@@ -1,5 +1,6 @@
 //! From what was set to a checked configuration, with a default for all else.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::flags::Settings;
 use super::service::services;
 use super::values::{Admin, Source};
 use super::via::{ProxyVariables, proxies};
-use crate::config::{Capacity, ConfigError, PeerConfig, Timing, TlsConfig, TokenSource};
+use crate::config::{Capacity, ConfigError, Namespace, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
     CONNECTIONS, CONNECTIONS_PER_SOURCE, IDLE_DATA, NAMES_PER_LINK, PEER_ID_BYTES,
     PENDING_PER_LINK, UDP_REQUESTS,
@@ -65,6 +66,7 @@ impl Settings {
             proxies: proxies(self.via, &surroundings.proxies, !self.connect.is_empty())?,
             connect: self.connect,
             services,
+            kubernetes: kubernetes(self.kubernetes)?,
             transit: self.transit,
             reach: self.reach,
             expect: self.expect,
@@ -169,6 +171,15 @@ fn peer_id(
         );
         ConfigError::new("instance", problem)
     })
+}
+
+/// The namespaces to be watched, by a build that can.
+fn kubernetes(namespaces: Vec<Namespace>) -> Result<BTreeSet<Namespace>, ConfigError> {
+    if !namespaces.is_empty() && !cfg!(feature = "kubernetes") {
+        let problem = "this build has no Kubernetes support; build with --features kubernetes";
+        return Err(ConfigError::new("kubernetes", problem));
+    }
+    Ok(namespaces.into_iter().collect())
 }
 
 /// The token of this peer: from its file, or from the environment.

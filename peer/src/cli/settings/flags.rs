@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::service::{ServiceEntry, entries};
 use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
 use super::via::ViaText;
-use crate::config::{PortMapping, Upstream};
+use crate::config::{Namespace, PortMapping, Upstream};
 use crate::names::{Name, NamePattern, PeerId};
 use crate::offer::Way;
 
@@ -55,6 +55,13 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',')]
     #[serde(deserialize_with = "entries")]
     pub service: Vec<ServiceEntry>,
+
+    /// A namespace of Kubernetes whose annotated Services this peer also serves (a list)
+    ///
+    /// Those with the annotation ops-proxy.dev/name, as they come and go. Needs a build with the feature `kubernetes`.
+    #[arg(long, env = "OPS_PROXY_KUBERNETES", value_name = "NAMESPACE", value_delimiter = ',')]
+    #[serde(deserialize_with = "from_texts")]
+    pub kubernetes: Vec<Namespace>,
 
     /// Pass on the names that others register here to the peers in --connect (a list)
     ///
@@ -325,6 +332,7 @@ impl Settings {
             connect: list(self.connect, file.connect),
             via: self.via.or(file.via),
             service: list(self.service, file.service),
+            kubernetes: list(self.kubernetes, file.kubernetes),
             transit: list(self.transit, file.transit),
             reach: list(self.reach, file.reach),
             expect: list(self.expect, file.expect),

@@ -87,7 +87,7 @@ fn the_environment_has_a_variable_for_every_flag_and_lists_in_it_take_commas() {
 
 /// Every setting, in both forms.
 const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --udp 127.0.0.1:2=a --connect h:4 --via http://u:p@v:5 \
-    --service *.c=h:5 --service *.c/https=h:6 --transit *.t,u --reach *.r,v --expect *.e,w --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
+    --service *.c=h:5 --service *.c/https=h:6 --kubernetes shop,tools --transit *.t,u --reach *.r,v --expect *.e,w --ways http,https --admin none --peer-id p --instance i --trusted-proxies 10.0.0.0/8,::1 \
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --hold 0s --warm-up 7s --state-dir state --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
@@ -100,6 +100,7 @@ const FILE: &str = r#"
     connect = ["h:4"]
     via = "http://u:p@v:5"
     service = ["*.c=h:5", "*.c/https=h:6"]
+    kubernetes = ["shop", "tools"]
     transit = ["*.t", "u"]
     reach = ["*.r", "v"]
     expect = ["*.e", "w"]
@@ -147,6 +148,46 @@ fn a_file_says_everything_that_flags_can_say() {
     assert_eq!(file(FILE), flags(FLAGS));
     assert_eq!(flags(FLAGS).or(Settings::default()), flags(FLAGS));
     assert_eq!(Settings::default().or(flags(FLAGS)), flags(FLAGS));
+}
+
+#[test]
+fn the_readme_has_a_row_for_every_setting_and_none_for_another() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let shown: Vec<&str> = readme.lines().filter(|line| line.contains("` | `OPS_PROXY_")).collect();
+    let row = |arg: &Arg| {
+        let value = match arg.get_num_args() {
+            // What is said by the flag alone.
+            Some(values) if values.min_values() == 0 => String::new(),
+            _ => format!(" {}", arg.get_value_names().unwrap()[0]),
+        };
+        let (flag, env) = (arg.get_long().unwrap(), arg.get_env().unwrap().to_str().unwrap());
+        let (key, help) = (arg.get_id(), arg.get_help().unwrap());
+        format!("| `--{flag}{value}` | `{env}` | `{key}` | {help} |")
+    };
+    let mut command = Settings::augment_args(Command::new("test"));
+    command.build();
+    let is_setting = |arg: &&Arg| arg.get_env().is_some();
+    let wanted: Vec<String> = command.get_arguments().filter(is_setting).map(row).collect();
+    assert!(wanted.len() > 40);
+    assert_eq!(shown, wanted, "README.md, under Configuration");
+}
+
+#[test]
+fn a_build_without_kubernetes_says_how_to_get_one() {
+    let config = config("--listen 127.0.0.1:1 --kubernetes shop --kubernetes shop");
+    match cfg!(feature = "kubernetes") {
+        true => assert_eq!(config.unwrap().kubernetes.len(), 1),
+        false => assert!(config.unwrap_err().problem.contains("--features kubernetes")),
+    }
+}
+
+#[test]
+fn a_peer_may_have_nothing_but_what_kubernetes_says() {
+    if cfg!(feature = "kubernetes") {
+        config("--connect localhost:1 --kubernetes shop").unwrap();
+    }
+    assert_eq!(fault("--connect localhost:1"), "service");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn settings(config: &PeerConfig) -> Config {
     say("connect", listed(config.connect.iter()));
     say("via", listed(config.connect.iter().filter_map(|one| config.proxies.to(&one.endpoint))));
     say("service", counted(config.services.len()));
+    say("kubernetes", listed(config.kubernetes.iter()));
     say("transit", listed(config.transit.iter()));
     say("reach", listed(config.reach.iter()));
     say("ways", config.ways.to_string());

@@ -374,3 +374,31 @@ impl From<Incident> for LogReason {
         Self::Happened(incident)
     }
 }
+
+words! {
+    /// Why an annotated Service of Kubernetes is not served, or not under one of its names.
+    ServiceRefusal {
+        /// `name` is missing, or says something that is no name.
+        BadName = "bad_name",
+        /// `ways` are not those that there are.
+        BadWays = "bad_ways",
+        /// `port` is none of the Service's, or it does not say which of several is meant.
+        BadPort = "bad_port",
+        /// `allow` is no list of networks.
+        BadAllow = "bad_allow",
+        /// `h2c` is neither true nor false.
+        BadH2c = "bad_h2c",
+        /// `proxy-protocol` is no version, or goes with UDP.
+        BadProxyProtocol = "bad_proxy_protocol",
+        /// It has an annotation of ours that means nothing.
+        UnknownAnnotation = "unknown_annotation",
+        /// It is an alias of a host elsewhere.
+        ExternalName = "external_name",
+        /// An older Service, or the peer's own settings, have the name.
+        NameTaken = "name_taken",
+        /// The certificate of the peer does not permit the name.
+        NotPermitted = "not_permitted",
+        /// There are more names than one link carries.
+        TooManyNames = "too_many_names",
+    }
+}

@@ -6,17 +6,20 @@ use crate::names::Name;
 use crate::trust::permission::Permission;
 
 impl Loaded {
-    /// Whether the certificate permits all services. With a token or in plaintext, only
-    /// the listening peer knows what it permits.
+    /// Which names this peer may register, as far as it can know. With a token or in
+    /// plaintext, only the listening peer knows.
+    pub fn own_permission(&self, config: &PeerConfig) -> Permission {
+        let shown = self.own.as_ref().filter(|_| config.shows_certificate());
+        shown.map_or(Permission::Any, |own| Permission::Certificate(own.clone()))
+    }
+
+    /// Whether the certificate permits all services.
     ///
     /// # Errors
     /// `service`, with the names that it does not permit, and how to get a certificate
     /// that does. At most so many names are listed.
     pub fn check_services(&self, config: &PeerConfig, most: usize) -> Result<(), ConfigError> {
-        let Some(own) = self.own.as_ref().filter(|_| config.shows_certificate()) else {
-            return Ok(());
-        };
-        let permission = Permission::Certificate(own.clone());
+        let permission = self.own_permission(config);
         let names: Vec<&Name> = config.services.keys().collect();
         let forbidden: Vec<&Name> =
             names.iter().copied().filter(|name| !permission.permits(name)).collect();
