@@ -233,7 +233,7 @@ fn services(round: usize, backend: SocketAddr) -> String {
     if round % 2 == 1 {
         services += &format!(", 'sometimes.example={backend}'");
     }
-    if round % 3 > 0 {
+    if !round.is_multiple_of(3) {
         services += &format!(", 'changing.example=127.0.0.1:{}'", 1 + round);
     }
     services + "]\n"

@@ -151,29 +151,6 @@ fn a_file_says_everything_that_flags_can_say() {
 }
 
 #[test]
-fn the_readme_has_a_row_for_every_setting_and_none_for_another() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let shown: Vec<&str> = readme.lines().filter(|line| line.contains("` | `OPS_PROXY_")).collect();
-    let row = |arg: &Arg| {
-        let value = match arg.get_num_args() {
-            // What is said by the flag alone.
-            Some(values) if values.min_values() == 0 => String::new(),
-            _ => format!(" {}", arg.get_value_names().unwrap()[0]),
-        };
-        let (flag, env) = (arg.get_long().unwrap(), arg.get_env().unwrap().to_str().unwrap());
-        let (key, help) = (arg.get_id(), arg.get_help().unwrap());
-        format!("| `--{flag}{value}` | `{env}` | `{key}` | {help} |")
-    };
-    let mut command = Settings::augment_args(Command::new("test"));
-    command.build();
-    let is_setting = |arg: &&Arg| arg.get_env().is_some();
-    let wanted: Vec<String> = command.get_arguments().filter(is_setting).map(row).collect();
-    assert!(wanted.len() > 40);
-    assert_eq!(shown, wanted, "README.md, under Configuration");
-}
-
-#[test]
 fn a_build_without_kubernetes_says_how_to_get_one() {
     let config = config("--listen 127.0.0.1:1 --kubernetes shop --kubernetes shop");
     match cfg!(feature = "kubernetes") {
