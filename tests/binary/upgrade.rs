@@ -10,7 +10,7 @@ use ops_proxy_tests::pki::{Ca, Request};
 use ops_proxy_tests::process::{Event, Peer};
 use ops_proxy_tests::visitors::Visitors;
 use ops_proxy_tests::wait::{skipped, until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -173,10 +173,37 @@ async fn a_new_process_that_dies_before_it_is_ready_gives_everything_back() {
     hub.process().ask_for_upgrade();
     logged(&site, "another process of the listening peer takes connections now").await;
     let second = until("the second process", async || hub.process().child()).await;
+    let open = hub.process().tcp_listeners();
     hub.process().kill(second);
     logged(&hub, "there was no upgrade").await;
+    // That on which it takes back what is for it.
+    until("its listener on loopback to be closed", async || {
+        (hub.process().tcp_listeners() < open).then_some(())
+    })
+    .await;
     hub.serves(&[NAME]).await;
     assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_an_upgrade_ends_the_new_process_and_drains_the_old_one() {
+    let http = Backend::http().await;
+    let mut hub = listening(&format!("--peer-id hub --drain-grace 1s {SLOW}")).await;
+    let service = format!("--service {NAME}={}", http.addr());
+    let site = connecting(hub.listen(), &format!("{service} --peer-id site")).await;
+    hub.serves(&[NAME]).await;
+    let mut kept = connect(hub.listen()).await;
+    assert_eq!(ask(&mut kept, NAME).await.0, 200);
+    hub.process().ask_for_upgrade();
+    logged(&site, "another process of the listening peer takes connections now").await;
+    let second = until("the second process", async || hub.process().child()).await;
+    hub.process().terminate();
+    logged(&hub, "draining; send a second signal").await;
+    assert_eq!(ask(&mut kept, NAME).await, (200, "close".to_owned()));
+    // Who comes now finds the old process, which still has its grace.
+    assert_eq!(client::get(hub.listen(), "/", NAME).await.status, 200);
+    assert!(test_kill_process(second).is_err(), "the new process still runs");
+    assert_eq!(hub.process().first_ended().await, Some(0));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The command under test as a process of its own: started, its log read, asked
 //! for its metrics, and ended with the test.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -233,7 +234,7 @@ impl Process {
     pub fn child(&self) -> Option<Pid> {
         let pid = self.pid();
         let path = format!("/proc/{pid}/task/{pid}/children");
-        let children = std::fs::read_to_string(path).expect("a running process of our own");
+        let children = fs::read_to_string(path).expect("a running process of our own");
         Pid::from_raw(children.split_whitespace().next()?.parse().expect("a process id"))
     }
 
@@ -246,6 +247,20 @@ impl Process {
     pub async fn first_ended(&mut self) -> Option<i32> {
         let what = format!("the first process of {:?} to end", self.command_line);
         until(&what, async || self.child.try_wait().expect("own child")).await.code()
+    }
+
+    /// How many TCP sockets it listens on.
+    pub fn tcp_listeners(&self) -> usize {
+        let pid = self.pid();
+        let inodes: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("a process of our own")
+            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
+            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.replace(']', "")))
+            .collect();
+        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("it has a network");
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        // The state, 0A for one that listens, and the inode.
+        rows.filter(|row| row[3] == "0A" && inodes.iter().any(|inode| inode == row[9])).count()
     }
 
     /// Waits for its end and for all of its output.
@@ -426,7 +441,7 @@ impl Peer {
 
     fn status(&self, what: &str) -> String {
         let path = format!("/proc/{}/status", self.process.child.id());
-        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let status = fs::read_to_string(path).expect("a running process has a status");
         let line = status.lines().find_map(|line| line.strip_prefix(what));
         line.expect("a line of the status").trim().to_owned()
     }

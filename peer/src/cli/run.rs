@@ -126,7 +126,7 @@ async fn run_until_drained(
         asked.notify_one();
     };
     let mut reloading = pin!(reloader.run(&asked));
-    let mut upgrading = pin!(upgrader.run(&asked_to_upgrade));
+    let mut upgrading = Box::pin(upgrader.run(&asked_to_upgrade));
     let mut keeping = pin!(async {
         if let Some(state) = &state {
             state.follow(&handle).await;
@@ -144,6 +144,9 @@ async fn run_until_drained(
     let _successor = match told {
         Told::Ended(ended) => return Ok(ended?),
         Told::Stopped => {
+            // This ends a new process that has not taken over.
+            drop(upgrading);
+            handle.hand_over(false);
             if let Some(state) = &state {
                 state.leave(&handle);
             }

@@ -13,7 +13,7 @@ use super::message::{Handover, Said};
 use super::predecessor::Takeover;
 use crate::cli::state::written;
 use crate::limits::{TAKEOVER_DEADLINE, TAKEOVER_SETTLE};
-use crate::peer::PeerHandle;
+use crate::peer::{Expecting, PeerHandle};
 use crate::stream::net::tokio::TokioNet;
 
 /// Starts a successor of a running peer.
@@ -30,6 +30,7 @@ pub(in crate::cli) struct Succeeded {
     /// Its process id.
     pub(in crate::cli) pid: u32,
     _begun: Begun,
+    _expecting: Expecting,
 }
 
 /// Why there is no successor.
@@ -52,7 +53,8 @@ impl Upgrader {
         Self { handle, program: env::current_exe(), before }
     }
 
-    /// Returns once a successor has taken over, which is tried whenever it is `asked` for.
+    /// Returns once a successor has taken over, which is tried whenever it is `asked` for. A
+    /// successor that has not taken over ends with this.
     pub(in crate::cli) async fn run(mut self, asked: &Notify) -> Succeeded {
         loop {
             asked.notified().await;
@@ -76,7 +78,8 @@ impl Upgrader {
             Ok(program) => program,
             Err(error) => return Err(NotSucceeded::Start(io::Error::other(error.to_string()))),
         };
-        let predecessor = handle.expect_successor().await.map_err(NotSucceeded::Start)?;
+        let (predecessor, expecting) =
+            handle.expect_successor().await.map_err(NotSucceeded::Start)?;
         let (sockets, descriptors) = descriptors(&handle.sockets()).map_err(NotSucceeded::Start)?;
         let handover = Handover {
             peer: predecessor.peer.to_string(),
@@ -91,7 +94,7 @@ impl Upgrader {
         handle.hand_over(true);
         let settles = handle.warm_up() + TAKEOVER_SETTLE + TAKEOVER_DEADLINE;
         said(&mut begun, Said::Ready, settles).await?;
-        Ok(Succeeded { pid: begun.pid(), _begun: begun.let_go() })
+        Ok(Succeeded { pid: begun.pid(), _begun: begun.let_go(), _expecting: expecting })
     }
 }
 
