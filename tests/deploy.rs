@@ -71,12 +71,15 @@ fn families() -> BTreeSet<String> {
     let of_peer = read("peer/src/observe/metrics/registry.rs");
     let of_files = read("peer/src/observe/metrics/reloads.rs");
     let of_kubernetes = read("peer/src/observe/metrics/kubernetes.rs");
+    let served = read("peer/src/observe/metrics/served.rs");
+    let served = served.split("#[cfg(test)]").next().unwrap();
     let is_word =
         |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let whole = literals(&per_name)
         .chain(literals(&of_peer))
         .chain(literals(&of_files))
-        .chain(literals(&of_kubernetes));
+        .chain(literals(&of_kubernetes))
+        .chain(literals(served));
     let whole = whole.filter(is_word);
     let whole = whole.filter(|name| name.starts_with("ops_proxy_")).map(str::to_owned);
     // What the builder is given stands without the prefix, first in its call.

@@ -66,11 +66,85 @@ async fn metrics_carry_the_node_and_the_pod_of_their_peer() {
     let labels = [("node", NODE), ("pod", POD)];
     assert_eq!(metrics.value("ops_proxy_server_info", &labels), 1.0);
     for (name, family) in metrics.families() {
-        for (_, labels) in family.samples.keys() {
+        // What the kernel says of the process has no labels, wherever it runs.
+        let is_of_process = name.starts_with("process_");
+        for (_, labels) in family.samples.keys().filter(|_| !is_of_process) {
             assert_eq!(labels.get("node").map(String::as_str), Some(NODE), "{name}");
             assert_eq!(labels.get("pod").map(String::as_str), Some(POD), "{name}");
         }
     }
+}
+
+/// A scrape in the format of OpenMetrics, and the same as it would be in text.
+async fn open_metrics(peer: &Peer) -> (String, Metrics) {
+    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nAccept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3\r\nConnection: close\r\n\r\n";
+    let answer = client::exchange(peer.admin(), request.as_bytes()).await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.field("content-type"), kind);
+    let text = answer.text();
+    let families = text.strip_suffix("# EOF\n").expect("it says that it ends");
+    let mut plain = String::new();
+    for family in families.split("# HELP ").skip(1) {
+        let (head, samples) = family.split_once(" counter\n").unwrap_or((family, ""));
+        let name = head.split(' ').next().unwrap();
+        let head = match samples {
+            "" => head.to_owned(),
+            _ => head.replace(name, &format!("{name}_total")) + " counter\n",
+        };
+        let lines = format!("# HELP {head}{samples}");
+        for line in lines.lines() {
+            plain += &match line.contains("_bucket{") {
+                // Without an exemplar, and with a bound as text has it.
+                true => line.split(" # {").next().unwrap().replace(".0\"} ", "\"} "),
+                false => line.to_owned(),
+            };
+            plain.push('\n');
+        }
+    }
+    (text, Metrics::parse(&plain).expect("what is left is text"))
+}
+
+#[tokio::test]
+async fn open_metrics_says_the_same_and_leads_to_requests() {
+    let backend = Backend::http().await;
+    let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
+    assert_eq!(client::get(public.listen(), "/", NAME).await.status, 200);
+    let metrics = public.quiet().await;
+    let (text, open) = open_metrics(&public).await;
+    let of_peer = |metrics: &Metrics| {
+        let families = metrics.families().clone().into_iter();
+        families.filter(|(name, _)| name.starts_with("ops_proxy_")).collect::<Vec<_>>()
+    };
+    assert_eq!(of_peer(&open), of_peer(&metrics));
+    let buckets = text.lines().filter(|line| line.contains("_bucket{"));
+    let exemplars: Vec<(&str, &str)> = buckets.filter_map(|line| line.split_once(" # {")).collect();
+    let of = |family: &str| {
+        let found = exemplars.iter().find(|(sample, _)| sample.starts_with(family));
+        let (_, exemplar) = found.unwrap_or_else(|| panic!("{family} has no exemplar: {text}"));
+        exemplar.strip_prefix("proxy_id=\"").unwrap().split('"').next().unwrap().to_owned()
+    };
+    let id = of("ops_proxy_http_request_duration_seconds");
+    assert_eq!(of("ops_proxy_request_duration_seconds"), id);
+    let found = public.page(&format!("/api/v1/requests/{id}")).await;
+    assert_eq!(found.status, 200, "{}", found.text());
+}
+
+#[tokio::test]
+async fn the_process_is_told_of() {
+    let metrics = listening("").await.metrics().await;
+    for (family, kind) in [
+        ("process_cpu_seconds_total", "counter"),
+        ("process_max_fds", "gauge"),
+        ("process_open_fds", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+        ("process_threads", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+    ] {
+        let found = metrics.families().get(family);
+        assert_eq!(found.map(|one| one.kind.as_str()), Some(kind), "{family}");
+    }
+    assert!(metrics.value("process_open_fds", &[]) > 3.0);
 }
 
 #[tokio::test]

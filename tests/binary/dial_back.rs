@@ -62,6 +62,12 @@ async fn a_forward_that_cannot_be_served_is_answered_with_fail() {
         let failed = metrics.value("ops_proxy_client_forwards_failed_total", &[("reason", reason)]);
         assert_eq!(failed, 1.0, "{reason}");
     }
+    // A name that somebody makes up gets no series of its own.
+    for name in [NAME, "_other"] {
+        let labels = [("client_name", name)];
+        assert_eq!(metrics.value("ops_proxy_client_requests_failed_total", &labels), 1.0, "{name}");
+    }
+    assert_eq!(metrics.value("ops_proxy_client_requests_total", &[]), 2.0);
 }
 
 /// As after a client that left while FORWARD was under way.

@@ -50,6 +50,7 @@ mod refusals;
 mod reload;
 mod resources;
 mod restart;
+mod served;
 mod services;
 mod shipped;
 mod shutdown;

@@ -141,7 +141,7 @@ async fn every_family_has_the_type_and_labels_of_the_document() {
     let names = metrics.label_values("ops_proxy_proxy_errors_total", "client_name");
     assert_eq!(names, words(&["_other", BY_HAND, "dead.example"]));
     for (name, family) in metrics.families() {
-        assert!(name.starts_with("ops_proxy_"), "{name}");
+        assert!(name.starts_with("ops_proxy_") || name.starts_with("process_"), "{name}");
         let no_id = |(_, labels): &(String, BTreeMap<_, _>)| !labels.contains_key("proxy_id");
         assert!(family.samples.keys().all(no_id), "{name}");
     }

@@ -88,6 +88,7 @@ async fn run_until_drained(
     let peer =
         Peer::start_logging(config.clone(), TokioNet, access.map(AccessWriter::sink)).await?;
     let handle = peer.handle();
+    handle.export_process();
     let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     let Files { sources, surroundings, started, texts, state, mut before } = files;

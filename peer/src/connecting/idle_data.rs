@@ -145,7 +145,7 @@ impl<N: Net> Pool<N> {
             self.reserve().taken();
             self.replenish(&ended);
             let (shared, target) = (self.shared.clone(), self.target.clone());
-            let serving = Serving { shared, target, id, requested };
+            let serving = Serving::new(shared, target, id, requested);
             let ahead = std::mem::take(&mut lines).into_rest();
             // Boxed: most of its life, this task waits.
             let served = Box::pin(self.serve(serving, stream, ahead)).await;
@@ -198,7 +198,7 @@ impl<N: Net> Pool<N> {
         stream: Transport<N::Stream>,
         ahead: Bytes,
     ) -> Option<(Transport<N::Stream>, Bytes)> {
-        let active = Active::begin(self.shared.metrics.clone());
+        let active = Active::begin(&serving);
         let _busy = self.shared.tasks.busy();
         let id = serving.id;
         let slot = self.slots.clone().try_acquire_owned();

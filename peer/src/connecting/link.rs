@@ -474,14 +474,14 @@ impl<N: Net> Link<N> {
         if from_link == FromLink::Ignore {
             return;
         }
-        let active = Active::begin(self.shared.metrics.clone());
+        let (shared, target) = (self.shared.clone(), self.target.clone());
+        let serving = Serving::new(shared, target, id, requested);
+        let active = Active::begin(&serving);
         let slot = self.slots.clone().try_acquire_owned().ok();
         let Some(slot) = slot.filter(|_| from_link == FromLink::Serve) else {
             self.control.queue(&Line::Fail(id, FailReason::Overloaded));
             return active.end(Err(ClientFailure::Overloaded));
         };
-        let (shared, target) = (self.shared.clone(), self.target.clone());
-        let serving = Serving { shared, target, id, requested };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
         self.shared.tasks.spawn(async move {

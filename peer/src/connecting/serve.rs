@@ -14,7 +14,7 @@ use crate::limits::STRETCH_END;
 use crate::names::ProxyId;
 use crate::observe::access::{Access, Outcome, Provided};
 use crate::observe::journal::{Kind, Known, Running, ServedBy};
-use crate::observe::metrics::{ClientFailure, DatagramLoss, Incident, Metrics};
+use crate::observe::metrics::{ClientFailure, DatagramLoss, Incident, Metrics, ServedStats};
 use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::control::write_line;
@@ -40,19 +40,26 @@ pub(super) struct Serving<N: Net> {
     pub id: ProxyId,
     /// What was asked for.
     pub requested: Requested,
+    /// The numbers of the service; none, where it is passed on to another peer.
+    served: Option<Arc<ServedStats>>,
 }
 
 /// Counts a FORWARD from its coming to its end, also with its task.
 pub(super) struct Active {
     metrics: Arc<Metrics>,
+    served: Option<Arc<ServedStats>>,
     outcome: Result<(), ClientFailure>,
 }
 
 impl Active {
     /// A FORWARD came.
-    pub(super) fn begin(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn begin<N: Net>(serving: &Serving<N>) -> Self {
+        let (metrics, served) = (serving.shared.metrics.clone(), serving.served.clone());
         metrics.client_forward_began();
-        Self { metrics, outcome: Err(ClientFailure::DataIoError) }
+        if let Some(served) = &served {
+            served.began();
+        }
+        Self { metrics, served, outcome: Err(ClientFailure::DataIoError) }
     }
 
     /// It ended this way.
@@ -64,10 +71,28 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.metrics.client_forward_ended(self.outcome);
+        if let Some(served) = &self.served {
+            served.ended(self.outcome.is_err());
+        }
     }
 }
 
 impl<N: Net> Serving<N> {
+    /// What `target` has asked for, and has come.
+    pub(super) fn new(
+        shared: Arc<Shared<N>>,
+        target: Arc<Target>,
+        id: ProxyId,
+        requested: Requested,
+    ) -> Self {
+        let served = (!is_passed_on(&shared, &requested)).then(|| {
+            let config = shared.config();
+            let own = config.services.get_key_value(&requested.name).map(|(name, _)| name);
+            shared.metrics.served(own, &target.upstream)
+        });
+        Self { shared, target, id, requested, served }
+    }
+
     /// Serves it on a DATA connection of its own.
     ///
     /// # Errors
@@ -168,9 +193,9 @@ impl<N: Net> Serving<N> {
     }
 
     fn tally(&self) -> Tally {
-        let Self { shared, target, id, requested } = self;
+        let Self { shared, target, id, requested, served } = self;
         // What is passed on is told of as a request that was routed here.
-        let running = (!is_passed_on(shared, requested)).then(|| {
+        let running = served.is_some().then(|| {
             let config = shared.config();
             let own = config.services.get_key_value(&requested.name);
             shared.journal.begin(Known {
@@ -183,12 +208,13 @@ impl<N: Net> Serving<N> {
                 asked_by: target.hub().cloned(),
             })
         });
-        Tally { metrics: shared.metrics.clone(), running }
+        let served = served.clone().zip(running);
+        Tally { metrics: shared.metrics.clone(), served }
     }
 
     /// Tells operators of its end, and the access log, if there is one.
     fn log(&self, tally: &Tally, ended: Result<(), ClientFailure>) {
-        let Some(running) = &tally.running else { return };
+        let Some((_, running)) = &tally.served else { return };
         let duration = running.end(ended.err().map(Into::into));
         let Some(log) = &self.shared.access else { return };
         let Requested { name, way, source, .. } = &self.requested;
@@ -280,8 +306,8 @@ impl<N: Net> Serving<N> {
 
     /// The backend, or the peer that is to be asked for it, which `head` may be sent to.
     async fn reach(&self, head: &[u8]) -> Result<Reached<N>, Failure> {
-        let Self { shared, id, requested, target } = self;
-        if is_passed_on(shared, requested) {
+        let Self { shared, id, requested, target, served } = self;
+        if served.is_none() {
             return pass_on(shared, *id, requested, head).await.map_err(fail);
         }
         let upstream = &target.upstream;
@@ -324,17 +350,17 @@ fn fail(reason: FailReason) -> Failure {
     (reason, reason.into())
 }
 
-/// The numbers of a FORWARD, for operators; the metrics of a request are those of the
+/// The numbers of a FORWARD that is served here; the metrics of a request are those of the
 /// listening side.
 struct Tally {
     metrics: Arc<Metrics>,
     /// None, where it is passed on.
-    running: Option<Running>,
+    served: Option<(Arc<ServedStats>, Running)>,
 }
 
 impl Tally {
     fn is_connected(&self) {
-        if let Some(running) = &self.running {
+        if let Some((_, running)) = &self.served {
             running.is_connected(None);
         }
     }
@@ -342,13 +368,15 @@ impl Tally {
 
 impl Meter for Tally {
     fn sent(&self, bytes: usize) {
-        if let Some(running) = &self.running {
+        if let Some((served, running)) = &self.served {
+            served.sent(bytes);
             running.add_sent(bytes);
         }
     }
 
     fn received(&self, bytes: usize) {
-        if let Some(running) = &self.running {
+        if let Some((served, running)) = &self.served {
+            served.received(bytes);
             running.add_received(bytes);
         }
     }

@@ -112,7 +112,7 @@ impl Request {
         }
         let told = failure.map(|reason| Failure { detail, ..reason.into() });
         let duration = self.running.end(told);
-        self.metrics.request_ended(self.protocol, duration);
+        self.metrics.request_ended(self.running.known.id, self.protocol, duration);
         if let Some(story) = self.story.as_ref().filter(|story| !story.by_request) {
             story.log.take(Access {
                 sent: self.running.sent(),
@@ -146,7 +146,8 @@ impl Meter for Request {
 
     fn exchanged(&self, exchange: Exchange) {
         let duration = exchange.ended - exchange.asked;
-        self.metrics.exchanged(&self.stats, exchange.status, duration);
+        let id = Some(self.running.known.id);
+        self.metrics.exchanged(id, &self.stats, exchange.status, duration);
         self.running.add_exchange(exchange.status);
         let Some(story) = self.story.as_ref().filter(|story| story.way == Way::Http) else {
             return;

@@ -500,7 +500,7 @@ impl<S> Mesh<S> {
             let identity = &principal.identity;
             pending.claim(id, identity, Instant::now(), permitted).map(matched)
         });
-        self.hand_over(claimed, data)
+        self.hand_over(id, claimed, data)
     }
 
     /// The idle DATA connection of `link` that was taken for this id is ready.
@@ -518,11 +518,12 @@ impl<S> Mesh<S> {
                 None => Err(NotClaimed::Abandoned),
             }
         };
-        self.hand_over(claimed, data)
+        self.hand_over(id, claimed, data)
     }
 
     fn hand_over(
         &self,
+        id: ProxyId,
         claimed: Result<Waiting<S>, NotClaimed>,
         data: Side<S>,
     ) -> Result<(), NotClaimed> {
@@ -531,7 +532,7 @@ impl<S> Mesh<S> {
                 self.metrics.unexpected_data();
             }
         })?;
-        self.metrics.data_matched(waiting.since.elapsed());
+        self.metrics.data_matched(id, waiting.since.elapsed());
         // A request that has just gone drops the connection, which closes it.
         let _ = waiting.reply.send(Ok(data));
         Ok(())

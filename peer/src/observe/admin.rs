@@ -17,8 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -31,6 +31,7 @@ use super::metrics::Incident;
 use crate::limits::{
     self, ACCEPT_BACKOFF, ADMIN_DEADLINE, ADMIN_HEAD_DEADLINE, ADMIN_STREAM_DEADLINE,
 };
+use crate::observe::metrics::Format;
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
 
@@ -151,8 +152,11 @@ async fn respond<N: Net>(
     match request.uri().path() {
         "/metrics" => match place.scrape().await {
             Some(scraping) => {
-                let text = scrape(shared, scraping).await;
-                respond_with(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+                let accept = request.headers().get_all(ACCEPT).iter();
+                let accept: Vec<&str> = accept.filter_map(|field| field.to_str().ok()).collect();
+                let format = Format::accepted(&accept.join(","));
+                let text = scrape(shared, format, scraping).await;
+                respond_with(StatusCode::OK, format.content_type(), text)
             }
             None => busy(),
         },

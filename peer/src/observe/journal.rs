@@ -10,6 +10,6 @@ mod book;
 mod record;
 mod trouble;
 
-pub use book::{Journal, Running, Served};
+pub use book::{Journal, Running};
 pub use record::{Failure, Kind, Known, Record, ServedBy};
 pub use trouble::{Refusal, Trouble};

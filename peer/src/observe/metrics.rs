@@ -6,17 +6,22 @@
 //! together is counted under one lock per name ([`NameStats`]), so a scrape sees
 //! `requests = success + failed + active` at every moment.
 
+mod exemplars;
 mod families;
+mod format;
 mod kubernetes;
 mod name_stats;
+mod open_metrics;
 mod page;
 mod read_counter;
 mod reasons;
 mod registry;
 mod reloads;
 mod series;
+mod served;
 mod snapshot;
 
+pub use format::Format;
 pub use kubernetes::KubernetesServices;
 pub use name_stats::{Counts, NameStats, PerProtocol};
 pub use page::Page;
@@ -26,4 +31,5 @@ pub use reasons::{
 };
 pub use registry::Metrics;
 pub use reloads::ConfigReloads;
+pub use served::{Served, ServedStats};
 pub use snapshot::{NameRow, Snapshot};

@@ -15,7 +15,7 @@ use crate::limits::CONNECTED_LOOK;
 use crate::listening::take_back;
 use crate::mesh::returning::KnownNames;
 use crate::names::PeerId;
-use crate::observe::metrics::{ConfigReloads, KubernetesServices, Snapshot};
+use crate::observe::metrics::{ConfigReloads, KubernetesServices, Served, Snapshot};
 use crate::ports::{NotBound, Ports};
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
@@ -104,6 +104,12 @@ impl<N: Net> PeerHandle<N> {
         self.shared.metrics.export_lost_log_lines(read);
     }
 
+    /// Has `/metrics` tell of the process, which this peer must have to itself. To be called
+    /// once.
+    pub fn export_process(&self) {
+        self.shared.metrics.export_process();
+    }
+
     /// Has `/metrics` say how often the configuration was read again. To be called once.
     pub fn export_config_reloads(&self) -> ConfigReloads {
         self.shared.metrics.export_config_reloads()
@@ -138,6 +144,11 @@ impl<N: Net> PeerHandle<N> {
     /// The numbers of this moment, for whoever would only parse the text again.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.mesh.snapshot()
+    }
+
+    /// What was served of this peer's own services, and all that listening peers have sent here.
+    pub fn served(&self) -> (Served, Served) {
+        self.shared.metrics.served_in_all()
     }
 
     /// The names that others have registered here, and those they had: what a peer that takes
@@ -195,6 +206,7 @@ impl<N: Net> PeerHandle<N> {
         shared.health.reconfigure(&old, &new);
         shared.admission.set_capacity(new.capacity);
         shared.set_config(new.clone());
+        shared.metrics.keep_served(|name| new.services.contains_key(name));
         shared.mesh.after_change(&old, &new, |name| shared.health.is_up(name));
         ports.hold(bound);
         ports.serve(shared);

@@ -250,7 +250,7 @@ impl<'a, N: Net> Refused<'a, N> {
         if is_http {
             let stats = name.and_then(|name| shared.mesh.stats_of(name));
             let stats = stats.as_deref().unwrap_or(shared.metrics.other());
-            shared.metrics.exchanged(stats, status, duration);
+            shared.metrics.exchanged(None, stats, status, duration);
         }
         if let Some(name) = name {
             tell(shared, client, name, speaks.offered(), cause);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ops_proxy::observe::metrics::{Counts, NameRow, Protocol, ProxyError, Snapshot};
+use ops_proxy::observe::metrics::{Counts, NameRow, Protocol, ProxyError, Served, Snapshot};
 
 const HTTP: usize = Protocol::Http as usize;
 
@@ -66,6 +66,27 @@ pub(super) fn check_sums(snapshot: &Snapshot, reads_http: bool) -> Result<(), St
         return Err("a task panicked".to_owned());
     }
     Ok(())
+}
+
+/// What a connecting peer counts by service is what it counts in all, unless it passes
+/// requests on.
+pub(super) fn check_served(
+    of_services: Served,
+    in_all: Served,
+    passes_on: bool,
+) -> Result<(), String> {
+    let of_services = [of_services.total, of_services.failed, of_services.active];
+    let in_all = [in_all.total, in_all.failed, in_all.active];
+    let fits = match passes_on {
+        true => of_services.iter().zip(&in_all).all(|(of_services, in_all)| of_services <= in_all),
+        false => of_services == in_all,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(format!(
+            "by service {of_services:?} forwards, but {in_all:?} in all (total, failed, active)"
+        )),
+    }
 }
 
 fn exchanges(counts: &Counts) -> u64 {

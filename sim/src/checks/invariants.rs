@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ops_proxy::observe::metrics::Snapshot;
 
-use super::counts::{check_growth, check_sums};
+use super::counts::{check_growth, check_served, check_sums};
 use super::model::Model;
 use super::overheard::{check_asked_again, check_asked_once, check_overheard};
 use super::seen::{Seen, counts_everything};
@@ -39,6 +39,8 @@ impl Invariants {
             let reads_http =
                 peers[host].transit.is_empty() && peers.values().all(|one| one.reach.is_empty());
             check_sums(&now, reads_http).map_err(at)?;
+            let (of_services, in_all) = handle.served();
+            check_served(of_services, in_all, !peers[host].transit.is_empty()).map_err(at)?;
             let start = mesh.starts(host);
             if self.before.get(host).is_some_and(|(before, _)| *before != start) {
                 self.forget(mesh, host);

@@ -16,8 +16,8 @@ use crate::mesh::look::{KnownLink, KnownName};
 use crate::mesh::routes::LinkId;
 use crate::names::{Name, ProxyId};
 use crate::observe::api;
-use crate::observe::journal::{Failure, Record, Served, ServedBy, Trouble};
-use crate::observe::metrics::{Counts, ProxyError};
+use crate::observe::journal::{Failure, Record, ServedBy, Trouble};
+use crate::observe::metrics::{Counts, ProxyError, Served};
 use crate::observe::own_links::OwnLink;
 use crate::observe::rates::Counted;
 use crate::offer::Ways;
@@ -51,7 +51,7 @@ impl Wanted {
 /// Reads the counters from time to time, so that there is a last minute to tell of.
 pub(super) async fn keep_reading<N: Net>(shared: &Shared<N>) {
     loop {
-        let served = shared.journal.served();
+        let served = shared.metrics.served_by_name();
         let mut reading = BTreeMap::new();
         each_name(shared, None, STATUS_NAMES, |known| {
             let counted = counted(&known.stats.snapshot(), served_of(&served, &known.name));
@@ -165,7 +165,7 @@ async fn each_name<N: Net>(
 /// Some of the names.
 pub(super) async fn names<N: Net>(shared: &Shared<N>, wanted: Wanted) -> api::Names {
     let (config, standings) = (shared.config_of_now(), shared.health.standings());
-    let served = shared.journal.served();
+    let served = shared.metrics.served_by_name();
     let mut names: Vec<api::Name> = Vec::new();
     let mut all_counted: Vec<Counted> = Vec::new();
     let has_more = each_name(shared, wanted.after, wanted.limit, |known| {
@@ -189,7 +189,7 @@ pub(super) async fn names<N: Net>(shared: &Shared<N>, wanted: Wanted) -> api::Na
     api::Names { total: census(shared).await.count as u64, next, names }
 }
 
-fn served_of(served: &BTreeMap<Name, Served>, name: &str) -> Served {
+fn served_of(served: &BTreeMap<String, Served>, name: &str) -> Served {
     served.get(name).copied().unwrap_or_default()
 }
 

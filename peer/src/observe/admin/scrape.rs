@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use super::places::Scraping;
 use crate::limits::{SCRAPE_CHUNK_BYTES, SNAPSHOT_ROWS};
-use crate::observe::metrics::{NameRow, Page, Snapshot};
+use crate::observe::metrics::{Format, NameRow, Page, Snapshot};
 use crate::shared::Shared;
 use crate::stream::net::Net;
 
@@ -37,13 +37,17 @@ pub(super) struct Pieces {
 }
 
 /// A scrape of this moment. It is under way for as long as its numbers are kept.
-pub(super) async fn scrape<N: Net>(shared: &Shared<N>, scraping: Scraping) -> Answer {
+pub(super) async fn scrape<N: Net>(
+    shared: &Shared<N>,
+    format: Format,
+    scraping: Scraping,
+) -> Answer {
     let mut names = Vec::new();
     each_slice(shared, |rows| names.extend(rows)).await;
     // As many as the rows tell of: a moment later there may be others.
     let pending = names.iter().map(|row: &NameRow| row.pending).sum();
     let snapshot = Snapshot { names, pending, ..shared.mesh.snapshot_without_names() };
-    let mut page = shared.metrics.page(snapshot).peekable();
+    let mut page = shared.metrics.page(snapshot, format).peekable();
     // A piece that is not full is the last.
     match page.next_if(|piece| piece.len() < SCRAPE_CHUNK_BYTES) {
         Some(whole) => Answer::whole(whole),

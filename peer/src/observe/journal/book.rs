@@ -1,5 +1,4 @@
-//! The journal itself: which requests run, which have ended, and what each connecting peer did
-//! for its names.
+//! The journal itself: which requests run, and which have ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
@@ -8,24 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::record::{Failure, Kind, Known, Record};
+use super::record::{Failure, Known, Record};
 use super::trouble::{Refusal, Trouble, Troubles};
-use crate::limits::{ENDED_KEPT, NAMES_PER_LINK};
-use crate::names::{Name, ProxyId};
+use crate::limits::ENDED_KEPT;
+use crate::names::ProxyId;
 use crate::observe::metrics::ProxyError;
-
-/// What a connecting peer did for one of its names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Served {
-    /// FORWARDs that were taken.
-    pub total: u64,
-    /// Those that have failed.
-    pub failed: u64,
-    /// Payload bytes of those that have ended, client to backend.
-    pub sent: u64,
-    /// The same, backend to client.
-    pub received: u64,
-}
 
 /// The journal of one peer. One that a panic left half changed is still shown: nothing depends
 /// on it.
@@ -44,8 +30,6 @@ struct Pages {
     /// requests take, would scatter what every later one needs over cold memory.
     ended: VecDeque<Record>,
     troubles: Troubles,
-    /// No more names than a peer may have services.
-    served: BTreeMap<Name, Served>,
 }
 
 impl Default for Journal {
@@ -62,7 +46,6 @@ impl Journal {
             begun: 0,
             ended: VecDeque::with_capacity(ENDED_KEPT),
             troubles: Troubles::new(),
-            served: BTreeMap::new(),
         };
         Self { began: Instant::now(), pages: Mutex::new(pages) }
     }
@@ -78,11 +61,6 @@ impl Journal {
         let mut pages = self.pages();
         pages.begun += 1;
         let place = pages.begun;
-        if record.known.kind == Kind::Served
-            && let Some(served) = pages.served(&record.known.name)
-        {
-            served.total += 1;
-        }
         pages.running.insert(place, record.clone());
         drop(pages);
         Running { record, journal: self.clone(), place }
@@ -93,13 +71,6 @@ impl Journal {
         let trouble = failure.map(|failure| Trouble::of(record, failure));
         let mut pages = self.pages();
         pages.running.remove(&place);
-        if record.known.kind == Kind::Served
-            && let Some(served) = pages.served(&record.known.name)
-        {
-            served.failed += u64::from(failure.is_some());
-            served.sent += record.sent();
-            served.received += record.received();
-        }
         let oldest = (pages.ended.len() == ENDED_KEPT).then(|| pages.ended.pop_front());
         pages.ended.push_back(record.copy());
         if let Some(trouble) = trouble {
@@ -148,23 +119,8 @@ impl Journal {
         self.pages().troubles.latest_first()
     }
 
-    /// What was done for each name that others forward to this peer.
-    pub fn served(&self) -> BTreeMap<Name, Served> {
-        self.pages().served.clone()
-    }
-
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pages {
-    fn served(&mut self, name: &Name) -> Option<&mut Served> {
-        let has_room = self.served.len() < NAMES_PER_LINK;
-        match self.served.contains_key(name) || has_room {
-            true => Some(self.served.entry(name.clone()).or_default()),
-            false => None,
-        }
     }
 }
 

@@ -12,13 +12,16 @@ use std::vec;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
+use super::exemplars::AllExemplars;
 use super::families::{self, PER_NAME, WITH_OTHER};
-use super::series::{Kind, PerName, Series, put, write_head};
+use super::format::Format;
+use super::open_metrics::{END, family_text};
+use super::series::{Kind, PerName, Series, escaped, put, write_head};
 use super::snapshot::{NameRow, Snapshot};
 use crate::limits::SCRAPE_CHUNK_BYTES;
 
 /// The label of unknown names. No name can have this text.
-const OTHER: &str = "_other";
+pub(super) const OTHER: &str = "_other";
 
 /// A scrape being written: an iterator over the chunks of one text. A chunk exceeds
 /// [`SCRAPE_CHUNK_BYTES`] by at most the series of one name.
@@ -30,6 +33,9 @@ pub struct Page<S> {
     /// In the order of the text, the next one first.
     families: vec::IntoIter<Family>,
     open: Option<Open>,
+    format: Format,
+    /// Written last, once.
+    end: Option<&'static str>,
 }
 
 /// A family not yet written.
@@ -52,17 +58,19 @@ impl<S: Borrow<Snapshot>> Page<S> {
     /// Families sorted by name: those `gathered` and, for a peer that listens, those
     /// of the snapshot.
     pub(super) fn new(
-        gathered: &[MetricFamily],
+        (gathered, exemplars): (&[MetricFamily], &AllExemplars),
         snapshot: S,
         (node, pod): (&str, &str),
         listening: bool,
+        format: Format,
     ) -> Self {
         let scope = format!("node=\"{}\",pod=\"{}\"", escaped(node), escaped(pod));
-        let mut families: Vec<Family> = gathered.iter().map(Family::encoded).collect();
+        let mut families: Vec<Family> =
+            gathered.iter().map(|family| Family::encoded(family, exemplars, format)).collect();
         if listening {
             for gauge in families::of_peer(snapshot.borrow()) {
                 let mut text = String::new();
-                write_head(&mut text, gauge.name, gauge.help, Kind::Gauge);
+                write_head(&mut text, gauge.name, gauge.help, Kind::Gauge, format);
                 put(&mut text, format_args!("{}{{{scope}}} {}\n", gauge.name, gauge.value));
                 families.push(Family::Written(gauge.name.to_owned(), text));
             }
@@ -71,7 +79,9 @@ impl<S: Borrow<Snapshot>> Page<S> {
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let counts = snapshot.borrow().other.clone();
         let other = NameRow { name: OTHER.to_owned(), providers: Vec::new(), pending: 0, counts };
-        Self { snapshot, other, scope, families: families.into_iter(), open: None }
+        let (families, end) =
+            (families.into_iter(), (format == Format::OpenMetrics).then_some(END));
+        Self { snapshot, other, scope, families, open: None, format, end }
     }
 
     /// Writes of a family until it is done or the chunk is full; what is left of it.
@@ -87,7 +97,8 @@ impl<S: Borrow<Snapshot>> Page<S> {
                 return Some(open);
             }
             let (name, scope, has_head) = (&row.name, &self.scope, &mut open.has_head);
-            (family.of)(row, &mut Series { text, family, name, scope, has_head });
+            let format = self.format;
+            (family.of)(row, &mut Series { text, family, name, scope, format, has_head });
         }
         None
     }
@@ -108,7 +119,10 @@ impl<S: Borrow<Snapshot>> Iterator for Page<S> {
                 Some(Family::OfNames(family)) => {
                     self.open = Some(Open { family, next: 0, has_head: false });
                 }
-                None => break,
+                None => match self.end.take() {
+                    Some(end) => text.push_str(end),
+                    None => break,
+                },
             }
         }
         (!text.is_empty()).then_some(text)
@@ -116,7 +130,10 @@ impl<S: Borrow<Snapshot>> Iterator for Page<S> {
 }
 
 impl Family {
-    fn encoded(family: &MetricFamily) -> Self {
+    fn encoded(family: &MetricFamily, exemplars: &AllExemplars, format: Format) -> Self {
+        if format == Format::OpenMetrics {
+            return Self::Written(family.name().to_owned(), family_text(family, exemplars));
+        }
         let mut text = String::new();
         TextEncoder::new()
             .encode_utf8(std::slice::from_ref(family), &mut text)
@@ -130,10 +147,6 @@ impl Family {
             Self::OfNames(family) => family.name,
         }
     }
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -168,8 +181,12 @@ mod tests {
         Snapshot { names: rows.collect(), other: other.snapshot(), ..Snapshot::default() }
     }
 
+    fn page(snapshot: &Snapshot, format: Format) -> Page<&Snapshot> {
+        Page::new((&[], &AllExemplars::default()), snapshot, SCOPE, true, format)
+    }
+
     fn text(snapshot: &Snapshot) -> String {
-        Page::new(&[], snapshot, SCOPE, true).collect()
+        page(snapshot, Format::Text).collect()
     }
 
     /// The family as the crate writes it.
@@ -220,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn open_metrics_calls_counters_without_total_and_says_that_it_ends() {
+        let text: String = page(&snapshot(4), Format::OpenMetrics).collect();
+        assert!(text.contains("\n# TYPE ops_proxy_requests counter\nops_proxy_requests_total{"));
+        assert!(text.contains("\n# TYPE ops_proxy_clients_total gauge\nops_proxy_clients_total{"));
+        assert!(text.ends_with("\n# EOF\n"));
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
+
+    #[test]
     fn a_family_without_series_is_left_out() {
         assert!(!text(&snapshot(5)).contains("forward_commands_total"));
         assert!(!text(&Snapshot::default()).contains("client_name"));
@@ -228,7 +254,7 @@ mod tests {
     #[test]
     fn a_page_of_many_names_comes_in_chunks_and_each_line_once() {
         let snapshot = snapshot(2_000);
-        let chunks: Vec<String> = Page::new(&[], &snapshot, SCOPE, true).collect();
+        let chunks: Vec<String> = page(&snapshot, Format::Text).collect();
         assert!(chunks.len() > 5, "{} chunks", chunks.len());
         let most = SCRAPE_CHUNK_BYTES + 1024;
         assert!(chunks.iter().all(|chunk| chunk.len() < most), "a chunk is too long");

@@ -1,30 +1,31 @@
 //! Everything counted other than per name, and the registry that exports it.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 
+use super::exemplars::{AllExemplars, BUCKETS};
 use super::families;
+use super::format::Format;
 use super::name_stats::NameStats;
 use super::page::Page;
 use super::read_counter::ReadCounter;
 use super::reasons::{
     CheckResult, ClientFailure, DatagramLoss, HttpCode, IdleResult, LogReason, Protocol, Rejection,
 };
+use super::served::{Served, ServedFamilies, ServedStats, ServedTable};
 use super::snapshot::Snapshot;
 use crate::config::{Endpoint, PeerConfig};
-use crate::names::Name;
+use crate::names::{Name, ProxyId};
 use crate::version;
-
-/// Upper bounds of all histograms' buckets, in seconds: from a loopback request to a
-/// long download.
-const BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 300.0];
 
 /// Everything counted other than per name.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub struct Metrics {
     request_duration: HistogramVec,
     http_request_duration: Histogram,
     data_wait: Histogram,
+    exemplars: AllExemplars,
     udp_dropped: IntCounterVec,
     idle_data: IntGauge,
     idle_data_forwards: IntCounterVec,
@@ -53,6 +55,7 @@ pub struct Metrics {
     client_links_held: IntGaugeVec,
     client_replaced: IntCounterVec,
     client_names_refused: IntGaugeVec,
+    served: ServedTable,
     backend_up: IntGaugeVec,
     backend_checks: IntCounterVec,
     tls_reloads: IntCounter,
@@ -77,6 +80,11 @@ impl Metrics {
             build.info("client_info", families::CLIENT_INFO_HELP);
         }
         build.build_info();
+        let served = ServedTable::new();
+        if connecting {
+            let families = ServedFamilies::new(served.clone(), &config.node, &config.pod);
+            build.registry.register(Box::new(families)).expect("this is exported once");
+        }
         let backend_up = build.gauges(
             "backend_up",
             "Whether the backends of a service pass their checks (1) or it is withdrawn (0).",
@@ -126,6 +134,7 @@ impl Metrics {
                 "Time from FORWARD to its DATA connection.",
                 listening,
             ),
+            exemplars: AllExemplars::default(),
             udp_dropped: build.counters(
                 "udp_dropped_total",
                 "Datagrams that came and were not carried on, by reason.",
@@ -194,6 +203,7 @@ impl Metrics {
                 "upstream",
                 connecting,
             ),
+            served,
             backend_up,
             backend_checks: build.counters_by(
                 "backend_checks_total",
@@ -266,17 +276,35 @@ impl Metrics {
         self.registry.register(Box::new(counter)).expect("this is exported once");
     }
 
+    /// Tells of the process as well: the families `process_*`, as the kernel has them. To be
+    /// called once, by whoever has the process to himself.
+    pub fn export_process(&self) {
+        let process = Box::new(ProcessCollector::for_self());
+        self.registry.register(process).expect("this is exported once");
+    }
+
     /// A request ended, `duration` after it was routed.
-    pub fn request_ended(&self, protocol: Protocol, duration: Duration) {
+    pub fn request_ended(&self, id: ProxyId, protocol: Protocol, duration: Duration) {
+        self.exemplars.requests[protocol as usize].observe(id, duration);
         self.request_duration
             .with_label_values(&[protocol.as_str()])
             .observe(duration.as_secs_f64());
     }
 
     /// An HTTP request for the name of `stats` ended, `duration` after its head was read.
-    /// `status` is what was sent to its client, if anything was.
-    pub fn exchanged(&self, stats: &NameStats, status: Option<u16>, duration: Duration) {
+    /// `status` is what was sent to its client, if anything was; one that was never routed has
+    /// no id.
+    pub fn exchanged(
+        &self,
+        id: Option<ProxyId>,
+        stats: &NameStats,
+        status: Option<u16>,
+        duration: Duration,
+    ) {
         stats.exchanged(HttpCode::of(status));
+        if let Some(id) = id {
+            self.exemplars.http.observe(id, duration);
+        }
         self.http_request_duration.observe(duration.as_secs_f64());
     }
 
@@ -286,7 +314,8 @@ impl Metrics {
     }
 
     /// A DATA connection came, `waited` after its FORWARD.
-    pub fn data_matched(&self, waited: Duration) {
+    pub fn data_matched(&self, id: ProxyId, waited: Duration) {
+        self.exemplars.data_wait.observe(id, waited);
         self.data_wait.observe(waited.as_secs_f64());
     }
 
@@ -321,6 +350,36 @@ impl Metrics {
         self.client_active_forwards.dec();
     }
 
+    /// The counters of what is served for `upstream`: of this service, or of those that are
+    /// none of this peer's.
+    pub fn served(&self, service: Option<&Name>, upstream: &Endpoint) -> Arc<ServedStats> {
+        self.served.of(service, upstream)
+    }
+
+    /// What was served for others, by name.
+    pub fn served_by_name(&self) -> BTreeMap<String, Served> {
+        self.served.by_name()
+    }
+
+    /// What was served of all services; and of all that listening peers have sent, what was
+    /// passed on included, without bytes.
+    pub fn served_in_all(&self) -> (Served, Served) {
+        let failed = self.client_forwards_failed.collect();
+        let failed = failed.iter().flat_map(|family| family.get_metric());
+        let sent_here = Served {
+            total: self.client_forwards.get(),
+            failed: failed.map(|of_reason| of_reason.get_counter().get_value() as u64).sum(),
+            active: self.client_active_forwards.get() as u64,
+            ..Served::default()
+        };
+        (self.served.sum(), sent_here)
+    }
+
+    /// Forgets what was served under names that are none of this peer's any more.
+    pub fn keep_served(&self, is_served: impl Fn(&str) -> bool) {
+        self.served.keep(is_served);
+    }
+
     /// So many links to `upstream` are to be kept, and so many are up.
     pub fn client_links(&self, upstream: &Endpoint, wanted: usize, held: usize) {
         let label = [upstream.to_string()];
@@ -331,6 +390,7 @@ impl Metrics {
 
     /// No links to `upstream` are to be kept any more.
     pub fn forget_upstream(&self, upstream: &Endpoint) {
+        self.served.forget(upstream);
         let label = [upstream.to_string()];
         // What was never counted is not there.
         let _ = self.client_link_up.remove_label_values(&label);
@@ -409,15 +469,16 @@ impl Metrics {
 
     /// Prometheus text format 0.0.4, families and series in order.
     pub fn render(&self, snapshot: &Snapshot) -> String {
-        self.page(snapshot).collect()
+        self.page(snapshot, Format::Text).collect()
     }
 
     /// Like [`render`](Self::render), in chunks, for a page that must not be entirely
     /// in memory.
-    pub fn page<S: Borrow<Snapshot>>(&self, snapshot: S) -> Page<S> {
+    pub fn page<S: Borrow<Snapshot>>(&self, snapshot: S, format: Format) -> Page<S> {
         self.idle_data.set(snapshot.borrow().idle_data as i64);
         let scope = (self.node.as_str(), self.pod.as_str());
-        Page::new(&self.registry.gather(), snapshot, scope, self.listening)
+        let gathered = self.registry.gather();
+        Page::new((&gathered, &self.exemplars), snapshot, scope, self.listening, format)
     }
 }
 

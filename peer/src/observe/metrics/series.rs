@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 
+use super::format::Format;
 use super::snapshot::NameRow;
 
 /// The type of a family.
@@ -11,6 +12,8 @@ pub(super) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Counts what falls below each of some bounds.
+    Histogram,
 }
 
 /// A family with one or more series for each name.
@@ -31,6 +34,7 @@ pub(super) struct Series<'a> {
     pub(super) family: &'static PerName,
     pub(super) name: &'a str,
     pub(super) scope: &'a str,
+    pub(super) format: Format,
     pub(super) has_head: &'a mut bool,
 }
 
@@ -50,7 +54,7 @@ impl Series<'_> {
     fn begin(&mut self) {
         let family = self.family;
         if !std::mem::replace(self.has_head, true) {
-            write_head(self.text, family.name, family.help, family.kind);
+            write_head(self.text, family.name, family.help, family.kind, self.format);
         }
         // A name holds nothing that would have to be escaped.
         for part in [family.name, "{client_name=\"", self.name, "\",", self.scope] {
@@ -59,12 +63,26 @@ impl Series<'_> {
     }
 }
 
-pub(super) fn write_head(text: &mut String, name: &str, help: &str, kind: Kind) {
+/// A family of OpenMetrics has no `_total` at the end of its name, its counters have.
+pub(super) fn write_head(text: &mut String, name: &str, help: &str, kind: Kind, format: Format) {
+    let (name, help) = match (format, kind) {
+        (Format::Text, _) => (name, help.to_owned()),
+        (Format::OpenMetrics, Kind::Counter) => {
+            (name.strip_suffix("_total").unwrap_or(name), escaped(help))
+        }
+        (Format::OpenMetrics, _) => (name, escaped(help)),
+    };
     let kind = match kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
     };
     put(text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+}
+
+/// As it stands between quotation marks.
+pub(super) fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 pub(super) fn put(text: &mut String, what: std::fmt::Arguments<'_>) {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::limits::TROUBLES_KEPT;
-use crate::observe::journal::record::ServedBy;
+use crate::observe::journal::record::{Kind, ServedBy};
 use crate::offer::Way;
 
 fn id(number: usize) -> ProxyId {
