@@ -111,7 +111,8 @@ scrape_configs:
     file_sd_configs: [{ files: ["$work/targets.json"], refresh_interval: 1s }]
 YAML
     prometheus --config.file "$work/prometheus.yml" --storage.tsdb.path "$work/data" \
-        --web.listen-address "127.0.0.1:$port" --log.level warn >"$work/prometheus.log" 2>&1 &
+        --web.listen-address "127.0.0.1:$port" --enable-feature=exemplar-storage \
+        --log.level warn >"$work/prometheus.log" 2>&1 &
     api=http://127.0.0.1:$port/api/v1
     until_true 20 Prometheus curl -sfo /dev/null "http://127.0.0.1:$port/-/ready"
 }
@@ -128,6 +129,13 @@ scrape() {
 
 query() {
     curl -s --max-time 10 "$api/query" --data-urlencode "query=$1"
+}
+
+# exemplars QUERY: the request ids that go with these series.
+exemplars() {
+    curl -s --max-time 10 "$api/query_exemplars" --data-urlencode "query=$1" \
+        --data-urlencode "start=$(($(date +%s) - 600))" --data-urlencode "end=$(($(date +%s) + 60))" |
+        jq -r '.data[].exemplars[].labels.proxy_id' | sort -u
 }
 
 gives_series() {
