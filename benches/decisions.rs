@@ -37,6 +37,7 @@ fn lines(c: &mut Criterion) {
         dest: None,
         authority: None,
         tls: None,
+        trace: None,
     };
     let forward = Line::Forward(id, requested);
     let offer = |n| Offer::from(name(&format!("app-{n}.example")));

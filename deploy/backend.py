@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Answer(BaseHTTPRequestHandler):
     """`/404` is answered with 404, `/slow` after half a second, `/wait` after five
-    minutes, anything else with 200."""
+    minutes, anything else with 200; what is posted, as spans are, with 200 and nothing."""
 
     protocol_version = "HTTP/1.1"
 
@@ -23,6 +23,12 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_):
         pass

@@ -12,12 +12,15 @@ mod help;
 mod kubernetes;
 mod log;
 mod man;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pki;
 mod reload;
 mod run;
 pub mod settings;
 mod signals;
 mod sources;
+mod spans;
 mod state;
 mod status;
 mod supervisor;

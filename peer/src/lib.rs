@@ -28,6 +28,7 @@ pub mod public;
 pub mod shared;
 pub mod stream;
 pub mod tasks;
+pub mod trace_context;
 pub mod trust;
 pub mod upstream;
 pub mod version;

@@ -587,6 +587,27 @@ pub const LOG_LINES_QUEUED: usize = 8_192;
 /// counted; nobody waits for a line.
 pub const ACCESS_LINES_QUEUED: usize = 131_072;
 
+/// Spans that wait to be sent to a collector. Further ones are lost and counted.
+pub const OTLP_QUEUED: usize = 16_384;
+
+/// Spans sent to a collector at once: as many as its own clients send.
+pub const OTLP_BATCH: usize = 512;
+
+/// A span waits this long for others to be sent with.
+pub const OTLP_BATCH_WAIT: Duration = Duration::from_secs(1);
+
+/// A collector must be reached, and must answer, within this time.
+pub const OTLP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a collector's answer that are read; it has little to say.
+pub const OTLP_ANSWER_BYTES: usize = 64 * 1024;
+
+/// A process that ends waits at most so long for its last spans to be sent.
+pub const OTLP_FLUSH: Duration = Duration::from_secs(3);
+
+/// While spans cannot be sent, the log says so this often.
+pub const OTLP_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Bytes of the access log that are written at once, up to the end of a line: enough for a
 /// call of the system not to matter.
 pub const ACCESS_WRITE_BYTES: usize = 64 * 1024;

@@ -12,6 +12,8 @@ pub mod own_links;
 mod provoked;
 pub mod rates;
 pub mod said;
+pub mod sinks;
+pub mod spans;
 
 pub use log_limit::LogSource;
 pub use provoked::Provoked;

@@ -19,11 +19,14 @@ use crate::observe::journal::Journal;
 use crate::observe::metrics::{LogReason, Metrics, Rejection};
 use crate::observe::own_links::OwnLinks;
 use crate::observe::rates::Rates;
+use crate::observe::sinks::Sinks;
+use crate::observe::spans::{Span, Tracing};
 use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
 use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
+use crate::trace_context::TraceContext;
 use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
 
@@ -43,6 +46,8 @@ pub struct Shared<N: Net> {
     pub metrics: Arc<Metrics>,
     /// Who takes the access log, if anybody does.
     pub access: Option<Arc<dyn AccessLog>>,
+    /// Who takes spans, if anybody does.
+    pub tracing: Option<Tracing>,
     /// What operators can ask about single requests.
     pub journal: Arc<Journal>,
     /// The links to listening peers, for operators.
@@ -82,11 +87,8 @@ impl<N: Net> Shared<N> {
     ///
     /// # Errors
     /// The key of a TLS file that is missing or invalid.
-    pub fn new(
-        config: PeerConfig,
-        net: N,
-        access: Option<Arc<dyn AccessLog>>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(config: PeerConfig, net: N, sinks: Sinks) -> Result<Self, ConfigError> {
+        let Sinks { access, tracing } = sinks;
         let metrics = Arc::new(Metrics::new(&config));
         let tls = match config.tls.is_set() {
             true => Some(Tls::open(&net, &config, &metrics)?),
@@ -95,6 +97,7 @@ impl<N: Net> Shared<N> {
         let mesh = Mesh::new(metrics.clone(), config.capacity, config.ways, config.offers());
         mesh.ask_upstream(config.reach.iter().cloned());
         mesh.recall(config.expect.iter().cloned(), true);
+        let spans = tracing.as_ref().map(|tracing| tracing.sink.clone());
         Ok(Self {
             reload: Notify::new(),
             front: match &config.public_cert {
@@ -103,7 +106,8 @@ impl<N: Net> Shared<N> {
             },
             tls,
             access,
-            journal: Arc::new(Journal::new()),
+            tracing,
+            journal: Arc::new(Journal::new(spans)),
             own_links: OwnLinks::default(),
             rates: Rates::default(),
             health: Board::new(&config),
@@ -220,6 +224,15 @@ impl<N: Net> Shared<N> {
     /// in a loop.
     pub fn is_under_way(&self, id: ProxyId) -> bool {
         self.mesh.is_waiting(id) || self.hubs.is_asking(id)
+    }
+
+    /// What a request is in the trace of what has caused it, or in a new one; nothing, unless
+    /// this peer traces.
+    pub fn span(&self, parent: Option<TraceContext>) -> Option<Span> {
+        let tracing = self.tracing.as_ref()?;
+        let mut random = [0; 24];
+        self.net.fill_random(&mut random);
+        Some(tracing.span(parent, random))
     }
 
     /// A proxy id that was never used.

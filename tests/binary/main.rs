@@ -55,6 +55,7 @@ mod services;
 mod shipped;
 mod shutdown;
 mod smuggling;
+mod spans;
 mod startup;
 mod streams;
 mod tcp;

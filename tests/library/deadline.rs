@@ -18,6 +18,7 @@ use ops_proxy::mesh::links::Opened;
 use ops_proxy::mesh::waiting::{Forward, ForwardError};
 use ops_proxy::names::Name;
 use ops_proxy::observe::metrics::{Counts, Protocol, ProxyError};
+use ops_proxy::observe::sinks::Sinks;
 use ops_proxy::offer::Way;
 use ops_proxy::shared::Shared;
 use ops_proxy::stream::net::tokio::TokioNet;
@@ -130,7 +131,7 @@ impl Rig {
     fn new(data_timeout: Duration) -> Self {
         let mut config = PeerConfig::new("edge".parse().unwrap());
         config.timing.data_timeout = data_timeout;
-        let shared = Arc::new(Shared::new(config, ByHand::default(), None).unwrap());
+        let shared = Arc::new(Shared::new(config, ByHand::default(), Sinks::default()).unwrap());
         let opened = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
         let Opened { id: link, forwards, .. } = opened;
         shared.mesh.register(link, &[name().into()]).unwrap();
@@ -152,6 +153,7 @@ impl Rig {
                 source,
                 dest: None,
                 tls: None,
+                trace: None,
                 head: &|_, _| Cow::Borrowed(b""),
             };
             let stays = pin!(pending());

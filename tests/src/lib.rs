@@ -28,6 +28,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod collector;
 pub mod datagrams;
 pub mod dns;
 pub mod hello;

@@ -115,7 +115,7 @@ impl Session {
                 Ways::ALL,
                 local.clone().into_iter().map(Offer::from),
             ),
-            journal: Arc::new(Journal::new()),
+            journal: Arc::new(Journal::default()),
             unexpected_before: metrics.unexpected_count(),
             unexpected: 0,
             metrics,
@@ -366,6 +366,7 @@ impl Session {
             way: Way::Http,
             by: ServedBy::Local,
             asked_by: None,
+            span: None,
         });
         let (metrics, stats) = (self.metrics.clone(), assignment.stats.clone());
         let running = Request::begin(metrics, stats, Protocol::Http, running);
@@ -390,6 +391,7 @@ impl Session {
             dest: None,
             authority: None,
             tls: None,
+            trace: None,
         };
         let line = Line::Forward(id, requested);
         let now = Instant::now();

@@ -97,6 +97,7 @@ mod tests {
             dest: dest.map(|dest| dest.parse().unwrap()),
             authority: None,
             tls: None,
+            trace: None,
         }
     }
 

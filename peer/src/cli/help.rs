@@ -51,7 +51,18 @@ pub(super) const GROUPS: [(&str, &[&str]); 7] = [
             "max_udp_requests",
         ],
     ),
-    ("Observe", &["admin", "log_format", "log_level", "access_log", "access_log_query"]),
+    (
+        "Observe",
+        &[
+            "admin",
+            "log_format",
+            "log_level",
+            "access_log",
+            "access_log_query",
+            "otlp",
+            "otlp_sample",
+        ],
+    ),
 ];
 
 /// What follows the flags in `--help`, by command.

@@ -17,10 +17,12 @@ use super::reload::Reloader;
 use super::settings::{Settings, Surroundings};
 use super::signals::Signals;
 use super::sources::{Sources, Texts, state_file, surroundings, unknown_variables};
+use super::spans::Spans;
 use super::state::StateFile;
 use super::supervisor;
 use super::upgrade::{Succeeded, Takeover, Upgrader};
 use crate::config::PeerConfig;
+use crate::observe::sinks::Sinks;
 use crate::peer::{Peer, PeerHandle, RunError};
 use crate::stream::net::tokio::{TokioNet, inherited};
 
@@ -31,6 +33,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let started = settings.clone();
     let (format, level) = (settings.log_format, settings.log_level);
     let access = settings.access_log.and_then(|access| access.0);
+    let otlp = (settings.otlp.clone(), settings.otlp_sample);
     let query = settings.access_log_query.unwrap_or(false);
     let mut surroundings = surroundings();
     surroundings.predecessor = before.as_ref().map(|before| before.peer().clone());
@@ -44,7 +47,12 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     raise_file_limit();
     let files = Files { sources, surroundings, started, texts, state, before };
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(run_until_drained(config, files, &log, access.as_ref()));
+    let outcome = runtime.block_on(async {
+        let spans = Spans::begin(otlp.0.as_ref(), otlp.1, &config)?;
+        let outcome = run_until_drained(config, files, &log, access.as_ref(), &spans).await;
+        spans.flush().await;
+        outcome
+    });
     // A resolver that hangs must not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -82,13 +90,15 @@ async fn run_until_drained(
     files: Files,
     log: &Log,
     access: Option<&AccessWriter>,
+    spans: &Spans,
 ) -> Result<(), Failure> {
     // Before the first bind: from then on no signal may go unheard.
     let mut signals = Signals::new()?;
-    let peer =
-        Peer::start_logging(config.clone(), TokioNet, access.map(AccessWriter::sink)).await?;
+    let sinks = Sinks { access: access.map(AccessWriter::sink), tracing: spans.tracing() };
+    let peer = Peer::start_with(config.clone(), TokioNet, sinks).await?;
     let handle = peer.handle();
     handle.export_process();
+    spans.count(&handle);
     let (of_log, of_access) = (log.lost_lines(), access.map(AccessWriter::lost_lines));
     handle.export_lost_log_lines(move || of_log() + of_access.as_ref().map_or(0, |lost| lost()));
     let Files { sources, surroundings, started, texts, state, mut before } = files;

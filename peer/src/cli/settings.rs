@@ -21,7 +21,7 @@ pub use checked::Surroundings;
 pub use file::unknown_variables;
 pub use files::from_files;
 pub use flags::Settings;
-pub use values::{Admin, LogFormat, Source};
+pub use values::{Admin, LogFormat, OtlpUrl, Share, Source};
 pub use via::{ProxyVariables, ViaText};
 
 #[cfg(test)]

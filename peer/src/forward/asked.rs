@@ -10,6 +10,7 @@ use crate::mesh::routes::{Provider, Wanted};
 use crate::names::{Name, ProxyId};
 use crate::observe::metrics::Protocol;
 use crate::offer::Way;
+use crate::trace_context::TraceContext;
 use crate::wire::datagrams::measure;
 use crate::wire::{Requested, TlsVersion};
 
@@ -32,6 +33,8 @@ pub struct Asked<'a> {
     pub dest: Option<SocketAddr>,
     /// The version of its TLS, where that ended here.
     pub tls: Option<TlsVersion>,
+    /// The span that has caused it: of the client, of the peer before, or of this one.
+    pub trace: Option<TraceContext>,
     /// Its bytes that were read already, as the backend is to get them: under this id, and
     /// told who the client is or not.
     pub head: &'a (dyn Fn(ProxyId, bool) -> Cow<'a, [u8]> + Sync),
@@ -68,6 +71,7 @@ impl Asked<'_> {
             dest: self.dest,
             authority: (self.name != name && !by_port).then(|| self.name.clone()),
             tls: self.tls,
+            trace: self.trace,
         }
     }
 }

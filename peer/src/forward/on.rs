@@ -29,7 +29,7 @@ pub async fn forward_on<N: Net>(
     head: &[u8],
     gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Forwarded<N>, NotForwarded> {
-    let Requested { way, source, dest, tls, .. } = *requested;
+    let Requested { way, source, dest, tls, trace, .. } = *requested;
     let name = requested.authority.as_ref().unwrap_or(&requested.name);
     if shared.is_under_way(id) {
         if shared.may_log(name, Incident::Loop) {
@@ -47,8 +47,18 @@ pub async fn forward_on<N: Net>(
     // The peer before gives up a moment later, and must have heard of it.
     let deadline = Some(Instant::now() + shared.config().timing.answer());
     let head = |_, _| Cow::Borrowed(head);
-    let asked =
-        Asked { id: Some(id), deadline, name, way, protocol, source, dest, tls, head: &head };
+    let asked = Asked {
+        id: Some(id),
+        deadline,
+        name,
+        way,
+        protocol,
+        source,
+        dest,
+        tls,
+        trace,
+        head: &head,
+    };
     let forwarded = forward(shared, asked, gone).await?;
     Ok(forwarded.log(&asked, false))
 }

@@ -190,6 +190,8 @@ pub async fn forward<N: Net, B: Onward<N>>(
     };
     let stats = first.assignment.stats.clone();
     let id = id_of(shared, &asked);
+    let span = shared.span(asked.trace);
+    let asked = Asked { trace: span.map(|span| span.context).or(asked.trace), ..asked };
     let running = shared.journal.begin(Known {
         kind: Kind::Routed,
         id,
@@ -198,6 +200,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         way: asked.way,
         by: by(&first.assignment),
         asked_by: None,
+        span: span.map(Box::new),
     });
     let request = Request::begin(shared.metrics.clone(), stats, asked.protocol, running);
     let with_id = |id| Asked { id: Some(id), ..asked };

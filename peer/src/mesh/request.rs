@@ -186,7 +186,7 @@ mod tests {
     async fn every_way_to_end_is_counted_once() {
         let metrics = Arc::new(Metrics::new(&PeerConfig::new("p".parse().unwrap())));
         let stats = Arc::new(NameStats::default());
-        let journal = Arc::new(Journal::new());
+        let journal = Arc::new(Journal::default());
         let known = || Known {
             kind: Kind::Routed,
             id: ProxyId::from_random([1; 16]),
@@ -195,6 +195,7 @@ mod tests {
             way: Way::Tcp,
             by: ServedBy::Local,
             asked_by: None,
+            span: None,
         };
         let begin = || {
             let running = journal.begin(known());

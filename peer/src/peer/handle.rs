@@ -104,6 +104,16 @@ impl<N: Net> PeerHandle<N> {
         self.shared.metrics.export_lost_log_lines(read);
     }
 
+    /// Has `/metrics` say how many spans were `sent`, and how many `lost`. To be called once,
+    /// by whoever sends them.
+    pub fn export_spans(
+        &self,
+        sent: impl Fn() -> u64 + Send + Sync + 'static,
+        lost: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.shared.metrics.export_spans(sent, lost);
+    }
+
     /// Has `/metrics` tell of the process, which this peer must have to itself. To be called
     /// once.
     pub fn export_process(&self) {

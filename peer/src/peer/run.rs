@@ -12,8 +12,8 @@ use crate::connecting::{Held, keep_links};
 use crate::follow::{Kept, follow};
 use crate::lock::Poisoned;
 use crate::names::Name;
-use crate::observe::access::AccessLog;
 use crate::observe::admin::AdminServer;
+use crate::observe::sinks::Sinks;
 use crate::ports::{Bound, NotBound, Ports};
 use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
@@ -54,19 +54,15 @@ impl<N: Net> Peer<N> {
     /// # Errors
     /// [`StartError`] for the first file or address that cannot be used.
     pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
-        Self::start_logging(config, net, None).await
+        Self::start_with(config, net, Sinks::default()).await
     }
 
-    /// As [`start`](Self::start), with someone who takes the access log.
+    /// As [`start`](Self::start), with those who take what it tells of each request.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_logging(
-        config: PeerConfig,
-        net: N,
-        access: Option<Arc<dyn AccessLog>>,
-    ) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, net, access)?);
+    pub async fn start_with(config: PeerConfig, net: N, sinks: Sinks) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(config, net, sinks)?);
         let config = shared.config_of_now();
         let (listener, listen) = bind(&shared.net, "listen", config.listen).await?;
         let ports = Arc::new(Ports::new());

@@ -324,6 +324,7 @@ impl<N: Net> Connection<N> {
                 source,
                 dest,
                 tls,
+                trace: None,
                 head: &head,
             };
             let reset = pin!(shared.net.reset(stream.inner_mut()));

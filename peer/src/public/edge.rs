@@ -30,6 +30,7 @@ use crate::stream::net::Net;
 use crate::stream::relay::Ahead;
 use crate::stream::transport::Transport;
 use crate::tasks::{Busy, Phase};
+use crate::trace_context::TraceContext;
 use crate::trust::front::{Certified, Front};
 use crate::wire::TlsVersion;
 
@@ -118,6 +119,8 @@ impl<N: Net> Edge<N> {
             if self.shared.access.is_some() {
                 conversation.keep_lines();
             }
+            let traces = self.shared.tracing.is_some();
+            let trace = traces.then(|| TraceContext::of_head(&self.read[..length])).flatten();
             let (admitted, heads) = if is_tunnel {
                 self.read.advance(length);
                 (self.read.len(), Vec::new())
@@ -142,6 +145,7 @@ impl<N: Net> Edge<N> {
                     source: self.source,
                     dest: self.dest,
                     tls: self.front.as_ref().map(|front| front.version),
+                    trace,
                     head: &first,
                 };
                 let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));

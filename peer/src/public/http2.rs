@@ -67,6 +67,7 @@ impl<N: Net> Edge<N> {
                 source: self.source,
                 dest: self.dest,
                 tls: self.front.as_ref().map(|front| front.version),
+                trace: None,
                 head: &first,
             };
             let reset = pin!(self.shared.net.reset(self.stream.inner_mut()));

@@ -328,6 +328,7 @@ mod tests {
     use super::*;
     use crate::limits::RETRY_UNHEALTHY_MOST;
     use crate::offer::{Terms, Way};
+    use crate::trace_context::TraceContext;
     use ipnet::IpNet;
     use std::net::SocketAddr;
 
@@ -409,14 +410,22 @@ mod tests {
         let way = prop::sample::select(Way::ALL);
         let tls = prop::option::of(prop::sample::select(TlsVersion::ALL));
         let authority = prop::option::of(names().prop_map(|names| names[0].clone()));
-        (names(), way, addrs(), prop::option::of(addrs()), authority, tls).prop_map(
-            |(names, way, source, dest, authority, tls)| Requested {
+        let id = any::<[u8; 24]>().prop_filter("an id is not zero", |id| id[0] > 0 && id[23] > 0);
+        let trace = (id, any::<bool>()).prop_map(|(id, is_sampled)| TraceContext {
+            trace: id[..16].try_into().unwrap(),
+            span: id[16..].try_into().unwrap(),
+            is_sampled,
+        });
+        let trace = prop::option::of(trace);
+        (names(), way, addrs(), prop::option::of(addrs()), authority, tls, trace).prop_map(
+            |(names, way, source, dest, authority, tls, trace)| Requested {
                 name: names[0].clone(),
                 way,
                 source,
                 dest,
                 authority,
                 tls,
+                trace,
             },
         )
     }

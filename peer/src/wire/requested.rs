@@ -7,6 +7,7 @@ use super::codes::ErrorCode;
 use super::error::{BAD_LINE, WireError};
 use crate::names::Name;
 use crate::offer::Way;
+use crate::trace_context::TraceContext;
 use crate::words::words;
 
 words! {
@@ -20,7 +21,8 @@ words! {
 }
 
 /// A request, as the connecting peer learns of it:
-/// `<name>:<way>:<source>[><dest>][;authority=<name>][;tls=<version>]`.
+/// `<name>:<way>:<source>[><dest>][;authority=<name>][;tls=<version>]
+/// [;traceparent=<context>]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
     /// The registered name, a wildcard where one was registered.
@@ -35,6 +37,8 @@ pub struct Requested {
     pub authority: Option<Name>,
     /// The version of the client's TLS, where that ended at the listening peer.
     pub tls: Option<TlsVersion>,
+    /// The span of the listening peer, where it traces.
+    pub trace: Option<TraceContext>,
 }
 
 impl Requested {
@@ -71,12 +75,16 @@ impl Requested {
             dest: dest.map(parse_addr).transpose()?,
             authority: None,
             tls: None,
+            trace: None,
         };
         for part in parts {
             match part.split_once('=').ok_or(BAD_LINE)? {
                 ("authority", name) => requested.authority = Some(parse_name(name)?),
                 ("tls", version) => {
                     requested.tls = Some(TlsVersion::from_word(version).ok_or(BAD_LINE)?);
+                }
+                ("traceparent", context) => {
+                    requested.trace = Some(context.parse().map_err(|_| BAD_LINE)?);
                 }
                 _ => return Err(BAD_LINE),
             }
@@ -95,7 +103,7 @@ fn parse_addr(text: &str) -> Result<SocketAddr, WireError> {
 
 impl fmt::Display for Requested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, way, source, dest, authority, tls } = self;
+        let Self { name, way, source, dest, authority, tls, trace } = self;
         write!(f, "{name}:{way}:{source}")?;
         if let Some(dest) = dest {
             write!(f, ">{dest}")?;
@@ -105,6 +113,9 @@ impl fmt::Display for Requested {
         }
         if let Some(tls) = tls {
             write!(f, ";tls={tls}")?;
+        }
+        if let Some(trace) = trace {
+            write!(f, ";traceparent={trace}")?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::pki::subject::SINGLE_LABEL_WILDCARD;
 use crate::cli::sources::{Sources, configure, state_file};
 use crate::config::{ConfigError, PeerConfig};
+use crate::observe::sinks::Sinks;
 use crate::shared::Shared;
 use crate::stream::net::tokio::TokioNet;
 use crate::trust::front::check_front;
@@ -57,7 +58,7 @@ pub(in crate::cli) fn check(options: Options, matches: &ArgMatches) -> Result<()
 
 /// Dials what the configuration names, and prints how that went.
 fn dial_all(config: PeerConfig) -> Result<(), Failure> {
-    let shared = Shared::new(config, TokioNet, None)?;
+    let shared = Shared::new(config, TokioNet, Sinks::default())?;
     let runtime = Runtime::new()?;
     let steps = runtime.block_on(async {
         let mut steps = upstreams::dial(&shared).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::flags::Settings;
 use super::service::services;
-use super::values::{Admin, Source};
+use super::values::{Admin, OtlpUrl, Share, Source};
 use super::via::{ProxyVariables, proxies};
 use crate::config::{Capacity, ConfigError, Namespace, PeerConfig, Timing, TlsConfig, TokenSource};
 use crate::limits::{
@@ -49,6 +49,7 @@ impl Settings {
     /// The first key at fault, and what is wrong with it.
     pub fn into_config(self, surroundings: Surroundings) -> Result<PeerConfig, ConfigError> {
         let timing = self.timing();
+        check_otlp(self.otlp.as_ref(), self.otlp_sample)?;
         let token = token(self.token_file, surroundings.token.as_deref())?;
         let services = services(self.service)?;
         let host = Some(surroundings.host.clone());
@@ -174,6 +175,18 @@ fn peer_id(
 }
 
 /// The namespaces to be watched, by a build that can.
+fn check_otlp(url: Option<&OtlpUrl>, share: Option<Share>) -> Result<(), ConfigError> {
+    if url.is_some() && !cfg!(feature = "otlp") {
+        let problem = "this build sends no spans; build with --features otlp";
+        return Err(ConfigError::new("otlp", problem));
+    }
+    if url.is_none() && share.is_some() {
+        let problem = "set otlp, too: without it, no spans are sent";
+        return Err(ConfigError::new("otlp_sample", problem));
+    }
+    Ok(())
+}
+
 fn kubernetes(namespaces: Vec<Namespace>) -> Result<BTreeSet<Namespace>, ConfigError> {
     if !namespaces.is_empty() && !cfg!(feature = "kubernetes") {
         let problem = "this build has no Kubernetes support; build with --features kubernetes";

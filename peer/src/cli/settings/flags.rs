@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
 use super::service::{ServiceEntry, entries};
-use super::values::{AccessLog, Admin, LogFormat, Source, from_text, from_texts};
+use super::values::{AccessLog, Admin, LogFormat, OtlpUrl, Share, Source, from_text, from_texts};
 use super::via::ViaText;
 use crate::config::{Namespace, PortMapping, Upstream};
 use crate::names::{Name, NamePattern, PeerId};
@@ -298,6 +298,20 @@ pub struct Settings {
     )]
     pub access_log_query: Option<bool>,
 
+    /// Send a span of each request to this OpenTelemetry collector, by OTLP over HTTP
+    ///
+    /// Such as http://127.0.0.1:4318; /v1/traces is added where there is no path. A trace that a client or
+    /// another peer began goes on.
+    #[arg(long, env = "OPS_PROXY_OTLP", value_name = "URL")]
+    #[serde(deserialize_with = "from_text")]
+    pub otlp: Option<OtlpUrl>,
+
+    /// Share of the traces that begin here to record, from 0 to 1 [default: 1]
+    ///
+    /// Traces that a client or another peer began are recorded as that one says.
+    #[arg(long, env = "OPS_PROXY_OTLP_SAMPLE", value_name = "RATIO")]
+    pub otlp_sample: Option<Share>,
+
     /// Least severe level to log [default: info]
     ///
     /// `error`, `warn`, `info`, `debug`, `trace`, or `off`.
@@ -314,6 +328,8 @@ impl Settings {
             ("log_format", self.log_format != new.log_format),
             ("access_log", self.access_log != new.access_log),
             ("access_log_query", self.access_log_query != new.access_log_query),
+            ("otlp", self.otlp != new.otlp),
+            ("otlp_sample", self.otlp_sample != new.otlp_sample),
             ("state_dir", self.state_dir != new.state_dir),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
@@ -371,6 +387,8 @@ impl Settings {
             log_format: self.log_format.or(file.log_format),
             access_log: self.access_log.or(file.access_log),
             access_log_query: self.access_log_query.or(file.access_log_query),
+            otlp: self.otlp.or(file.otlp),
+            otlp_sample: self.otlp_sample.or(file.otlp_sample),
             log_level: self.log_level.or(file.log_level),
         }
     }

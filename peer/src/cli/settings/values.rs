@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::config::Endpoint;
 use crate::observe::access::AccessFormat;
 
 /// Where the admin pages are, if anywhere: an address or `none`.
@@ -54,6 +55,66 @@ impl FromStr for AccessLog {
             "json" => Ok(Self(Some(AccessFormat::Json))),
             _ => Err("expected off, text or json"),
         }
+    }
+}
+
+/// Where spans are sent: `http://HOST:PORT[/PATH]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpUrl {
+    /// The collector.
+    pub endpoint: Endpoint,
+    /// What is asked of it.
+    pub path: String,
+}
+
+impl FromStr for OtlpUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = match text.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => {
+                return Err(
+                    "spans are sent in clear text: use http:// and a collector next to this peer, which may pass them on by TLS",
+                );
+            }
+            _ => return Err("expected a URL such as http://127.0.0.1:4318"),
+        };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        let with_port = if has_port { host.to_owned() } else { format!("{host}:4318") };
+        let endpoint =
+            with_port.parse().map_err(|_| "expected a URL such as http://127.0.0.1:4318")?;
+        let is_plain =
+            path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\".contains(&byte));
+        if !is_plain {
+            return Err("expected a path of plain ASCII without a query");
+        }
+        let path = if path.len() < 2 { "/v1/traces" } else { path };
+        Ok(Self { endpoint, path: path.to_owned() })
+    }
+}
+
+/// A share, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.map(Self).ok_or(NO_SHARE)
+    }
+}
+
+const NO_SHARE: &str = "expected a number from 0 to 1, such as 0.01";
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(deserializer)?;
+        let is_one = (0.0..=1.0).contains(&share);
+        is_one.then_some(Self(share)).ok_or_else(|| de::Error::custom(NO_SHARE))
     }
 }
 

@@ -12,6 +12,7 @@ use super::trouble::{Refusal, Trouble, Troubles};
 use crate::limits::ENDED_KEPT;
 use crate::names::ProxyId;
 use crate::observe::metrics::ProxyError;
+use crate::observe::spans::SpanSink;
 
 /// The journal of one peer. One that a panic left half changed is still shown: nothing depends
 /// on it.
@@ -19,6 +20,7 @@ use crate::observe::metrics::ProxyError;
 pub struct Journal {
     began: Instant,
     pages: Mutex<Pages>,
+    spans: Option<Arc<dyn SpanSink>>,
 }
 
 #[derive(Debug)]
@@ -34,20 +36,20 @@ struct Pages {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self::new()
+        Self::new(None)
     }
 }
 
 impl Journal {
-    /// Empty, and begun now.
-    pub fn new() -> Self {
+    /// Empty, and begun now; who takes the `spans` of its requests.
+    pub fn new(spans: Option<Arc<dyn SpanSink>>) -> Self {
         let pages = Pages {
             running: BTreeMap::new(),
             begun: 0,
             ended: VecDeque::with_capacity(ENDED_KEPT),
             troubles: Troubles::new(),
         };
-        Self { began: Instant::now(), pages: Mutex::new(pages) }
+        Self { began: Instant::now(), pages: Mutex::new(pages), spans }
     }
 
     /// When this peer was started.
@@ -69,6 +71,11 @@ impl Journal {
     fn end(&self, place: u64, record: &Arc<Record>) {
         let failure = record.end().and_then(|end| end.failure);
         let trouble = failure.map(|failure| Trouble::of(record, failure));
+        if let Some((spans, span)) = self.spans.as_ref().zip(record.known.span.as_deref())
+            && span.context.is_sampled
+        {
+            spans.take(span, record);
+        }
         let mut pages = self.pages();
         pages.running.remove(&place);
         let oldest = (pages.ended.len() == ENDED_KEPT).then(|| pages.ended.pop_front());

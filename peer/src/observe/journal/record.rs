@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, ProxyError};
+use crate::observe::spans::Span;
 use crate::offer::Way;
 use crate::words::words;
 
@@ -51,6 +52,8 @@ pub struct Known {
     pub by: ServedBy,
     /// The listening peer that asked for it, if one did and has said who it is.
     pub asked_by: Option<PeerId>,
+    /// What it is in its trace, where this peer traces. Boxed, for most do not.
+    pub span: Option<Box<Span>>,
 }
 
 /// Why a request did not end well.

@@ -269,9 +269,25 @@ impl Metrics {
     /// lost. To be called once.
     pub fn export_lost_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
         let help = "Log lines lost because stderr was read too slowly, or could not be written.";
-        let opts = Opts::new("ops_proxy_log_lines_dropped_total", help)
-            .const_label("node", &self.node)
-            .const_label("pod", &self.pod);
+        self.export_read("ops_proxy_log_lines_dropped_total", help, read);
+    }
+
+    /// Exports how many spans were `sent` to the collector, and how many were `lost`. To be
+    /// called once, by whoever sends them.
+    pub fn export_spans(
+        &self,
+        sent: impl Fn() -> u64 + Send + Sync + 'static,
+        lost: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        let help = "Spans that the collector has taken.";
+        self.export_read("ops_proxy_spans_sent_total", help, sent);
+        let help = "Spans that the collector did not take, or for which there was no room.";
+        self.export_read("ops_proxy_spans_lost_total", help, lost);
+    }
+
+    fn export_read(&self, name: &str, help: &str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        let opts = Opts::new(name, help);
+        let opts = opts.const_label("node", &self.node).const_label("pod", &self.pod);
         let counter = ReadCounter::new(opts, read).expect("the name and labels are valid");
         self.registry.register(Box::new(counter)).expect("this is exported once");
     }

@@ -97,6 +97,7 @@ impl<N: Net> DatagramRequest<N> {
                 source: seat.place.client(),
                 dest: *dest,
                 tls: None,
+                trace: None,
                 head: &head,
             };
             let displaced = pin!(seat.displaced());

@@ -22,6 +22,7 @@ fn known(number: usize) -> Known {
         way: Way::Http,
         by: ServedBy::Local,
         asked_by: None,
+        span: None,
     }
 }
 
@@ -32,7 +33,7 @@ fn refusal(name: &str) -> Refusal {
 
 #[tokio::test]
 async fn a_request_is_found_while_it_runs_and_after_its_end() {
-    let journal = Arc::new(Journal::new());
+    let journal = Arc::new(Journal::default());
     let running = journal.begin(known(1));
     running.add_sent(3);
     assert_eq!(journal.running_count(), 1);
@@ -51,7 +52,7 @@ async fn a_request_is_found_while_it_runs_and_after_its_end() {
 
 #[tokio::test]
 async fn a_request_that_is_cut_has_failed_once() {
-    let journal = Arc::new(Journal::new());
+    let journal = Arc::new(Journal::default());
     drop(journal.begin(known(1)));
     let failed = journal.begin(known(2));
     failed.end(Some(ProxyError::LinkLost.into()));
@@ -64,7 +65,7 @@ async fn a_request_that_is_cut_has_failed_once() {
 
 #[tokio::test]
 async fn only_the_last_are_kept() {
-    let journal = Arc::new(Journal::new());
+    let journal = Arc::new(Journal::default());
     for number in 0..ENDED_KEPT + 1 {
         journal.begin(known(number)).end(Some(ProxyError::DataTimeout.into()));
     }
@@ -78,7 +79,7 @@ async fn only_the_last_are_kept() {
 /// Whoever asks again and again for a name that is down does not push out the rest.
 #[tokio::test]
 async fn what_is_refused_again_and_again_is_told_once() {
-    let journal = Arc::new(Journal::new());
+    let journal = Arc::new(Journal::default());
     journal.begin(known(1)).end(Some(ProxyError::DataTimeout.into()));
     for _ in 0..2 * TROUBLES_KEPT {
         journal.refused(refusal("app"));
@@ -91,7 +92,7 @@ async fn what_is_refused_again_and_again_is_told_once() {
 
 #[tokio::test]
 async fn those_that_run_are_listed_in_pages() {
-    let journal = Arc::new(Journal::new());
+    let journal = Arc::new(Journal::default());
     let running: Vec<Running> = (0..5).map(|number| journal.begin(known(number))).collect();
     let mut seen = Vec::new();
     let mut place = 0;
