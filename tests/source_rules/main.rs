@@ -6,6 +6,7 @@ mod code_map;
 mod folders;
 mod imports;
 mod lines;
+mod links;
 mod module_tree;
 mod secrets;
 mod seeded_bugs;

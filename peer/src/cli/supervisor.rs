@@ -27,9 +27,10 @@ pub(super) fn stopping() {
 }
 
 /// The process of this id is the one to be looked after from now on. This one goes on until
-/// what runs here has ended.
+/// what runs here has ended. The watchdog counts anew, for what that process has said before
+/// was not listened to, and its next beat may be half of the limit away.
 pub(super) fn succeeded_by(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
+    tell(&[NotifyState::MainPid(pid), NotifyState::Watchdog]);
 }
 
 /// Says twice as often as it must that the process is alive, if that is asked for. It is not
