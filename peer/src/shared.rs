@@ -20,13 +20,13 @@ use crate::observe::metrics::{LogReason, Metrics, Rejection};
 use crate::observe::own_links::OwnLinks;
 use crate::observe::rates::Rates;
 use crate::observe::sinks::Sinks;
-use crate::observe::spans::{Span, Tracing};
+use crate::observe::spans::Tracing;
 use crate::observe::{LogSource, Provoked};
 use crate::stream::net::Net;
 use crate::stream::resolve::Resolver;
 use crate::stream::transport::Transport;
 use crate::tasks::{Phase, Tasks};
-use crate::trace_context::TraceContext;
+use crate::trace_context::{Span, TraceContext};
 use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
 

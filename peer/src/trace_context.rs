@@ -1,4 +1,4 @@
-//! Which trace a request belongs to, as the header `traceparent` tells it.
+//! Which trace a request belongs to, as the header `traceparent` tells it, and as what.
 //! Source: "Trace Context", version 1, w3.org/TR/trace-context.
 
 use std::fmt;
@@ -13,6 +13,15 @@ pub struct TraceContext {
     pub span: [u8; 8],
     /// Whether it is recorded.
     pub is_sampled: bool,
+}
+
+/// What a request is in its trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Itself.
+    pub context: TraceContext,
+    /// The span that has caused it; none if the trace begins with it.
+    pub parent: Option<[u8; 8]>,
 }
 
 /// The text is no `traceparent`.

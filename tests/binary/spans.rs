@@ -188,7 +188,7 @@ async fn spans_that_cannot_be_sent_are_counted_and_hold_nothing_up() {
 async fn the_last_spans_are_sent_before_the_process_ends() {
     let (http, collector) = (Backend::http().await, Collector::answering(200).await);
     let service = format!("--service {NAME}={}", http.addr());
-    let args = format!("--peer-id hub --drain-grace 0s {service} --otlp {}", collector.url());
+    let args = format!("--peer-id hub --drain-grace 10ms {service} --otlp {}", collector.url());
     let mut hub = listening(&args).await;
     assert_eq!(ask(&hub, NAME, "").await.status, 200);
     hub.terminate();

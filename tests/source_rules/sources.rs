@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the peer that decide and do nothing: no socket, no clock, no wait.
-pub(crate) const PURE: [&str; 22] = [
+pub(crate) const PURE: [&str; 23] = [
     "names",
     "offer",
+    "trace_context",
     "words",
     "limits",
     "wire",

@@ -8,8 +8,10 @@
 
 mod book;
 mod record;
+mod span_sink;
 mod trouble;
 
 pub use book::{Journal, Running};
 pub use record::{Failure, Kind, Known, Record, ServedBy};
+pub use span_sink::SpanSink;
 pub use trouble::{Refusal, Trouble};

@@ -1,29 +1,10 @@
 //! Spans: one for each request that a peer routes or serves, in the trace that its client or
-//! the peer before began.
-//!
-//! A peer hands each one over when its request has ended, and never waits for whoever takes
-//! it.
+//! the peer before began. The journal hands each one over when its request has ended.
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::journal::Record;
-use crate::trace_context::TraceContext;
-
-/// Takes spans, at once and without waiting for anything.
-pub trait SpanSink: fmt::Debug + Send + Sync {
-    /// Takes that of a request that has ended.
-    fn take(&self, span: &Span, request: &Record);
-}
-
-/// What a request is in its trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Itself.
-    pub context: TraceContext,
-    /// The span that has caused it; none if the trace begins with it.
-    pub parent: Option<[u8; 8]>,
-}
+use super::journal::SpanSink;
+use crate::trace_context::{Span, TraceContext};
 
 /// Whether and how a peer traces.
 #[derive(Debug, Clone)]
@@ -61,6 +42,7 @@ impl Tracing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::journal::Record;
 
     #[derive(Debug)]
     struct Nobody;

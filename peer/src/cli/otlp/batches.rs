@@ -16,8 +16,8 @@ use crate::config::{ConfigError, PeerConfig};
 use crate::limits::{
     OTLP_BATCH, OTLP_BATCH_WAIT, OTLP_FLUSH, OTLP_LOG_INTERVAL, OTLP_QUEUED, OTLP_TIMEOUT,
 };
-use crate::observe::journal::Record;
-use crate::observe::spans::{Span, SpanSink};
+use crate::observe::journal::{Record, SpanSink};
+use crate::trace_context::Span;
 
 /// Sends spans to a collector.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::config::PeerConfig;
 use crate::observe::journal::{Record, ServedBy};
-use crate::observe::spans::Span;
 use crate::offer::Way;
+use crate::trace_context::Span;
 use crate::version;
 
 /// The peer itself, by the names of the semantic conventions.

@@ -180,7 +180,7 @@ fn check_otlp(url: Option<&OtlpUrl>, share: Option<Share>) -> Result<(), ConfigE
         let problem = "this build sends no spans; build with --features otlp";
         return Err(ConfigError::new("otlp", problem));
     }
-    if url.is_none() && share.is_some() {
+    if url.is_none() && share.is_some_and(|Share(share)| share < 1.0) {
         let problem = "set otlp, too: without it, no spans are sent";
         return Err(ConfigError::new("otlp_sample", problem));
     }

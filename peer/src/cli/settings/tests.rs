@@ -92,7 +92,8 @@ const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --
     --name-retention 1h30m --hold 0s --warm-up 7s --state-dir state --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
     --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --max-udp-requests 8 --idle-data 9 \
-    --insecure-plaintext --log-format json --access-log text --access-log-query --log-level debug";
+    --insecure-plaintext --log-format json --access-log text --access-log-query \
+    --otlp http://collector:4318/spans --otlp-sample 0.25 --log-level debug";
 const FILE: &str = r#"
     listen = "127.0.0.1:1"
     tcp = ["127.0.0.1:2=a", "[::1]:3=b"]
@@ -137,6 +138,8 @@ const FILE: &str = r#"
     log_format = "json"
     access_log = "text"
     access_log_query = true
+    otlp = "http://collector/spans"
+    otlp_sample = 0.25
     log_level = "debug"
 "#;
 
@@ -533,6 +536,9 @@ fn a_fault_in_the_file_names_its_key_and_line() {
         ("log_format = \"xml\"", "log_format", "text or json"),
         ("access_log = \"yes\"", "access_log", "off, text or json"),
         ("log_level = \"loud\"", "log_level", "level"),
+        ("otlp = \"https://collector\"", "otlp", "use http://"),
+        ("otlp = \"http://collector/a b\"", "otlp", "path"),
+        ("otlp_sample = 1.5", "otlp_sample", "from 0 to 1"),
         ("peer_id = \"a@b\"", "peer_id", "peer id"),
         ("listen = \"a\"\nlisten = \"b\"", "config", "duplicate"),
         ("listen", "config", "(line 1)"),

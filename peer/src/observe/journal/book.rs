@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::record::{Failure, Known, Record};
+use super::span_sink::SpanSink;
 use super::trouble::{Refusal, Trouble, Troubles};
 use crate::limits::ENDED_KEPT;
 use crate::names::ProxyId;
 use crate::observe::metrics::ProxyError;
-use crate::observe::spans::SpanSink;
 
 /// The journal of one peer. One that a panic left half changed is still shown: nothing depends
 /// on it.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::names::{Name, PeerId, ProxyId};
 use crate::observe::metrics::{ClientFailure, ProxyError};
-use crate::observe::spans::Span;
 use crate::offer::Way;
+use crate::trace_context::Span;
 use crate::words::words;
 
 words! {
@@ -84,7 +84,7 @@ pub struct Record {
     /// requests have: idle connections are many.
     again: OnceLock<Box<(ProxyId, ServedBy)>>,
     /// The listening peer that has taken it.
-    hub: OnceLock<PeerId>,
+    hub: OnceLock<Box<PeerId>>,
     connected: Mark,
     first_byte: Mark,
     sent: AtomicU64,
@@ -175,7 +175,7 @@ impl Record {
     pub fn by(&self) -> ServedBy {
         let by = self.again.get().map_or(&self.known.by, |again| &again.1);
         match (by, self.hub.get()) {
-            (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(hub.clone()),
+            (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(PeerId::clone(hub)),
             _ => by.clone(),
         }
     }
@@ -250,7 +250,7 @@ impl Record {
     pub fn is_connected(&self, hub: Option<PeerId>) {
         self.connected.set(self.began.elapsed());
         if let Some(hub) = hub {
-            self.hub.get_or_init(|| hub);
+            self.hub.get_or_init(|| Box::new(hub));
         }
     }
 
