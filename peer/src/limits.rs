@@ -587,6 +587,9 @@ pub const LOG_LINES_QUEUED: usize = 8_192;
 /// counted; nobody waits for a line.
 pub const ACCESS_LINES_QUEUED: usize = 131_072;
 
+/// Connecting peers whose links have a series each; those of all others have one together.
+pub const LINKED_PEERS_SHOWN: usize = 1000;
+
 /// Spans that wait to be sent to a collector. Further ones are lost and counted.
 pub const OTLP_QUEUED: usize = 16_384;
 

@@ -222,6 +222,11 @@ impl PeerId {
         Some(self.0.split_once('/')?.1)
     }
 
+    /// What all its instances have in common.
+    pub fn without_instance(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
     /// This very instance of the peer.
     ///
     /// # Errors

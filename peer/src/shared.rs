@@ -228,11 +228,11 @@ impl<N: Net> Shared<N> {
 
     /// What a request is in the trace of what has caused it, or in a new one; nothing, unless
     /// this peer traces.
-    pub fn span(&self, parent: Option<TraceContext>) -> Option<Span> {
+    pub fn span(&self, parent: Option<TraceContext>) -> Option<Box<Span>> {
         let tracing = self.tracing.as_ref()?;
         let mut random = [0; 24];
         self.net.fill_random(&mut random);
-        Some(tracing.span(parent, random))
+        Some(Box::new(tracing.span(parent, random)))
     }
 
     /// A proxy id that was never used.

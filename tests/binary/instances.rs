@@ -53,7 +53,11 @@ async fn instances_of_one_id_do_not_replace_each_other() {
         let args = format!("--peer-id site --instance {instance} {SERVICE}");
         sites.push(connecting(hub.listen(), &args).await);
     }
-    hub.until("two links", |metrics| metrics.value("ops_proxy_links", &[]) == 2.0).await;
+    hub.until("two links of one peer", |metrics| {
+        metrics.value("ops_proxy_links", &[]) == 2.0
+            && metrics.value("ops_proxy_peer_links", &[("peer", "site")]) == 2.0
+    })
+    .await;
     let page = shown_by(&hub, &["site/a", "site/b"]).await;
     assert!(page.contains("2 in, 0 out"), "{page}");
     for site in &sites {

@@ -206,7 +206,7 @@ impl<N: Net> Serving<N> {
                 way: requested.way,
                 by: ServedBy::Local,
                 asked_by: target.hub().cloned(),
-                span: shared.span(requested.trace).map(Box::new),
+                span: shared.span(requested.trace),
             })
         });
         let served = served.clone().zip(running);

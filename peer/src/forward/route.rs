@@ -161,7 +161,7 @@ impl<N: Net> Drop for Assigned<N> {
 /// [`NotForwarded`], counted.
 pub async fn forward<N: Net, B: Onward<N>>(
     shared: &Arc<Shared<N>>,
-    asked: Asked<'_>,
+    mut asked: Asked<'_>,
     mut reset: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Forwarded<N, B>, NotForwarded> {
     let refused = |rejection, why| {
@@ -191,7 +191,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
     let stats = first.assignment.stats.clone();
     let id = id_of(shared, &asked);
     let span = shared.span(asked.trace);
-    let asked = Asked { trace: span.map(|span| span.context).or(asked.trace), ..asked };
+    asked.trace = span.as_ref().map(|span| span.context).or(asked.trace);
     let running = shared.journal.begin(Known {
         kind: Kind::Routed,
         id,
@@ -200,7 +200,7 @@ pub async fn forward<N: Net, B: Onward<N>>(
         way: asked.way,
         by: by(&first.assignment),
         asked_by: None,
-        span: span.map(Box::new),
+        span,
     });
     let request = Request::begin(shared.metrics.clone(), stats, asked.protocol, running);
     let with_id = |id| Asked { id: Some(id), ..asked };

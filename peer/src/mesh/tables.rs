@@ -598,6 +598,7 @@ impl<S> Mesh<S> {
             other: self.metrics.other().snapshot(),
             pending: tables.pending.waiting().count() as u64,
             links: tables.links.count() as u64,
+            links_by_peer: links_by_peer(&tables.links, &tables.routes),
             expected: tables.returning.expected().len() as u64,
             held: tables.returning.held() as u64,
             idle_data: tables.links.idle_count() as u64,
@@ -667,6 +668,17 @@ impl<S> Tables<S> {
         }
         closed
     }
+}
+
+/// How many links each peer has registered on, its instances together.
+fn links_by_peer<S>(links: &Links<S>, routes: &Routes<Arc<NameStats>>) -> Vec<(String, u64)> {
+    let mut by_peer: BTreeMap<&str, u64> = BTreeMap::new();
+    for (link, _) in links.after(LinkId(0)) {
+        if let Some((peer, _)) = routes.registered_by(link) {
+            *by_peer.entry(peer.without_instance()).or_default() += 1;
+        }
+    }
+    by_peer.into_iter().map(|(peer, links)| (peer.to_owned(), links)).collect()
 }
 
 /// What waited, when its DATA connection has come.

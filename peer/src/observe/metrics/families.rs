@@ -5,10 +5,12 @@
 //! appear, zeros included, with its first request; the tunnel families with its first
 //! FORWARD.
 
+use super::format::Format;
 use super::name_stats::{Counts, PerProtocol};
 use super::reasons::{ForwardFailure, HttpCode, Protocol, ProxyError};
-use super::series::{Kind, PerName, Series};
+use super::series::{Kind, PerName, Series, put, write_head};
 use super::snapshot::{NameRow, Snapshot};
+use crate::limits::LINKED_PEERS_SHOWN;
 
 pub(super) const SERVER_INFO_HELP: &str = "Peer listening process info metric (always 1). Useful for Grafana variables / target discovery.";
 pub(super) const CLIENT_INFO_HELP: &str = "Peer connecting process info metric (always 1). Useful for Grafana variables / target discovery.";
@@ -60,6 +62,35 @@ pub(super) fn of_peer(snapshot: &Snapshot) -> [OfPeer; 6] {
             value: snapshot.held,
         },
     ]
+}
+
+const PEER_LINKS: &str = "ops_proxy_peer_links";
+
+/// The peers that have no series of their own in it. No peer can be called this.
+const OTHER_PEERS: &str = "(other)";
+
+/// Name and text of the family that tells of the links of each connecting peer; nothing where
+/// none has any. `node` and `pod` are escaped.
+pub(super) fn of_links(
+    snapshot: &Snapshot,
+    (node, pod): (&str, &str),
+    format: Format,
+) -> Option<(&'static str, String)> {
+    let (shown, others) =
+        snapshot.links_by_peer.split_at(snapshot.links_by_peer.len().min(LINKED_PEERS_SHOWN));
+    let others: u64 = others.iter().map(|(_, links)| links).sum();
+    let others = (others > 0).then_some((OTHER_PEERS, others));
+    let shown = shown.iter().map(|(peer, links)| (peer.as_str(), *links));
+    let mut text = String::new();
+    for (peer, links) in shown.chain(others) {
+        if text.is_empty() {
+            let help = "Open links of each connecting peer, its instances together.";
+            write_head(&mut text, PEER_LINKS, help, Kind::Gauge, format);
+        }
+        let labels = format_args!("node=\"{node}\",peer=\"{peer}\",pod=\"{pod}\"");
+        put(&mut text, format_args!("{PEER_LINKS}{{{labels}}} {links}\n"));
+    }
+    (!text.is_empty()).then_some((PEER_LINKS, text))
 }
 
 const HTTP_REQUESTS: &str = "ops_proxy_http_requests_total";

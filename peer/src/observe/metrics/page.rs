@@ -64,7 +64,8 @@ impl<S: Borrow<Snapshot>> Page<S> {
         listening: bool,
         format: Format,
     ) -> Self {
-        let scope = format!("node=\"{}\",pod=\"{}\"", escaped(node), escaped(pod));
+        let (node, pod) = (escaped(node), escaped(pod));
+        let scope = format!("node=\"{node}\",pod=\"{pod}\"");
         let mut families: Vec<Family> =
             gathered.iter().map(|family| Family::encoded(family, exemplars, format)).collect();
         if listening {
@@ -74,6 +75,8 @@ impl<S: Borrow<Snapshot>> Page<S> {
                 put(&mut text, format_args!("{}{{{scope}}} {}\n", gauge.name, gauge.value));
                 families.push(Family::Written(gauge.name.to_owned(), text));
             }
+            let of_links = families::of_links(snapshot.borrow(), (&node, &pod), format);
+            families.extend(of_links.map(|(name, text)| Family::Written(name.to_owned(), text)));
             families.extend(PER_NAME.iter().map(Family::OfNames));
         }
         families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -156,6 +159,7 @@ mod tests {
     use prometheus::{Gauge, IntCounterVec, Opts, Registry};
 
     use super::*;
+    use crate::limits::LINKED_PEERS_SHOWN;
     use crate::observe::metrics::families::PROXY_ERRORS;
     use crate::observe::metrics::{NameStats, Protocol, ProxyError};
 
@@ -243,6 +247,31 @@ mod tests {
         assert!(text.contains("\n# TYPE ops_proxy_clients_total gauge\nops_proxy_clients_total{"));
         assert!(text.ends_with("\n# EOF\n"));
         assert_eq!(text.matches("# EOF").count(), 1);
+    }
+
+    #[test]
+    fn each_peer_has_its_links_and_those_that_are_too_many_have_theirs_together() {
+        let links_by_peer =
+            |count: usize| (0..count).map(|one| (format!("p{one:04}"), 2)).collect();
+        let of =
+            |count| text(&Snapshot { links_by_peer: links_by_peer(count), ..Snapshot::default() });
+        let opts = Opts::new(
+            "ops_proxy_peer_links",
+            "Open links of each connecting peer, its instances together.",
+        );
+        let opts = opts.const_label("node", SCOPE.0).const_label("pod", SCOPE.1);
+        let gauges = prometheus::IntGaugeVec::new(opts, &["peer"]).unwrap();
+        ["p0000", "p0001"].iter().for_each(|peer| gauges.with_label_values(&[peer]).set(2));
+        let registry = Registry::new();
+        registry.register(Box::new(gauges)).unwrap();
+        let family = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let few = of(2);
+        assert!(few.contains(&family), "\n{family}is not in\n{few}");
+        let many = of(LINKED_PEERS_SHOWN + 3);
+        assert_eq!(many.matches("\nops_proxy_peer_links{").count(), LINKED_PEERS_SHOWN + 1);
+        let others = many.lines().find(|line| line.contains("peer=\"(other)\"")).unwrap();
+        assert!(others.ends_with(" 6"), "{others}");
+        assert!(!of(0).contains("peer_links"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub pending: u64,
     /// Open links of connecting peers.
     pub links: u64,
+    /// Of each connecting peer, its instances together, how many links are open; in order.
+    pub links_by_peer: Vec<(String, u64)>,
     /// Names that are expected back after a start, and are not.
     pub expected: u64,
     /// Requests that wait for a provider to come back.
