@@ -205,7 +205,7 @@ impl<N: Net> Serving<N> {
                 name: own.map_or(&requested.name, |(name, _)| name).clone(),
                 way: requested.way,
                 by: ServedBy::Local,
-                asked_by: target.hub().cloned(),
+                asked_by: target.hub().cloned().map(Box::new),
                 span: shared.span(requested.trace),
             })
         });

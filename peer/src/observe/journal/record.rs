@@ -1,10 +1,10 @@
 //! What is kept of one request while it runs, and for a while afterwards.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
 use crate::names::{Name, PeerId, ProxyId};
@@ -51,7 +51,8 @@ pub struct Known {
     /// Who is to serve it.
     pub by: ServedBy,
     /// The listening peer that asked for it, if one did and has said who it is.
-    pub asked_by: Option<PeerId>,
+    /// Boxed, as all that a routed request has not: idle connections are many.
+    pub asked_by: Option<Box<PeerId>>,
     /// What it is in its trace, where this peer traces. Boxed, for most do not.
     pub span: Option<Box<Span>>,
 }
@@ -82,9 +83,9 @@ pub struct Record {
     began: Instant,
     /// The second provider, and the id that it knows the request by. Boxed, like all that few
     /// requests have: idle connections are many.
-    again: OnceLock<Box<(ProxyId, ServedBy)>>,
+    again: OnceBox<(ProxyId, ServedBy)>,
     /// The listening peer that has taken it.
-    hub: OnceLock<Box<PeerId>>,
+    hub: OnceBox<PeerId>,
     connected: Mark,
     first_byte: Mark,
     sent: AtomicU64,
@@ -93,7 +94,7 @@ pub struct Record {
     /// Of the last answer; 0 before there was one.
     status: AtomicU16,
     after: Mark,
-    failure: OnceLock<Box<Failure>>,
+    failure: OnceBox<Failure>,
 }
 
 /// A time that is known once, in a third of the space of a lock.
@@ -129,8 +130,8 @@ impl Record {
         Self {
             known,
             began: Instant::now(),
-            again: OnceLock::new(),
-            hub: OnceLock::new(),
+            again: OnceBox::new(),
+            hub: OnceBox::new(),
             connected: Mark::default(),
             first_byte: Mark::default(),
             sent: AtomicU64::new(0),
@@ -138,7 +139,7 @@ impl Record {
             exchanges: AtomicU64::new(0),
             status: AtomicU16::new(0),
             after: Mark::default(),
-            failure: OnceLock::new(),
+            failure: OnceBox::new(),
         }
     }
 
@@ -175,7 +176,7 @@ impl Record {
     pub fn by(&self) -> ServedBy {
         let by = self.again.get().map_or(&self.known.by, |again| &again.1);
         match (by, self.hub.get()) {
-            (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(PeerId::clone(hub)),
+            (ServedBy::Upstream, Some(hub)) => ServedBy::Peer(hub.clone()),
             _ => by.clone(),
         }
     }
@@ -223,7 +224,7 @@ impl Record {
 
     /// How it ended, if it has.
     pub fn end(&self) -> Option<End> {
-        let failure = self.failure.get().map(|failure| **failure);
+        let failure = self.failure.get().copied();
         self.after.get().map(|after| End { after, failure })
     }
 
@@ -250,7 +251,8 @@ impl Record {
     pub fn is_connected(&self, hub: Option<PeerId>) {
         self.connected.set(self.began.elapsed());
         if let Some(hub) = hub {
-            self.hub.get_or_init(|| Box::new(hub));
+            // No other does.
+            let _ = self.hub.set(Box::new(hub));
         }
     }
 
