@@ -11,6 +11,7 @@ use ops_proxy_tests::datagrams::{self, Echo, Flow, LONGEST, exchange, next};
 use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::pki::{Ca, Request};
 use ops_proxy_tests::process::Peer;
+use ops_proxy_tests::wait::until;
 
 use crate::{NAME, Path, connecting, idle_data, launch, listening};
 
@@ -231,7 +232,11 @@ async fn a_backend_whose_port_is_closed_fails_the_request() {
         });
         assert_eq!(requests(&metrics.await), [1.0, 0.0, 1.0], "{path:?}");
         let beside = mesh.behind.as_ref().unwrap_or(&mesh.public);
-        assert!(beside.log().contains("nobody receives datagrams"), "{path:?}: {}", beside.log());
+        // The listening peer hears of it first.
+        until(&format!("{path:?}: the log to say so"), async || {
+            beside.log().contains("nobody receives datagrams").then_some(())
+        })
+        .await;
         if let Some(behind) = &mesh.behind {
             let refused = [("reason", "backend_refused")];
             behind
