@@ -44,7 +44,7 @@ pub(crate) async fn follow<N: Net, K, F>(
         for key in named(&shared.config_of_now()) {
             if kept.running.lock().insert(key.clone()) {
                 let (kept, begin) = (kept.clone(), begin.clone());
-                shared.tasks.keep(what, move || {
+                shared.keep(what, move || {
                     let (task, kept, key) = (begin(key.clone()), kept.clone(), key.clone());
                     async move {
                         task.await;

@@ -150,6 +150,21 @@ impl<N: Net> Shared<N> {
         self.reconfigured.subscribe()
     }
 
+    /// Runs a task [as the network schedules it](Net::scheduled), until it ends or the peer does.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.net.scheduled(task));
+    }
+
+    /// Runs the task that `begin` makes as [`spawn`](Self::spawn) does, and makes it again
+    /// after a panic: for what the peer cannot do without. The log says `what` that is.
+    pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let net = self.net.clone();
+        self.tasks.keep(what, move || net.scheduled(begin()));
+    }
+
     /// Counts what was refused to `source`; whether to log it, too.
     pub fn rejected(&self, source: impl Into<LogSource>, reason: Rejection) -> bool {
         self.metrics.rejected(reason);

@@ -11,6 +11,7 @@ mod host;
 mod ledger;
 mod listener;
 mod net;
+mod schedule;
 mod stream;
 mod undertaker;
 mod way;

@@ -24,7 +24,7 @@ mod units;
 pub use backend::{BackendKind, BackendSpec};
 pub use cast::Cast;
 pub use certificate::{CertificateSpec, RevocationSpec, Usage};
-pub use file::{Network, Scenario};
+pub use file::{Network, Order, Scenario};
 pub use health::HealthSpec;
 pub use load::BadScenario;
 pub use offer::OfferSpec;

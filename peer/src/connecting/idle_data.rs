@@ -117,7 +117,7 @@ impl<N: Net> Pool<N> {
         let wanted = self.reserve().wanted();
         for _ in 0..wanted {
             let (pool, ended) = (self.clone(), ended.clone());
-            self.shared.tasks.spawn(async move { pool.keep(ended).await });
+            self.shared.spawn(async move { pool.keep(ended).await });
         }
     }
 

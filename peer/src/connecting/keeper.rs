@@ -105,7 +105,7 @@ impl<N: Net> Keeper<N> {
             link.goes_on_beside();
             let beside = Beside { shared: shared.clone(), target: target.clone(), link };
             let wish = wish.clone();
-            shared.tasks.spawn(async move {
+            shared.spawn(async move {
                 beside.serve(wish).await;
                 drop(takes_leave);
             });

@@ -484,7 +484,7 @@ impl<N: Net> Link<N> {
         };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
-        self.shared.tasks.spawn(async move {
+        self.shared.spawn(async move {
             active.end(serving.by_dialling(&failed).await);
             drop((busy, slot));
         });

@@ -60,7 +60,10 @@ async fn keep_number<N: Net>(
         let (shared, wish) = (shared.clone(), wish.clone());
         let wanted = Arc::new(held.want(slot));
         let ended = Arc::new(Notify::new());
-        links.spawn(async move { Keeper { shared, wanted, wish, ended }.keep_link().await });
+        let net = shared.net.clone();
+        links.spawn(net.scheduled(async move {
+            Keeper { shared, wanted, wish, ended }.keep_link().await;
+        }));
     }
     let mut gone = pin!(until_gone(shared, upstream));
     loop {
@@ -195,10 +198,10 @@ impl<N: Net> Follower<N> {
         self.wishes.insert(ip, sender);
         let keeper =
             Keeper { shared: self.shared.clone(), wanted, wish, ended: self.ended.clone() };
-        self.links.spawn(async move {
+        self.links.spawn(self.shared.net.scheduled(async move {
             keeper.keep_link().await;
             ip
-        });
+        }));
     }
 }
 

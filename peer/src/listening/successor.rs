@@ -20,7 +20,7 @@ pub async fn take_back<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (taken, secret) = (shared.clone(), secret.clone());
-                shared.tasks.spawn(serve(taken, stream, secret));
+                shared.spawn(serve(taken, stream, secret));
             }
             Err(error) => {
                 if shared.may_log(LogSource::Anyone, Incident::Accept) {

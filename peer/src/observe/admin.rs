@@ -56,7 +56,7 @@ impl<N: Net> AdminServer<N> {
     pub fn new(shared: Arc<Shared<N>>, listener: Arc<N::Listener>) -> Self {
         let places = Arc::new(Places::new(shared.metrics.clone()));
         let kept = shared.clone();
-        shared.tasks.keep("the readings for the status page", move || {
+        shared.keep("the readings for the status page", move || {
             let kept = kept.clone();
             async move { gather::keep_reading(&kept).await }
         });
@@ -79,7 +79,7 @@ impl<N: Net> AdminServer<N> {
                     let streams = place.streams();
                     let server = (self.shared.clone(), self.shown.clone());
                     let connection = connection(server, stream, place);
-                    self.shared.tasks.spawn(until_let_go(connection, let_go, streams));
+                    self.shared.spawn(until_let_go(connection, let_go, streams));
                 }
                 Err(error) => {
                     if self.shared.may_log(LogSource::Anyone, Incident::Accept) {
@@ -196,7 +196,7 @@ fn events<N: Net>(server: &Server<N>, place: &Arc<Place>) -> Response<Answer> {
     }
     let (shared, shown) = server;
     let (page, pieces) = mpsc::channel(1);
-    shared.tasks.spawn(tell(shared.clone(), shown.clone(), page));
+    shared.spawn(tell(shared.clone(), shown.clone(), page));
     respond_with(StatusCode::OK, "text/event-stream", Answer::Events(pieces))
 }
 

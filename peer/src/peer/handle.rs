@@ -136,7 +136,7 @@ impl<N: Net> PeerHandle<N> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.shared.tasks.keep(what, begin);
+        self.shared.keep(what, begin);
     }
 
     /// Which names this peer may register now, as far as it can know by itself.
@@ -253,7 +253,7 @@ impl<N: Net> PeerHandle<N> {
         let addr = listener.local_addr()?;
         let (kept, known) = (shared.clone(), secret.clone());
         let (expecting, given_up) = watch::channel(());
-        shared.tasks.keep("the taking back of connections", move || {
+        shared.keep("the taking back of connections", move || {
             let taking = take_back(kept.clone(), listener.clone(), known.clone());
             let mut given_up = given_up.clone();
             async move {

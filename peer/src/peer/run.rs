@@ -99,7 +99,7 @@ impl<N: Net> Peer<N> {
         if let Some(listener) = listener {
             // The listening socket outlives a panic, and so do those who wait on it.
             let kept = shared.clone();
-            shared.tasks.keep("the accept loop", move || {
+            shared.keep("the accept loop", move || {
                 accept_loop(kept.clone(), listener.clone(), Port::Mixed)
             });
         }
@@ -114,27 +114,26 @@ impl<N: Net> Peer<N> {
 
 /// Begins all that the peer does by itself. It cannot do without any of it.
 fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<Arc<N::Listener>>) {
-    let tasks = &shared.tasks;
     if let Some(listener) = admin {
         let server = Arc::new(AdminServer::new(shared.clone(), listener));
-        tasks.keep("the admin server", move || server.clone().serve());
+        shared.keep("the admin server", move || server.clone().serve());
     }
     let held = Held::new(shared.metrics.clone(), shared.config().idle_data);
     let (kept, upstreams) = (shared.clone(), Kept::new());
-    tasks.keep("the links to all listening peers", move || {
+    shared.keep("the links to all listening peers", move || {
         let (to_each, held) = (kept.clone(), held.clone());
         let keep = move |upstream| keep_links(to_each.clone(), held.clone(), upstream);
         let what = "the links to a listening peer";
         follow(kept.clone(), upstreams.clone(), what, |config| config.connect.clone(), keep)
     });
     let (kept, checks) = (shared.clone(), Kept::new());
-    tasks.keep("the checks of all services", move || {
+    shared.keep("the checks of all services", move || {
         let of_each = kept.clone();
         let keep = move |name| keep_checking(of_each.clone(), name);
         follow(kept.clone(), checks.clone(), "the checks of a service", checked, keep)
     });
     let kept = shared.clone();
-    tasks.keep("the warm-up", move || {
+    shared.keep("the warm-up", move || {
         let kept = kept.clone();
         async move {
             warm_up(&kept).await;
@@ -142,11 +141,11 @@ fn begin<N: Net>(shared: &Arc<Shared<N>>, admin: Option<Arc<N::Listener>>) {
         }
     });
     let kept = shared.clone();
-    tasks.keep("the forgetting of names", move || forget_names(kept.clone()));
+    shared.keep("the forgetting of names", move || forget_names(kept.clone()));
     let kept = shared.clone();
-    tasks.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
+    shared.keep("the look at TLS files", move || watch_tls_files(kept.clone()));
     let kept = shared.clone();
-    tasks.keep("the summary of the log", move || summarise_log(kept.clone()));
+    shared.keep("the summary of the log", move || summarise_log(kept.clone()));
 }
 
 /// The services that are to be checked.

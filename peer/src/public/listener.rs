@@ -50,7 +50,7 @@ async fn accept<N: Net>(shared: &Arc<Shared<N>>, listener: &N::Listener, port: &
                     front: None,
                     shared: shared.clone(),
                 };
-                shared.tasks.spawn(connection.serve(port.clone(), trusted));
+                shared.spawn(connection.serve(port.clone(), trusted));
             }
             Err(error) => {
                 if is_out_of_resources(&error) {

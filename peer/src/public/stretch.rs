@@ -88,7 +88,7 @@ impl<N: Net> Stretch<N> {
             Some(Ok(Over::Next(read))) => {
                 request.succeeded();
                 if is_idle {
-                    shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                    shared.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 } else {
                     // It has a part of a request that is no longer answered.
                     shared.abort(backend.stream);
@@ -103,13 +103,13 @@ impl<N: Net> Stretch<N> {
             }
             Some(Ok(Over::Idle)) => {
                 request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                shared.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 close_after(stream, b"").await;
                 return None;
             }
             Some(Ok(Over::Late)) => {
                 request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                shared.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 let read = BytesMut::new();
                 let edge =
                     Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };
@@ -125,7 +125,7 @@ impl<N: Net> Stretch<N> {
             }
             Some(Ok(Over::Flawed(flaw))) if is_idle => {
                 request.succeeded();
-                shared.tasks.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
+                shared.spawn(end_stretch(shared.clone(), backend, assigned, outgoing));
                 let read = BytesMut::new();
                 let edge =
                     Edge { shared, stream, source, dest, trusted, front, read, ticket, busy };

@@ -104,11 +104,11 @@ impl<N: Net> Resolver<N> {
         let net = self.net.clone();
         let mut lookups = self.lookups.lock();
         while lookups.try_join_next().is_some() {}
-        lookups.spawn(async move {
+        lookups.spawn(self.net.scheduled(async move {
             // The port is none of DNS's business.
             let found = net.resolve(&running.host, 0).await;
             running.found(found);
-        });
+        }));
     }
 }
 

@@ -2,7 +2,7 @@
 //! for as long as it fails in the same way.
 
 use crate::run::{Options, run};
-use crate::scenario::{Scenario, Size, Step};
+use crate::scenario::{Order, Scenario, Size, Step};
 
 /// Runs that shrinking may cost.
 const MOST_RUNS: usize = 400;
@@ -110,6 +110,11 @@ impl Search {
     /// Makes single requests of many, small ones of large, plain ones of odd.
     fn lessen(&mut self) -> bool {
         let mut shrunk = false;
+        if self.best.network.order == Order::Random {
+            let mut candidate = self.best.clone();
+            candidate.network.order = Order::Woken;
+            shrunk |= self.try_one(&candidate);
+        }
         for index in 0..self.best.steps.len() {
             for lessen in LESSEN {
                 let mut candidate = self.best.clone();

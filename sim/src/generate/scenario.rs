@@ -2,7 +2,10 @@
 
 use super::draw::Draw;
 use super::{addresses, faults, health, instances, mesh, transit, udp, work};
-use crate::scenario::{Network, Scenario, Step, Time};
+use crate::scenario::{Network, Order, Scenario, Step, Time};
+
+/// Makes a different number of a seed, so that what else is drawn does not depend on the order.
+const APART: u64 = 0x4f52_4445;
 
 /// The scenario of this seed.
 pub fn scenario(seed: u64) -> Scenario {
@@ -22,6 +25,9 @@ pub fn scenario(seed: u64) -> Scenario {
         clients: Vec::new(),
         steps: Vec::new(),
     };
+    if Draw::new(seed ^ APART).chance(0.75) {
+        scenario.network.order = Order::Random;
+    }
     let is_secure = mesh::draw(&mut draw, &mut scenario);
     transit::draw(seed, &mut scenario);
     instances::draw(seed, &mut scenario);

@@ -11,7 +11,7 @@ use super::slot::Slot;
 use crate::backend::{Backend, Temper};
 use crate::client::{Client, Orders, Outcomes};
 use crate::network::{Fabric, Host, HostState, SimNet, Undertaker};
-use crate::scenario::{BackendSpec, EPOCH, Scenario};
+use crate::scenario::{BackendSpec, EPOCH, Order, Scenario};
 use crate::tls::{Certificates, crypto};
 
 /// Unaccepted connections and unread segments that turmoil holds for a socket;
@@ -97,10 +97,15 @@ impl Mesh {
         let config =
             self.scenario.peers[name].config(name).expect("a checked scenario has valid peers");
         let (net, fabric, ip) = (self.net(name, seed), self.fabric.clone(), self.ips[name]);
+        let order = self.scenario.network.order;
         self.sim.host(name, move || {
             slot.starts.set(slot.starts.get() + 1);
             slot.leaving.set(false);
             let (net, config) = (net(slot.starts.get()), config.clone());
+            let net = match order {
+                Order::Woken => net,
+                Order::Random => net.in_random_order(),
+            };
             let (slot, fabric) = (slot.clone(), fabric.clone());
             let undertaker = Undertaker { fabric: fabric.clone(), ip };
             async move {

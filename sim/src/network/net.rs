@@ -17,6 +17,7 @@ use super::datagrams::SimDatagrams;
 use super::dial::dial;
 use super::fabric::Fabric;
 use super::listener::SimListener;
+use super::schedule::{Ordered, Schedule};
 use super::stream::SimStream;
 use crate::tls::crypto;
 use crate::trace::{Fnv, What};
@@ -31,6 +32,7 @@ pub struct SimNet {
     fabric: Fabric,
     ip: IpAddr,
     random: Arc<Mutex<SmallRng>>,
+    schedule: Option<Schedule>,
 }
 
 impl SimNet {
@@ -40,7 +42,13 @@ impl SimNet {
         let mut hash = Fnv::default();
         (seed, name, start).hash(&mut hash);
         let random = SmallRng::seed_from_u64(hash.finish());
-        Self { fabric, ip, random: Arc::new(Mutex::new(random)) }
+        Self { fabric, ip, random: Arc::new(Mutex::new(random)), schedule: None }
+    }
+
+    /// The same; the tasks of the host run in an order that follows from its randomness.
+    pub fn in_random_order(self) -> Self {
+        let seed = self.random.lock().expect("nothing panics while it holds this").next_u64();
+        Self { schedule: Some(Schedule::new(seed)), ..self }
     }
 }
 
@@ -102,6 +110,13 @@ impl Net for SimNet {
 
     async fn reset(&self, stream: &mut SimStream) {
         poll_fn(|cx| stream.poll_reset(cx)).await;
+    }
+
+    fn scheduled<T>(&self, task: T) -> impl Future<Output = T::Output> + Send + 'static + use<T>
+    where
+        T: Future<Output: Send> + Send + 'static,
+    {
+        Ordered::new(task, self.schedule.clone())
     }
 
     fn abort(&self, stream: SimStream) {

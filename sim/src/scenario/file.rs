@@ -78,6 +78,26 @@ pub struct Network {
     pub quiet_within: Time,
     /// At the end all faults are healed and every name must be served again.
     pub heals: bool,
+    /// In which order the tasks of a peer run that can run at the same time.
+    #[serde(skip_serializing_if = "Order::is_woken")]
+    pub order: Order,
+}
+
+/// In which order the tasks of a peer run that can run at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As they were woken.
+    #[default]
+    Woken,
+    /// As the seed says.
+    Random,
+}
+
+impl Order {
+    fn is_woken(&self) -> bool {
+        *self == Self::Woken
+    }
 }
 
 impl Default for Network {
@@ -89,6 +109,7 @@ impl Default for Network {
             notices_cut_after: Time::from_millis(15_000),
             quiet_within: Time::from_millis(120_000),
             heals: true,
+            order: Order::Woken,
         }
     }
 }

@@ -110,6 +110,6 @@ impl<N: Net> UdpPort<N> {
             name: self.name.clone(),
             seat: Seat { clients, place, told, metrics },
         };
-        shared.tasks.spawn(request.serve());
+        shared.spawn(request.serve());
     }
 }

@@ -79,6 +79,18 @@ pub trait Net: Clone + Send + Sync + 'static {
         None
     }
 
+    /// `task` as it runs on this network. The default leaves the order of all tasks to the
+    /// runtime, and costs nothing; a simulated network may delay each poll.
+    fn scheduled<T>(
+        &self,
+        task: T,
+    ) -> impl Future<Output = T::Output> + Send + 'static + use<Self, T>
+    where
+        T: Future<Output: Send> + Send + 'static,
+    {
+        task
+    }
+
     /// Fills `bytes` with random bytes that a stranger cannot predict.
     fn fill_random(&self, bytes: &mut [u8]);
 
