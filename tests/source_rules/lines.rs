@@ -55,6 +55,25 @@ fn only_the_seam_names_real_sockets() {
     assert_none(broken.collect(), "sockets come through the Net trait");
 }
 
+/// A task that is spawned elsewhere always runs in the same order in the simulator. The
+/// command is not simulated.
+#[test]
+fn every_task_is_scheduled_by_the_network() {
+    let spawns = |line: &str| {
+        let spawned = ["tokio::spawn(", ".spawn(", "tasks.keep("];
+        let by_the_network = ["shared.spawn(", ".scheduled("];
+        spawned.iter().any(|call| line.contains(call))
+            && !by_the_network.iter().any(|call| line.contains(call))
+    };
+    let apart = ["peer/src/cli/", "peer/src/tasks.rs", "peer/src/shared.rs"];
+    let simulated = |source: &Source| {
+        !apart.iter().any(|path| source.path.starts_with(path)) && !source.is_test_only()
+    };
+    let sources = peer().into_iter().filter(simulated);
+    let broken = sources.flat_map(|source| broken_lines(&source, spawns));
+    assert_none(broken.collect(), "tasks are spawned by `Shared::spawn` or `Shared::keep`");
+}
+
 #[test]
 fn every_bound_stands_in_limits() {
     let is_bound = |line: &str| {
