@@ -230,6 +230,29 @@ async fn after_an_answer_that_closes_no_other_request_is_served() {
 }
 
 #[tokio::test]
+async fn behind_an_answer_that_closes_nothing_follows() {
+    // It says that it closes, and would serve on.
+    let leaves = Backend::start(|mut stream| async move {
+        loop {
+            client::raw_head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let two = Two::new(leaves, Backend::named("two").await, "").await;
+    let mut stream = two.connect().await;
+    stream.write_all(get(ONE, "/").as_bytes()).await.unwrap();
+    assert_eq!(client::next_answer(&mut stream).await.text(), "ok");
+    stream.write_all(get(ONE, "/too-late").as_bytes()).await.unwrap();
+    assert_eq!(client::to_end(&mut stream).await.unwrap(), b"");
+    assert_eq!(two.value("ops_proxy_requests_success_total", &[]).await, 1.0);
+    assert_eq!(two.value("ops_proxy_requests_failed_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
 async fn a_backend_that_closes_between_requests_is_dialled_again() {
     let once = Backend::start(|mut stream| async move {
         client::raw_head(&mut stream).await;

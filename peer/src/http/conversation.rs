@@ -52,8 +52,8 @@ pub struct Conversation {
     told: Option<Told>,
     /// Watches the requests of HTTP/2. Both directions are blind to HTTP/1 then.
     http2: Option<Box<Watch>>,
-    /// The last answer is complete, and more was asked for.
-    is_over: bool,
+    /// More was asked for than the last request.
+    more_came: bool,
     /// Whether this peer takes leave of the client.
     leave: Leave,
 }
@@ -120,7 +120,7 @@ impl Conversation {
             asked: 0,
             told: None,
             http2: None,
-            is_over: false,
+            more_came: false,
             leave: Leave::No,
         }
     }
@@ -264,6 +264,15 @@ impl Conversation {
                 Stage::Head(_) if matches!(self.leave, Leave::InHead | Leave::Said) => {
                     return Admission::Wait;
                 }
+                // Behind the last there is no other (RFC 9112 §9.6). Whoever is not read is not
+                // seen to leave.
+                Stage::Head(_)
+                    if !self.persists
+                        || self.unanswered.back().is_some_and(|last| last.asked.closes) =>
+                {
+                    self.more_came = true;
+                    return Admission::Skip(bytes.len());
+                }
                 // What follows may be of another protocol, if the answer says so.
                 Stage::Head(_) if self.unanswered.back().is_some_and(|last| last.asked.upgrade) => {
                     return Admission::Wait;
@@ -367,7 +376,7 @@ impl Conversation {
                 // Nothing follows a request to switch before its answer.
                 self.upgraded = self.unanswered.pop_front().map(|front| front.exchange);
                 (self.asking, self.answering) = (Stage::Blind, Stage::Blind);
-                self.persists = false;
+                (self.persists, self.more_came) = (false, false);
             }
         }
     }
@@ -394,8 +403,7 @@ impl Conversation {
         }
     }
 
-    /// The first request is wholly answered. Behind an answer that closes the connection
-    /// there is no other (RFC 9112 §9.6).
+    /// The first request is wholly answered.
     fn finish(&mut self) {
         if let Some(Unanswered { exchange, .. }) = self.unanswered.pop_front() {
             self.finished.push(exchange.end(true, self.now));
@@ -403,7 +411,7 @@ impl Conversation {
         self.answered_since = self.now;
         if !self.persists && !self.unanswered.is_empty() {
             self.end(None, false);
-            self.is_over = true;
+            self.more_came = true;
         }
     }
 
@@ -461,7 +469,7 @@ impl Conversation {
 
     /// Whether the last answer is complete, and requests behind it are never answered.
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.more_came && !self.owes_answer()
     }
 
     /// Whether a request waits for its answer.

@@ -148,6 +148,39 @@ fn an_answer_that_lasts_until_close_is_whole_at_the_close() {
 }
 
 #[test]
+fn behind_the_last_request_nothing_is_taken() {
+    let closes = |message: String| message.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+
+    // The answer says so, before or after more is asked for.
+    let mut talk = Talk::new();
+    talk.ask(&get("/1"));
+    let last = closes(OK.to_owned());
+    let (head, body) = last.split_at(last.len() - 2);
+    talk.answer(head);
+    let more = get("/2");
+    let skipped = Admission::Skip(more.len());
+    assert_eq!(talk.conversation.admit_request(more.as_bytes()), skipped);
+    assert!(!talk.conversation.is_over(), "the answer is not whole");
+    talk.answer(body);
+    assert!(talk.conversation.is_over() && talk.conversation.is_idle());
+    assert_eq!(talk.told(), [("/1".to_owned(), Some(200), true)]);
+
+    let mut talk = Talk::new();
+    talk.ask(&get("/1"));
+    talk.answer(&last);
+    assert!(!talk.conversation.is_over(), "nobody waits for anything");
+    assert_eq!(talk.conversation.admit_request(more.as_bytes()), skipped);
+    assert!(talk.conversation.is_over() && talk.conversation.is_idle());
+
+    // The request says so.
+    let mut talk = Talk::new();
+    talk.ask(&(closes(get("/1")) + &get("/2")));
+    talk.answer(OK);
+    assert!(talk.conversation.is_over() && talk.conversation.is_idle());
+    assert_eq!(talk.told(), [("/1".to_owned(), Some(200), true)]);
+}
+
+#[test]
 fn an_answer_before_the_end_of_the_body_ends_its_exchange() {
     let mut talk = Talk::new();
     let head = "POST /1 HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n";
