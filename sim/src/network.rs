@@ -14,6 +14,7 @@ mod net;
 mod schedule;
 mod stream;
 mod undertaker;
+mod watched;
 mod way;
 
 pub use counters::Counters;

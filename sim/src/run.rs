@@ -4,6 +4,7 @@
 
 mod heal;
 mod log;
+mod memo;
 mod play;
 mod played;
 mod player;

@@ -1,21 +1,43 @@
-//! What must hold after every tick.
+//! What must hold after every tick. Who has done nothing since he was looked at is not looked
+//! at again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ops_proxy::observe::metrics::Snapshot;
+use ops_proxy::peer::PeerHandle;
 
 use super::counts::{check_growth, check_served, check_sums};
 use super::model::Model;
 use super::overheard::{check_asked_again, check_asked_once, check_overheard};
 use super::seen::{Seen, counts_everything};
 use crate::mesh::Mesh;
+use crate::network::SimNet;
+
+/// What only time can change is looked at this often.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// Checks one run.
 #[derive(Debug, Default)]
 pub struct Invariants {
     model: Model,
-    /// The numbers of each peer after the last tick, and which start they are of.
-    before: BTreeMap<String, (u64, Snapshot)>,
+    /// Each peer as it was.
+    before: BTreeMap<String, Before>,
+    /// How often the software of all hosts had been polled when they were looked at last.
+    polls: u64,
+    /// What had been done to them by then.
+    done: Option<u64>,
+    looked: Duration,
+}
+
+/// A peer as it was when it was looked at last.
+#[derive(Debug)]
+struct Before {
+    /// Which of its starts it is of.
+    start: u64,
+    /// How often it had been polled.
+    polls: u64,
+    numbers: Snapshot,
 }
 
 impl Invariants {
@@ -24,52 +46,74 @@ impl Invariants {
     /// # Errors
     /// The first thing that must not be so.
     pub fn check(&mut self, mesh: &Mesh) -> Result<(), String> {
-        self.model.observe(mesh);
+        let (now, polls, done) = (mesh.now(), mesh.polls_of_all(), mesh.done_to_it());
+        // What they do themselves changes nothing of what they could do.
+        let observes = Some(done) != self.done || now >= self.looked + LOOKS_EVERY;
+        if polls == self.polls && !observes {
+            return Ok(());
+        }
+        if observes {
+            (self.done, self.looked) = (Some(done), now);
+            self.model.observe(mesh);
+        }
+        self.polls = polls;
         let seen = Seen::by_clients(mesh);
         for host in mesh.scenario().peers.keys() {
             let Some(handle) = mesh.peer(host) else {
                 self.forget(mesh, host);
                 continue;
             };
-            let now = handle.snapshot();
-            let at = |error: String| format!("at {host}: {error}");
-            // What is passed on was read by the peer before.
-            let peers = &mesh.scenario().peers;
-            // What other peers ask for, or have passed on, is read by them.
-            let reads_http =
-                peers[host].transit.is_empty() && peers.values().all(|one| one.reach.is_empty());
-            check_sums(&now, reads_http).map_err(at)?;
-            let (of_services, in_all) = handle.served();
-            check_served(of_services, in_all, !peers[host].transit.is_empty()).map_err(at)?;
-            let start = mesh.starts(host);
-            if self.before.get(host).is_some_and(|(before, _)| *before != start) {
+            let (start, polls) = (mesh.starts(host), mesh.polls(host));
+            if self.before.get(host).is_some_and(|before| before.start != start) {
                 self.forget(mesh, host);
             }
-            if let Some((_, before)) = self.before.get(host) {
-                check_growth(before, &now).map_err(at)?;
-                self.model.check_change(mesh, host, before, &now)?;
-                if before.names.len() > now.names.len() {
-                    let known = |name: &str| now.names.iter().any(|row| row.name == name);
-                    mesh.fabric().state().forwards.forget(mesh.ip(host), known);
-                }
+            let has_moved = self.before.get(host).is_none_or(|before| before.polls != polls);
+            if has_moved {
+                let numbers = self.look(mesh, host, &handle)?;
+                self.before.insert(host.clone(), Before { start, polls, numbers });
             }
-            check_overheard(mesh, host, &now).map_err(at)?;
+            let now = &self.before[host].numbers;
+            let at = |error: String| format!("at {host}: {error}");
+            check_overheard(mesh, host, now).map_err(at)?;
             if counts_everything(mesh, host) {
-                let passed_on = match reads_http {
+                let passed_on = match reads_http(mesh, host) {
                     true => 0,
                     false => mesh.fabric().state().forwards.asked_of(mesh.ip(host)),
                 };
-                seen.check(host, &now, passed_on).map_err(at)?;
+                seen.check(host, now, passed_on).map_err(at)?;
             }
-            if mesh.is_running(host) {
-                self.model.check(mesh, host, &now)?;
+            if (has_moved || observes) && mesh.is_running(host) {
+                self.model.check(mesh, host, now)?;
             }
-            self.before.insert(host.clone(), (start, now));
         }
         check_asked_once(mesh)?;
         check_asked_again(mesh)?;
         let wrongs = std::mem::take(&mut mesh.fabric().state().wrongs);
         wrongs.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// What a peer counts now: what it must be in itself, and beside what it was.
+    fn look(
+        &self,
+        mesh: &Mesh,
+        host: &str,
+        handle: &PeerHandle<SimNet>,
+    ) -> Result<Snapshot, String> {
+        let now = handle.snapshot();
+        let at = |error: String| format!("at {host}: {error}");
+        check_sums(&now, reads_http(mesh, host)).map_err(at)?;
+        let (of_services, in_all) = handle.served();
+        let passes_on = !mesh.scenario().peers[host].transit.is_empty();
+        check_served(of_services, in_all, passes_on).map_err(at)?;
+        if let Some(Before { numbers: before, .. }) = self.before.get(host) {
+            check_growth(before, &now).map_err(at)?;
+            self.model.check_change(mesh, host, before, &now)?;
+            if before.names.len() > now.names.len() {
+                let known = |name: &str| now.names.iter().any(|row| row.name == name);
+                mesh.fabric().state().forwards.forget(mesh.ip(host), known);
+            }
+        }
+        Ok(now)
     }
 
     /// The peer on this host is another now, or none.
@@ -78,4 +122,11 @@ impl Invariants {
             mesh.fabric().state().forwards.forget(mesh.ip(host), |_| false);
         }
     }
+}
+
+/// Whether the peer on this host reads all of its HTTP itself: what is passed on was read by
+/// the peer before, what other peers ask for by them.
+fn reads_http(mesh: &Mesh, host: &str) -> bool {
+    let peers = &mesh.scenario().peers;
+    peers[host].transit.is_empty() && peers.values().all(|one| one.reach.is_empty())
 }

@@ -39,7 +39,8 @@ impl Client {
     pub async fn run(self) -> turmoil::Result {
         loop {
             while let Some(order) = self.orders.next_request() {
-                tokio::task::spawn_local(self.clone().carry_out(order));
+                let carried_out = self.clone().carry_out(order);
+                tokio::task::spawn_local(self.net.watched(carried_out));
             }
             while let Some(order) = self.orders.next_raw() {
                 tokio::task::spawn_local(raw::run(self.net.clone(), order));

@@ -108,15 +108,17 @@ impl Mesh {
             };
             let (slot, fabric) = (slot.clone(), fabric.clone());
             let undertaker = Undertaker { fabric: fabric.clone(), ip };
-            async move {
+            let host = net.clone();
+            let run = async move {
                 let _undertaker = undertaker;
                 let peer = Peer::start(config, net).await?;
                 *slot.handle.borrow_mut() = Some(peer.handle());
                 peer.run().await?;
-                fabric.state().hosts.get_mut(&ip).expect("it is a host").state = HostState::Down;
+                fabric.state().ended(ip);
                 tokio::time::sleep(LAST_WORDS).await;
                 Ok(())
-            }
+            };
+            host.watched(run)
         });
     }
 

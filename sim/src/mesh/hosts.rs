@@ -15,6 +15,27 @@ impl Mesh {
         self.fabric.state().hosts[&self.ip(host)].state == HostState::Up
     }
 
+    /// How often a host's software was polled so far: if no more than before, it has done
+    /// nothing since.
+    pub fn polls(&self, host: &str) -> u64 {
+        self.fabric.state().hosts[&self.ip(host)].polls
+    }
+
+    /// How often the software of all hosts was polled so far.
+    pub fn polls_of_all(&self) -> u64 {
+        self.fabric.state().polls
+    }
+
+    /// Something is done to the mesh, or to one of its hosts, and not by their software.
+    pub fn do_to_it(&self) {
+        self.fabric.state().done += 1;
+    }
+
+    /// How often anything was [done](Self::do_to_it), or a host's software has ended.
+    pub fn done_to_it(&self) -> u64 {
+        self.fabric.state().done
+    }
+
     /// Ends a host's software without notice.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use turmoil::net::TcpStream;
 
 use super::counters::Counters;
-use super::host::{Dying, Host};
+use super::host::{Dying, Host, HostState};
 use super::ledger::{Farewell, Ledger};
 use super::way::way;
 use crate::connection::{End, Pair};
@@ -62,6 +62,10 @@ pub struct State {
     pub lookup_times: BTreeMap<String, Duration>,
     /// How far a host's wall clock is from the right time; one without entry is right.
     pub clocks: BTreeMap<IpAddr, Moment>,
+    /// How often the software of all hosts was polled so far.
+    pub polls: u64,
+    /// How often anything else has changed what they can do.
+    pub done: u64,
     /// All hosts.
     pub hosts: BTreeMap<IpAddr, Host>,
     /// The files of hosts that have any.
@@ -116,6 +120,20 @@ impl State {
     /// Somebody saw what must not happen.
     pub fn wrong(&mut self, what: String) {
         self.wrongs.push(what);
+    }
+
+    /// The software of a host is polled.
+    pub(super) fn polled(&mut self, ip: IpAddr) {
+        if let Some(host) = self.hosts.get_mut(&ip) {
+            host.polls += 1;
+            self.polls += 1;
+        }
+    }
+
+    /// The software of a host has ended by itself.
+    pub fn ended(&mut self, ip: IpAddr) {
+        self.hosts.get_mut(&ip).expect("it is a host").state = HostState::Down;
+        self.done += 1;
     }
 
     /// Counts something that travels between two hosts.

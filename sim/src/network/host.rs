@@ -23,6 +23,8 @@ pub struct Host {
     pub name: String,
     /// Whether it runs.
     pub state: HostState,
+    /// How often its software was polled so far.
+    pub polls: u64,
     /// Set while its software is being torn down.
     pub(super) dying: Option<Dying>,
 }
@@ -30,7 +32,7 @@ pub struct Host {
 impl Host {
     /// A host that runs.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), state: HostState::Up, dying: None }
+        Self { name: name.to_owned(), state: HostState::Up, polls: 0, dying: None }
     }
 }
 

@@ -19,6 +19,7 @@ use super::fabric::Fabric;
 use super::listener::SimListener;
 use super::schedule::{Ordered, Schedule};
 use super::stream::SimStream;
+use super::watched::Watched;
 use crate::tls::crypto;
 use crate::trace::{Fnv, What};
 
@@ -49,6 +50,11 @@ impl SimNet {
     pub fn in_random_order(self) -> Self {
         let seed = self.random.lock().expect("nothing panics while it holds this").next_u64();
         Self { schedule: Some(Schedule::new(seed)), ..self }
+    }
+
+    /// A task of this host whose polls are counted.
+    pub fn watched<T: Future>(&self, task: T) -> impl Future<Output = T::Output> + use<T> {
+        Watched::new(self.fabric.clone(), self.ip, task)
     }
 }
 
@@ -116,7 +122,7 @@ impl Net for SimNet {
     where
         T: Future<Output: Send> + Send + 'static,
     {
-        Ordered::new(task, self.schedule.clone())
+        Ordered::new(Box::pin(self.watched(task)), self.schedule.clone())
     }
 
     fn abort(&self, stream: SimStream) {

@@ -70,7 +70,7 @@ impl Schedule {
 #[derive(Debug)]
 pub(super) struct Ordered<T> {
     schedule: Option<Schedule>,
-    task: Pin<Box<T>>,
+    task: T,
     rank: u32,
     /// How often it still lets others go first.
     yields: u32,
@@ -79,11 +79,11 @@ pub(super) struct Ordered<T> {
 impl<T> Ordered<T> {
     pub(super) fn new(task: T, schedule: Option<Schedule>) -> Self {
         let rank = schedule.as_ref().map_or(0, Schedule::spawned);
-        Self { schedule, task: Box::pin(task), rank, yields: rank }
+        Self { schedule, task, rank, yields: rank }
     }
 }
 
-impl<T: Future> Future for Ordered<T> {
+impl<T: Future + Unpin> Future for Ordered<T> {
     type Output = T::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
@@ -92,7 +92,7 @@ impl<T: Future> Future for Ordered<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let polled = self.task.as_mut().poll(cx);
+        let polled = Pin::new(&mut self.task).poll(cx);
         if let Some(schedule) = &self.schedule {
             self.rank = schedule.polled(self.rank);
             self.yields = self.rank;
@@ -119,7 +119,7 @@ mod tests {
                         tokio::task::yield_now().await;
                     }
                 };
-                set.spawn(Ordered::new(task, schedule.clone()));
+                set.spawn(Ordered::new(Box::pin(task), schedule.clone()));
             }
             while set.join_next().await.is_some() {}
         });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
 
+use super::memo::Memo;
 use super::player::Player;
 use super::stage::Stage;
 use crate::checks::{is_quiet, names_to_come};
@@ -23,9 +24,10 @@ impl Player {
     /// All faults end, and every name must come up and be served again.
     pub(super) fn heal(&self, stage: &mut Stage) -> Result<(), String> {
         stage.mesh.heal_all();
-        let mut up_since = None;
+        let (mut up_since, mut is_up) = (None, Memo::default());
         stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
-            let whole = !stage.mesh.fabric().state().ledger.has_severed() && all_up(stage);
+            let whole = !stage.mesh.fabric().state().ledger.has_severed()
+                && is_up.at(stage.mesh.polls_of_all(), || all_up(stage));
             up_since = up_since.filter(|_| whole).or(whole.then(|| stage.mesh.now()));
             up_since.is_some_and(|since| stage.mesh.now() - since >= STEADY_FOR)
         })?;
@@ -34,8 +36,9 @@ impl Player {
             stage.mesh.request_later(Duration::ZERO, probe);
         }
         let within = self.scenario.network.quiet_within.0;
+        let mut quiet = Memo::default();
         stage.until(within, "every name served after all was healed", |stage| {
-            stage.mesh.all_asked() && is_quiet(&stage.mesh)
+            stage.mesh.all_asked() && quiet.at(stage.mesh.polls_of_all(), || is_quiet(&stage.mesh))
         })?;
         let probes = stage.mesh.outcomes().all();
         match probes[before..].iter().find(|probe| !probe.is_whole()) {
@@ -93,6 +96,7 @@ impl Mesh {
         }
         self.reset_latencies();
         self.set_names_and_clocks_right();
+        self.do_to_it();
     }
 
     /// How a request for this name can succeed at every one of its providers;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::Log;
+use super::memo::Memo;
 use super::reached::Reached;
 use super::sample::Sample;
 use super::stage::Stage;
@@ -89,10 +90,12 @@ impl Player {
         self.timeline(stage)?;
         let quiet_within = self.scenario.network.quiet_within.0;
         let began = stage.mesh.now();
+        let mut quiet = Memo::default();
         stage.until(quiet_within, "all requests over and all gauges 0", |stage| {
             let effects_may_come =
                 !stage.effects.is_empty() && stage.mesh.now() - began < EFFECTS_WITHIN;
-            stage.mesh.all_asked() && is_quiet(&stage.mesh) && !effects_may_come
+            let is_quiet = quiet.at(stage.mesh.polls_of_all(), || is_quiet(&stage.mesh));
+            stage.mesh.all_asked() && is_quiet && !effects_may_come
         })?;
         stage.mesh.keep_metrics("end");
         self.keep(stage);
@@ -132,7 +135,9 @@ impl Player {
             let title = format!("step {number}, {said}");
             self.fabric.state().note(What::Step { number, title: said });
             self.reached.add("step", kind);
-            match action.begin(&mut stage.mesh) {
+            let begun = action.begin(&mut stage.mesh);
+            stage.mesh.do_to_it();
+            match begun {
                 Ok(Effect::Had) => {}
                 Ok(Effect::Watch(seen)) => {
                     stage.effects.push((kind.to_owned(), title.clone(), seen))
@@ -189,6 +194,7 @@ impl Player {
             // One that has crashed is not there to be stopped.
             let _ = stage.mesh.stop(&host);
         }
+        stage.mesh.do_to_it();
         stage.until(CLOSED_WITHIN, "every connection closed after all peers ended", |stage| {
             stage.mesh.fabric().state().ledger.pairs().next().is_none()
         })
