@@ -26,7 +26,7 @@ mutants *args:
 
 # A whole mesh on this machine
 demo *args:
-    cargo run --release -- demo {{ args }}
+    cargo run --profile demo -- demo {{ args }}
 
 # Measure speed
 bench *args:
