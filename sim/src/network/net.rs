@@ -64,7 +64,8 @@ impl Net for SimNet {
     type Datagrams = SimDatagrams;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<SimListener> {
-        SimListener::bind(addr, &self.fabric, self.ip).await
+        let listener = SimListener::bind(addr, &self.fabric, self.ip).await?;
+        Ok(listener.under(self.schedule.clone()))
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<SimStream> {
@@ -74,7 +75,7 @@ impl Net for SimNet {
             let (to, error) = (state.show(addr), error.kind().to_string());
             state.event(self.ip, What::DialFailed { to, error });
         }
-        result
+        result.map(|stream| stream.under(self.schedule.clone()))
     }
 
     async fn bind_udp(&self, addr: SocketAddr) -> io::Result<SimDatagrams> {

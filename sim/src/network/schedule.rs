@@ -6,14 +6,21 @@
 //! runs falls behind all others. That is how PCT finds bugs that need few events in a certain
 //! order (Burckhardt et al., ASPLOS 2010). Time stands still meanwhile.
 //!
+//! Now and then a task also stands still for some time, as one does whose thread is not run:
+//! what the network brings meanwhile comes before what it was about to do. And a stream may
+//! have nothing for a moment, give less than has come, and take less than it could: so a task
+//! is stopped in the middle of what it does with it.
+//!
 //! All that is drawn follows from one seed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Sleep;
 
 /// Ranks with which tasks are spawned: below this one.
 const RANKS: u32 = 4;
@@ -21,6 +28,12 @@ const RANKS: u32 = 4;
 const POLLS_BETWEEN_FALLS: u32 = 2_000;
 /// So many tasks fall.
 const FALLS: u32 = 4;
+/// At most so many polls from one pause of a task to the next.
+const POLLS_BETWEEN_PAUSES: u32 = 400;
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+/// One of so many turns at a stream is lost, and one of so many is cut short.
+const LOST_TURNS: u32 = 8;
 
 /// The schedule of one host.
 #[derive(Debug, Clone)]
@@ -32,13 +45,22 @@ struct Drawn {
     /// The rank of the next task that falls.
     lowest: u32,
     until_fall: u32,
+    until_pause: u32,
+}
+
+/// What a poll has brought a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fate {
+    rank: u32,
+    pause: Option<Duration>,
 }
 
 impl Schedule {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let until_fall = random.random_range(1..=POLLS_BETWEEN_FALLS);
-        Self(Arc::new(Mutex::new(Drawn { random, lowest: RANKS, until_fall })))
+        let until_pause = random.random_range(1..=POLLS_BETWEEN_PAUSES);
+        Self(Arc::new(Mutex::new(Drawn { random, lowest: RANKS, until_fall, until_pause })))
     }
 
     /// The rank of a new task.
@@ -50,19 +72,46 @@ impl Schedule {
         self.0.lock().expect("nothing panics while it holds this")
     }
 
-    /// The rank of a task after a poll.
-    fn polled(&self, rank: u32) -> u32 {
+    /// What becomes of a task of this rank after a poll.
+    fn polled(&self, rank: u32) -> Fate {
         let mut drawn = self.drawn();
-        if drawn.lowest == RANKS + FALLS {
+        Fate { pause: drawn.pause(), rank: drawn.rank(rank) }
+    }
+
+    /// Whether whoever asks a stream for something is put off to his next turn.
+    pub(super) fn loses_turn(&self) -> bool {
+        self.drawn().random.random_ratio(1, LOST_TURNS)
+    }
+
+    /// How many bytes a stream gives or takes at once where it could more: fewer than so many,
+    /// and one at least. `None` if it is not cut short.
+    pub(super) fn cut(&self, bytes: usize) -> Option<usize> {
+        let random = &mut self.drawn().random;
+        (bytes > 1 && random.random_ratio(1, LOST_TURNS)).then(|| random.random_range(1..bytes))
+    }
+}
+
+impl Drawn {
+    fn rank(&mut self, rank: u32) -> u32 {
+        if self.lowest == RANKS + FALLS {
             return rank;
         }
-        drawn.until_fall -= 1;
-        if drawn.until_fall > 0 {
+        self.until_fall -= 1;
+        if self.until_fall > 0 {
             return rank;
         }
-        drawn.until_fall = drawn.random.random_range(1..=POLLS_BETWEEN_FALLS);
-        drawn.lowest += 1;
-        drawn.lowest
+        self.until_fall = self.random.random_range(1..=POLLS_BETWEEN_FALLS);
+        self.lowest += 1;
+        self.lowest
+    }
+
+    fn pause(&mut self) -> Option<Duration> {
+        self.until_pause -= 1;
+        if self.until_pause > 0 {
+            return None;
+        }
+        self.until_pause = self.random.random_range(1..=POLLS_BETWEEN_PAUSES);
+        Some(self.random.random_range(Duration::ZERO..LONGEST_PAUSE))
     }
 }
 
@@ -74,12 +123,13 @@ pub(super) struct Ordered<T> {
     rank: u32,
     /// How often it still lets others go first.
     yields: u32,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Ordered<T> {
     pub(super) fn new(task: T, schedule: Option<Schedule>) -> Self {
         let rank = schedule.as_ref().map_or(0, Schedule::spawned);
-        Self { schedule, task, rank, yields: rank }
+        Self { schedule, task, rank, yields: rank, pause: None }
     }
 }
 
@@ -87,6 +137,10 @@ impl<T: Future + Unpin> Future for Ordered<T> {
     type Output = T::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
         if self.yields > 0 {
             self.yields -= 1;
             cx.waker().wake_by_ref();
@@ -94,8 +148,13 @@ impl<T: Future + Unpin> Future for Ordered<T> {
         }
         let polled = Pin::new(&mut self.task).poll(cx);
         if let Some(schedule) = &self.schedule {
-            self.rank = schedule.polled(self.rank);
-            self.yields = self.rank;
+            let Fate { rank, pause } = schedule.polled(self.rank);
+            (self.rank, self.yields) = (rank, rank);
+            self.pause = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
+            if self.pause.is_some() && polled.is_pending() {
+                // Whatever wakes it meanwhile, it goes on when that is over.
+                cx.waker().wake_by_ref();
+            }
         }
         polled
     }
@@ -107,7 +166,8 @@ mod tests {
 
     /// In which order eight tasks that are woken together get to run, twice each.
     fn order(schedule: Option<Schedule>) -> Vec<usize> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
         let ran = Arc::new(Mutex::new(Vec::new()));
         runtime.block_on(async {
             let mut set = tokio::task::JoinSet::new();
@@ -143,8 +203,48 @@ mod tests {
     #[test]
     fn few_tasks_fall_behind_all_others() {
         let schedule = Schedule::new(7);
-        let ranks = (0..POLLS_BETWEEN_FALLS * 10).map(|_| schedule.polled(0));
+        let ranks = (0..POLLS_BETWEEN_FALLS * 10).map(|_| schedule.polled(0).rank);
         let fallen: Vec<u32> = ranks.filter(|rank| *rank > 0).collect();
         assert_eq!(fallen, [RANKS + 1, RANKS + 2, RANKS + 3, RANKS + 4]);
+    }
+
+    #[test]
+    fn now_and_then_a_task_stands_still() {
+        let schedule = Schedule::new(7);
+        let pauses = (0..POLLS_BETWEEN_PAUSES * 10).filter_map(|_| schedule.polled(0).pause);
+        let pauses: Vec<Duration> = pauses.collect();
+        assert!((10..100).contains(&pauses.len()), "{} pauses", pauses.len());
+        assert!(pauses.iter().all(|pause| *pause < LONGEST_PAUSE));
+    }
+
+    #[test]
+    fn a_pause_lasts_however_often_the_task_is_woken() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let began = tokio::time::Instant::now();
+            let mut polls = Vec::new();
+            let task = std::future::poll_fn(|cx| {
+                polls.push(began.elapsed());
+                cx.waker().wake_by_ref();
+                if polls.len() < 1_000 { Poll::Pending } else { Poll::Ready(()) }
+            });
+            Ordered::new(Box::pin(task), Some(Schedule::new(7))).await;
+            let all = began.elapsed();
+            assert!(all > Duration::from_millis(10) && all < LONGEST_PAUSE * 1_000, "{all:?}");
+            polls.dedup();
+            assert!(polls.len() < 100, "time passes in pauses alone");
+        });
+    }
+
+    #[test]
+    fn a_cut_is_within_what_is_there() {
+        let schedule = Schedule::new(7);
+        for bytes in [0, 1, 2, 1_000] {
+            let cuts: Vec<usize> = (0..1_000).filter_map(|_| schedule.cut(bytes)).collect();
+            assert!(cuts.iter().all(|cut| (1..bytes).contains(cut)), "{cuts:?} of {bytes}");
+            assert_eq!(cuts.is_empty(), bytes < 2, "{bytes}");
+            assert!(cuts.len() < 500, "most are not cut");
+        }
     }
 }

@@ -10,8 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
 
 use super::fabric::Fabric;
+use super::schedule::Schedule;
 use crate::connection::{End, Pair};
 use crate::trace::What;
+
+/// A read that is cut short gives fewer bytes: it ends within a head, or within a line.
+const SHORT_READ_BYTES: usize = 256;
 
 /// What a peer reads ahead of itself at most to see a reset behind it.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -28,6 +32,8 @@ pub struct SimStream {
     ended: bool,
     /// What was read ahead to see whether a reset comes behind it.
     ahead: Ahead,
+    /// Who says when it gives and takes how much; without one, it does all at once.
+    schedule: Option<Schedule>,
 }
 
 /// What was read ahead of its reader. A kernel knows of a reset without that.
@@ -48,7 +54,41 @@ impl SimStream {
             end,
             ended: false,
             ahead: Ahead::default(),
+            schedule: None,
         }
+    }
+
+    /// The same, under a schedule.
+    pub(super) fn under(mut self, schedule: Option<Schedule>) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Whether this turn is lost; the task is woken for the next.
+    fn loses_turn(&self, cx: &mut Context<'_>) -> bool {
+        let lost = self.schedule.as_ref().is_some_and(Schedule::loses_turn);
+        if lost {
+            cx.waker().wake_by_ref();
+        }
+        lost
+    }
+
+    fn cut(&self, bytes: usize) -> Option<usize> {
+        self.schedule.as_ref()?.cut(bytes)
+    }
+
+    /// Reads what is there, or as much of it as fits.
+    fn poll_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if !self.take_ahead(buffer) {
+            ready!(self.inner().poll_read(cx, buffer))?;
+            self.gather(cx, buffer, before);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Lets go with a reset.
@@ -160,11 +200,21 @@ impl AsyncRead for SimStream {
         }
         let alive = self.fabric.state().ledger.check_read(self.pair, self.end, cx.waker());
         alive.map_err(|error| self.failed(error))?;
-        let before = buffer.filled().len();
-        if !self.take_ahead(buffer) {
-            ready!(self.inner().poll_read(cx, buffer)).map_err(|error| self.failed(error))?;
-            self.gather(cx, buffer, before);
+        if self.loses_turn(cx) {
+            return Poll::Pending;
         }
+        let before = buffer.filled().len();
+        let mut storage = [0; SHORT_READ_BYTES];
+        let polled = match self.cut(buffer.remaining().min(SHORT_READ_BYTES)) {
+            None => self.poll_some(cx, buffer),
+            Some(bytes) => {
+                let mut short = ReadBuf::new(&mut storage[..bytes]);
+                let polled = self.poll_some(cx, &mut short);
+                buffer.put_slice(short.filled());
+                polled
+            }
+        };
+        ready!(polled).map_err(|error| self.failed(error))?;
         let bytes = buffer.filled().len() - before;
         Poll::Ready(self.was_read(bytes).map_err(|error| self.failed(error)))
     }
@@ -181,7 +231,11 @@ impl AsyncWrite for SimStream {
         if room == 0 {
             return Poll::Pending;
         }
+        if self.loses_turn(cx) {
+            return Poll::Pending;
+        }
         let bytes = &bytes[..bytes.len().min(room)];
+        let bytes = &bytes[..self.cut(bytes.len()).unwrap_or(bytes.len())];
         if self.fabric.state().ledger.is_severed(self.pair) {
             self.fabric.state().wrote(self.pair, self.end, bytes);
             return Poll::Ready(Ok(bytes.len()));

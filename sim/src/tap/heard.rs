@@ -92,6 +92,10 @@ impl Heard {
     }
 
     fn opened(&mut self, opening: Vec<u8>) -> Vec<String> {
+        if opening.first() == Some(&HANDSHAKE) && Records::first_is_open(&opening) {
+            self.reading = Reading::Opening(opening);
+            return Vec::new();
+        }
         if is_peer_hello(&opening) {
             let mut dialler = Records::default();
             dialler.wrote(&opening);
@@ -139,9 +143,11 @@ impl Heard {
     }
 }
 
-/// Whether this is a ClientHello of a peer. Peers write theirs at once.
+/// The type of a record that is part of a handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+
+/// Whether this is a ClientHello of a peer.
 fn is_peer_hello(opening: &[u8]) -> bool {
-    const HANDSHAKE: u8 = 22;
     opening.first() == Some(&HANDSHAKE)
         && opening.windows(PEER_ALPN.len()).any(|part| part == PEER_ALPN)
 }

@@ -17,6 +17,11 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// Whether the first record of what was written is not whole yet.
+    pub(super) fn first_is_open(written: &[u8]) -> bool {
+        record_bytes(written).is_none()
+    }
+
     /// Takes in what was written, and returns what of it is not TLS's own.
     pub(super) fn wrote(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.begun.extend_from_slice(bytes);
