@@ -243,6 +243,13 @@ impl Conversation {
             match &mut self.asking {
                 Stage::Blind => return Admission::Pass(u64::MAX),
                 Stage::Waiting(_) if !self.unanswered.is_empty() => return Admission::Wait,
+                // Nobody is told what is wrong with it, either.
+                Stage::Waiting(_) | Stage::Broken(_)
+                    if !self.persists && self.unanswered.is_empty() =>
+                {
+                    self.more_came = true;
+                    return Admission::Wait;
+                }
                 Stage::Waiting(Asking::Other) => return Admission::Stop(Stop::Other),
                 Stage::Waiting(Asking::Flawed(flaw)) => {
                     return Admission::Stop(Stop::Flawed(*flaw));

@@ -172,6 +172,14 @@ fn behind_the_last_request_nothing_is_taken() {
     assert_eq!(talk.conversation.admit_request(more.as_bytes()), skipped);
     assert!(talk.conversation.is_over() && talk.conversation.is_idle());
 
+    // What comes has no one meaning: that is not said any more.
+    let mut talk = Talk::new();
+    let flawed = "GET /2 HTTP/1.1\r\nHost: app\r\nContent-Length: x\r\n\r\n";
+    talk.ask(&(get("/1") + flawed));
+    talk.answer(&last);
+    assert_eq!(talk.conversation.admit_request(flawed.as_bytes()), Admission::Wait);
+    assert!(talk.conversation.is_over() && talk.conversation.is_idle());
+
     // The request says so.
     let mut talk = Talk::new();
     talk.ask(&(closes(get("/1")) + &get("/2")));
