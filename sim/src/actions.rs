@@ -4,6 +4,7 @@
 
 mod backend;
 mod clock;
+mod configure;
 mod crash;
 mod effect;
 mod expect;

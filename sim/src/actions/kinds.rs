@@ -20,6 +20,7 @@ pub fn action(kind: Kind<'_>) -> &dyn Action {
         Kind::Dns(one) => one,
         Kind::Clock(one) => one,
         Kind::Backend(one) => one,
+        Kind::Configure(one) => one,
         Kind::Replace(one) => one,
         Kind::Reload(one) => one,
         Kind::Drain(one) => one,

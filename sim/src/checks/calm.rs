@@ -70,6 +70,13 @@ fn ends_when_refused(outcome: &Outcome) -> bool {
     last.is_some_and(|(exchange, answer)| !answer.by_backend && ends(exchange))
 }
 
+/// Whether more is asked behind an answer that the backend ends by closing: it has not read
+/// that then, and the reset that follows may overtake what it has said (RFC 9112 §9.3.2).
+fn may_be_overtaken(request: &Request) -> bool {
+    let behind = request.exchanges.split_last().map_or(&[][..], |(_, before)| before);
+    request.pipelined && behind.iter().any(|exchange| exchange.answer == Answer::UntilClose)
+}
+
 /// In a calm run, every datagram comes back, and every exchange is answered by the backend of its name, and those for
 /// names that nobody serves with 404.
 ///
@@ -95,13 +102,14 @@ pub fn check_calm(mesh: &Mesh, outcome: &Outcome) -> Result<(), String> {
             (_, true) => !is_known,
             (404, false) => is_known,
             (400, false) => exchange.fault.is_none(),
+            (502, false) => !may_be_overtaken(request),
             _ => true,
         }
     });
     let is_over = match end {
         Ending::Whole => true,
-        Ending::Closed => ends_when_refused(outcome),
-        _ => left,
+        Ending::Closed => ends_when_refused(outcome) || may_be_overtaken(request),
+        _ => left || may_be_overtaken(request),
     };
     match wrong {
         None if is_over => Ok(()),

@@ -68,16 +68,16 @@ pub(super) fn check_sums(snapshot: &Snapshot, reads_http: bool) -> Result<(), St
     Ok(())
 }
 
-/// What a connecting peer counts by service is what it counts in all, unless it passes
-/// requests on.
+/// What a connecting peer counts by service is what it counts in all, unless it carries
+/// requests for `others`.
 pub(super) fn check_served(
     of_services: Served,
     in_all: Served,
-    passes_on: bool,
+    others: bool,
 ) -> Result<(), String> {
     let of_services = [of_services.total, of_services.failed, of_services.active];
     let in_all = [in_all.total, in_all.failed, in_all.active];
-    let fits = match passes_on {
+    let fits = match others {
         true => of_services.iter().zip(&in_all).all(|(of_services, in_all)| of_services <= in_all),
         false => of_services == in_all,
     };

@@ -103,8 +103,10 @@ impl Invariants {
         let at = |error: String| format!("at {host}: {error}");
         check_sums(&now, reads_http(mesh, host)).map_err(at)?;
         let (of_services, in_all) = handle.served();
-        let passes_on = !mesh.scenario().peers[host].transit.is_empty();
-        check_served(of_services, in_all, passes_on).map_err(at)?;
+        let others = !mesh.scenario().peers[host].transit.is_empty()
+            // Those that it no longer serves.
+            || mesh.configurations(host) > 0;
+        check_served(of_services, in_all, others).map_err(at)?;
         if let Some(Before { numbers: before, .. }) = self.before.get(host) {
             check_growth(before, &now).map_err(at)?;
             self.model.check_change(mesh, host, before, &now)?;

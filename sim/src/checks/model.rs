@@ -53,7 +53,8 @@ pub(super) struct Model {
     once: BTreeSet<Wanted>,
     /// Since when nothing but its backend's checks keeps it away.
     ill: Since,
-    /// Since when DNS says that its listening peer is not where it was.
+    /// Since when DNS says that its listening peer is not where it was, or the peer that served
+    /// it is configured not to.
     gone: Since,
     /// When a process with the same peer id last had the same: who lost its link to it
     /// waits for longer than others.
@@ -84,7 +85,10 @@ impl Model {
             {
                 map.retain(|one, _| all.contains(one));
             }
-            let gone = self.once.iter().filter(|one| !all.contains(one) && is_moved(mesh, one));
+            let gone = self
+                .once
+                .iter()
+                .filter(|one| !all.contains(one) && (is_moved(mesh, one) || is_dropped(mesh, one)));
             let gone: Since = gone.map(|one| (one.clone(), now)).collect();
             let before = std::mem::replace(&mut self.gone, gone);
             for (one, since) in before {
@@ -290,6 +294,12 @@ fn is_moved(mesh: &Mesh, one: &Wanted) -> bool {
         let hosts = mesh.hosts_of(&connecting.dials);
         !hosts.is_empty() && !hosts.contains(&hop.listening)
     })
+}
+
+/// Whether the peer that served it is configured not to.
+fn is_dropped(mesh: &Mesh, one: &Wanted) -> bool {
+    let peer = mesh.scenario().peers.get(one.served_by());
+    peer.is_some_and(|peer| !peer.services.contains_key(&one.name))
 }
 
 /// When the links of this path are there, if they can be had. Where DNS has moved, they wait

@@ -2,13 +2,14 @@
 //! now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use ops_proxy::config::{Endpoint, Upstream};
 use ops_proxy::limits::PATH_PEERS;
 use ops_proxy::names::{Name, NamePattern, PeerId};
 
 use crate::mesh::Mesh;
-use crate::scenario::PeerSpec;
+use crate::scenario::{PeerSpec, Scenario};
 
 /// One registration that the configuration asks for: a name, from a connecting
 /// peer, through one upstream, at a listening peer.
@@ -77,19 +78,24 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     hosts: BTreeMap<String, Vec<String>>,
+    /// With the configurations of that time.
+    scenario: Option<Rc<Scenario>>,
     all: BTreeSet<Wanted>,
 }
 
 impl Asked {
-    /// Takes in what names mean now. Whether that has changed.
+    /// Takes in what names mean now, and what peers are configured with. Whether that has
+    /// changed.
     pub(super) fn look(&mut self, mesh: &Mesh) -> bool {
         let upstreams = mesh.scenario().peers.values().flat_map(upstreams);
         let hosts: BTreeMap<String, Vec<String>> =
             upstreams.map(|to| (to.host.clone(), mesh.hosts_of(&to.host))).collect();
-        let is_new = hosts != self.hosts || self.all.is_empty();
+        let configured = self.scenario.as_ref().is_some_and(|one| Rc::ptr_eq(one, mesh.scenario()));
+        let is_new = hosts != self.hosts || !configured;
         if is_new {
             self.all = wanted(mesh);
             self.hosts = hosts;
+            self.scenario = Some(mesh.scenario().clone());
         }
         is_new
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::draw::{Draw, STEPS_WITHIN};
 use super::strangers::{raw, theft};
 use crate::scenario::steps::{
-    Backend, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Release, Reload, Replace,
-    Restart, Stop,
+    Backend, Configure, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Release, Reload,
+    Replace, Restart, Stop,
 };
 use crate::scenario::{BackendKind, BackendSpec, File, Scenario, Size, Step, Time, TlsSpec};
 
@@ -23,9 +23,10 @@ enum Kind {
     Raw,
     Theft,
     Files,
+    Configure,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Hold,
     Kind::Partition,
     Kind::Crash,
@@ -36,6 +37,7 @@ const KINDS: [Kind; 10] = [
     Kind::Raw,
     Kind::Theft,
     Kind::Files,
+    Kind::Configure,
 ];
 
 pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
@@ -121,8 +123,36 @@ fn fault(
                 at(ends, reload.into()),
             ]
         }),
+        Kind::Configure => configure(draw, scenario, busy).map_or(Vec::new(), |(first, last)| {
+            vec![at(begins, first.into()), at(ends, last.into())]
+        }),
         Kind::Theft => theft(draw, scenario, number, begins, busy).unwrap_or_default(),
     }
+}
+
+/// A peer no longer serves one of its names, and serves it again.
+fn configure(
+    draw: &mut Draw,
+    scenario: &Scenario,
+    busy: &mut BTreeSet<String>,
+) -> Option<(Configure, Configure)> {
+    let serving = scenario.peers.iter().filter(|(_, peer)| !peer.services.is_empty());
+    let serving: Vec<_> = serving.collect();
+    if serving.is_empty() {
+        return None;
+    }
+    let (host, spec) = *draw.one(&serving);
+    if !busy.insert(format!("configuration of {host}")) {
+        return None;
+    }
+    let (services, offers) = (spec.services.clone(), spec.offers.clone());
+    let all = Configure { peer: host.clone(), services, offers };
+    let names: Vec<&String> = spec.services.keys().collect();
+    let dropped = draw.one(&names).to_string();
+    let mut fewer = all.clone();
+    fewer.services.remove(&dropped);
+    fewer.offers.remove(&dropped);
+    Some((fewer, all))
 }
 
 fn crash(draw: &mut Draw) -> How {

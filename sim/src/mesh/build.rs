@@ -54,6 +54,7 @@ impl Mesh {
             certificates: Certificates::make(&scenario)
                 .expect("a checked scenario has certificates that can be made"),
             scenario: scenario.clone(),
+            began_as: scenario.clone(),
         };
         crypto::begin(seed);
         for host in scenario.hosts() {
@@ -94,14 +95,14 @@ impl Mesh {
     fn add_peer(&mut self, name: &str, seed: u64) {
         let slot = Rc::new(Slot::default());
         self.peers.insert(name.to_owned(), slot.clone());
-        let config =
-            self.scenario.peers[name].config(name).expect("a checked scenario has valid peers");
+        let config = self.scenario.peers[name].config(name);
+        *slot.config.borrow_mut() = Some(config.expect("a checked scenario has valid peers"));
         let (net, fabric, ip) = (self.net(name, seed), self.fabric.clone(), self.ips[name]);
         let order = self.scenario.network.order;
         self.sim.host(name, move || {
             slot.starts.set(slot.starts.get() + 1);
             slot.leaving.set(false);
-            let (net, config) = (net(slot.starts.get()), config.clone());
+            let (net, config) = (net(slot.starts.get()), slot.config());
             let net = match order {
                 Order::Woken => net,
                 Order::Random => net.in_random_order(),
@@ -112,8 +113,14 @@ impl Mesh {
             let run = async move {
                 let _undertaker = undertaker;
                 let peer = Peer::start(config, net).await?;
-                *slot.handle.borrow_mut() = Some(peer.handle());
-                peer.run().await?;
+                let handle = peer.handle();
+                *slot.handle.borrow_mut() = Some(handle.clone());
+                tokio::select! {
+                    biased;
+                    ended = peer.run() => ended?,
+                    failed = slot.reconfigure(&handle) => failed?,
+                }
+                drop(handle);
                 fabric.state().ended(ip);
                 tokio::time::sleep(LAST_WORDS).await;
                 Ok(())

@@ -1,11 +1,14 @@
 //! Looking into peers, and telling them to end.
 
+use std::rc::Rc;
+
 use ops_proxy::peer::PeerHandle;
 
 use super::kept::Kept;
 use super::simulation::Mesh;
 use crate::metrics::Exported;
 use crate::network::SimNet;
+use crate::scenario::{PeerSpec, Scenario};
 
 impl Mesh {
     /// The peer on a host, if one was started and has not crashed.
@@ -21,6 +24,25 @@ impl Mesh {
     /// Whether the peer on this host was told to end.
     pub fn is_leaving(&self, host: &str) -> bool {
         self.peers[host].leaving.get()
+    }
+
+    /// Changes what a peer is configured with; one that runs takes that in.
+    pub fn configure(&mut self, host: &str, change: impl FnOnce(&PeerSpec) -> PeerSpec) {
+        let mut scenario = Scenario::clone(&self.scenario);
+        let spec = scenario.peers.get_mut(host).expect("a checked step is of a peer");
+        *spec = change(spec);
+        let config = spec.config(host).expect("a checked step has a valid configuration");
+        self.scenario = Rc::new(scenario);
+        let slot = &self.peers[host];
+        *slot.config.borrow_mut() = Some(config);
+        if self.is_running(host) {
+            slot.configured.notify_one();
+        }
+    }
+
+    /// How often the peers on this host have taken in another configuration.
+    pub fn configurations(&self, host: &str) -> u64 {
+        self.peers[host].configurations.get()
     }
 
     /// The peer drains.

@@ -17,7 +17,7 @@ impl Mesh {
     pub fn request_later(&mut self, later: Duration, request: Request) {
         self.asked += 1;
         let names = request.exchanges.iter().map(|exchange| exchange.plain_name());
-        let served_by = names.map(|name| self.scenario.backends_of(&name)).collect();
+        let served_by = names.map(|name| self.began_as.backends_of(&name)).collect();
         self.later.push((self.now() + later, Order { number: self.asked, request, served_by }));
     }
 

@@ -22,6 +22,8 @@ pub struct Mesh {
     pub(super) sim: Sim<'static>,
     pub(super) fabric: Fabric,
     pub(super) scenario: Rc<Scenario>,
+    /// The scenario before anything was configured anew.
+    pub(super) began_as: Rc<Scenario>,
     pub(super) certificates: Certificates,
     pub(super) ips: BTreeMap<String, IpAddr>,
     pub(super) ways: BTreeMap<(IpAddr, IpAddr), Obstacle>,
@@ -81,7 +83,7 @@ impl Mesh {
         self.sim.elapsed()
     }
 
-    /// The scenario that is played.
+    /// The scenario that is played, with its peers as they are configured now.
     pub fn scenario(&self) -> &Rc<Scenario> {
         &self.scenario
     }

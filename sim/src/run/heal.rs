@@ -9,8 +9,8 @@ use super::player::Player;
 use super::stage::Stage;
 use crate::checks::{is_quiet, names_to_come};
 use crate::mesh::Mesh;
+use crate::scenario::BackendKind;
 use crate::scenario::steps::{Request, Via};
-use crate::scenario::{BackendKind, Scenario};
 
 /// After everything was healed, every name must be up within this time: a full
 /// backoff, a dial, and a registration, with a second try.
@@ -32,7 +32,7 @@ impl Player {
             up_since.is_some_and(|since| stage.mesh.now() - since >= STEADY_FOR)
         })?;
         let before = stage.mesh.outcomes().all().len();
-        for probe in probes(&self.scenario, &stage.mesh) {
+        for probe in probes(&stage.mesh) {
             stage.mesh.request_later(Duration::ZERO, probe);
         }
         let within = self.scenario.network.quiet_within.0;
@@ -50,8 +50,8 @@ impl Player {
 
 /// One request for every name at every listening peer whose backends can
 /// all answer.
-fn probes(scenario: &Scenario, mesh: &Mesh) -> Vec<Request> {
-    let mut probes = Vec::new();
+fn probes(mesh: &Mesh) -> Vec<Request> {
+    let (scenario, mut probes) = (mesh.scenario(), Vec::new());
     let Some(client) = scenario.clients.first() else { return probes };
     for (host, peer) in &scenario.peers {
         let Some(port) = peer.listen else { continue };

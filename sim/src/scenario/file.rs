@@ -143,7 +143,9 @@ impl Scenario {
     pub fn backends_of(&self, name: &str) -> BTreeSet<String> {
         let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         let is_meant = |service: &String| service == name || Some(service) == wildcard.as_ref();
-        let services = self.peers.values().flat_map(|peer| &peer.services);
+        let configured = self.steps().filter_map(|step| step.configure.as_ref());
+        let services = self.peers.values().map(|peer| &peer.services);
+        let services = services.chain(configured.map(|step| &step.services)).flatten();
         let named = services.filter(|(service, _)| is_meant(service));
         let dialled = named.filter_map(|(_, backend)| backend.split(':').next());
         let dialled: BTreeSet<&str> = dialled.collect();

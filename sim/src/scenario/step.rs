@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::cast::Cast;
 use super::problem::Problem;
 use super::steps::{
-    Backend, Checkpoint, Clock, Crash, Described, Dns, Drain, Expect, Heal, Hold, Latency,
-    Partition, Raw, Release, Reload, Replace, Request, Restart, Stop,
+    Backend, Checkpoint, Clock, Configure, Crash, Described, Dns, Drain, Expect, Heal, Hold,
+    Latency, Partition, Raw, Release, Reload, Replace, Request, Restart, Stop,
 };
 use super::units::Time;
 
@@ -90,6 +90,8 @@ steps! {
     clock: Clock,
     /// Changes how a backend behaves.
     backend: Backend,
+    /// A peer serves other names from now on, as when its configuration file changes.
+    configure: Configure,
     /// Replaces files of a peer's TLS.
     replace: Replace,
     /// A peer looks at the files of its TLS now, as by SIGHUP.

@@ -4,6 +4,7 @@
 
 mod backend;
 mod clock;
+mod configure;
 mod crash;
 mod described;
 mod exchange;
@@ -17,6 +18,7 @@ mod ways;
 
 pub use backend::Backend;
 pub use clock::Clock;
+pub use configure::Configure;
 pub use crash::{Crash, How, Restart};
 pub use described::Described;
 pub use exchange::{Answer, Exchange, Fault};
