@@ -24,6 +24,10 @@ sim *args:
 mutants *args:
     tests/mutants/run {{ args }}
 
+# The same with small changes that nobody chose, by the thousand: just mutation --minutes 60 (needs cargo-mutants)
+mutation *args:
+    tests/mutation/run {{ args }}
+
 # A whole mesh on this machine
 demo *args:
     cargo run --profile demo -- demo {{ args }}
