@@ -489,6 +489,17 @@ impl Conversation {
         self.unanswered.front().is_some_and(|front| front.asked.asks == Asks::Head)
     }
 
+    /// The client has ended its direction behind bytes that wait. Whether the backend gets none
+    /// of them, and may be told; else they are owed to it if it switches protocols, for as long
+    /// as a head may take.
+    pub fn ended_behind(&mut self) -> bool {
+        let is_spent = matches!(self.asking, Stage::Waiting(_) | Stage::Broken(_));
+        if !is_spent && self.is_waiting() {
+            self.head_since.get_or_insert(self.now);
+        }
+        is_spent
+    }
+
     /// Whether bytes of the client wait for an answer.
     pub fn is_waiting(&self) -> bool {
         let waits_for_protocol = self.unanswered.back().is_some_and(|last| last.asked.upgrade);

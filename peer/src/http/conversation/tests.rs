@@ -312,3 +312,25 @@ fn an_answer_that_has_begun_or_ends_the_connection_itself_is_left_as_it_is() {
     let switched = "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n";
     assert_eq!(heard(&mut talk.conversation, switched), switched);
 }
+
+#[test]
+fn a_client_that_has_ended_is_waited_for_only_where_its_bytes_may_go_on() {
+    let mut talk = Talk::new();
+    talk.ask(&get("/1"));
+    let other = "GET / HTTP/1.1\r\nHost: other\r\n\r\n";
+    assert_eq!(talk.conversation.admit_request(other.as_bytes()), Admission::Wait);
+    assert!(talk.conversation.ended_behind(), "its backend gets nothing more");
+
+    let mut talk = Talk::new();
+    talk.ask("GET / HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(talk.conversation.admit_request(b"early"), Admission::Wait);
+    let since = talk.now;
+    talk.conversation.at(since);
+    assert!(!talk.conversation.ended_behind(), "they are owed if it switches");
+    talk.conversation.at(since + Duration::from_secs(1));
+    assert!(!talk.conversation.ended_behind());
+    assert_eq!(talk.conversation.standstill(), Standstill::Head(since));
+    talk.conversation.give_up_head();
+    assert_eq!(talk.conversation.admit_request(b"early"), Admission::Wait);
+    assert!(talk.conversation.ended_behind(), "for so long, and no longer");
+}

@@ -64,10 +64,9 @@ impl<C> Direction<C> {
     {
         loop {
             match self {
-                Self::Reading => match read_once(cx, reader, writer, &count) {
-                    Poll::Ready(Ok(next)) => *self = next,
-                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
-                    Poll::Pending => return flush(cx, writer),
+                Self::Reading => match read_once(cx, reader, writer, &count)? {
+                    Some(next) => *self = next,
+                    None => return flush(cx, writer),
                 },
                 Self::Paused if C::RAW && !reader.is_raw() => *self = Self::Reading,
                 Self::Paused => {
@@ -147,23 +146,26 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe)
 }
 
-/// Reads what is available at once, and writes it. The buffer is on this function's
-/// stack: it costs nothing while the relay waits.
+/// Reads what is available at once, and writes it; nothing more is to be done before the
+/// task is woken, or this is what to go on with. The buffer is on this function's stack: it
+/// costs nothing while the relay waits.
 fn read_once<C, R, W>(
     cx: &mut Context<'_>,
     reader: &mut Side<R>,
     writer: &mut Side<W>,
     count: &impl Fn(usize),
-) -> Poll<Result<Direction<C>, Broken>>
+) -> Result<Option<Direction<C>>, Broken>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut storage = [MaybeUninit::uninit(); RELAY_BYTES];
     let mut buffer = ReadBuf::uninit(&mut storage);
-    let after = ready!(read_all(cx, reader, &mut buffer)).map_err(Broken::Reader)?;
+    let after = match read_all(cx, reader, &mut buffer) {
+        Poll::Ready(after) => after.map_err(Broken::Reader)?,
+        Poll::Pending => return Ok(None),
+    };
     let mut rest = buffer.filled();
-    let is_bulk = buffer.remaining() == 0;
     while !rest.is_empty() {
         let written = match after {
             // The end goes with the last bytes.
@@ -172,7 +174,7 @@ where
         };
         match written {
             Poll::Ready(0) => {
-                return Poll::Ready(Err(Broken::Writer(io::ErrorKind::WriteZero.into())));
+                return Err(Broken::Writer(io::ErrorKind::WriteZero.into()));
             }
             Poll::Ready(written) => {
                 count(written);
@@ -180,26 +182,28 @@ where
             }
             Poll::Pending => {
                 let rest = Bytes::copy_from_slice(rest);
-                return Poll::Ready(Ok(match after {
-                    After::More => Direction::Writing(rest),
-                    After::End => Direction::Ending(rest),
-                    After::Failure(error) => return Poll::Ready(Err(Broken::Reader(error))),
-                }));
+                return match after {
+                    After::Bulk | After::Pause => Ok(Some(Direction::Writing(rest))),
+                    After::End => Ok(Some(Direction::Ending(rest))),
+                    After::Failure(error) => Err(Broken::Reader(error)),
+                };
             }
         }
     }
-    Poll::Ready(match after {
-        After::More if is_bulk => Ok(Direction::Paused),
-        After::More => Ok(Direction::Reading),
-        After::End => Ok(Direction::Closing),
+    match after {
+        After::Bulk => Ok(Some(Direction::Paused)),
+        After::Pause => Ok(None),
+        After::End => Ok(Some(Direction::Closing)),
         After::Failure(error) => Err(Broken::Reader(error)),
-    })
+    }
 }
 
 /// What to do after bytes were read.
 pub(super) enum After {
-    /// More, perhaps.
-    More,
+    /// More, for the buffer is full.
+    Bulk,
+    /// Nothing now: the task is woken when there is more.
+    Pause,
     /// The end of the direction.
     End,
     /// Nothing: the stream failed after them.
@@ -220,12 +224,12 @@ where
         let before = buffer.filled().len();
         let after = match Pin::new(&mut *reader).poll_read(cx, buffer) {
             Poll::Pending if before == 0 => return Poll::Pending,
-            Poll::Pending => After::More,
+            Poll::Pending => After::Pause,
             Poll::Ready(Err(error)) if before == 0 => return Poll::Ready(Err(error)),
             Poll::Ready(Err(error)) => After::Failure(error),
             Poll::Ready(Ok(())) if buffer.filled().len() == before => After::End,
             Poll::Ready(Ok(())) if buffer.remaining() > 0 => continue,
-            Poll::Ready(Ok(())) => After::More,
+            Poll::Ready(Ok(())) => After::Bulk,
         };
         return Poll::Ready(Ok(after));
     }

@@ -25,6 +25,10 @@ pub(super) trait Gate {
     /// Writes a head as it is to go on.
     fn reword(&mut self, head: &[u8], out: &mut BytesMut);
 
+    /// The reader has ended behind bytes that wait. Whether the writer is to be told now, for it
+    /// gets none of them.
+    fn ended_behind(&mut self) -> bool;
+
     /// The reader has ended.
     fn ended(&mut self) -> End;
 }
@@ -55,6 +59,10 @@ impl Gate for Requests<'_> {
         self.0.reword(head, out);
     }
 
+    fn ended_behind(&mut self) -> bool {
+        self.0.ended_behind()
+    }
+
     fn ended(&mut self) -> End {
         End::Close
     }
@@ -76,6 +84,10 @@ impl Gate for Answers<'_> {
         self.0.reword_answer(head, out);
     }
 
+    fn ended_behind(&mut self) -> bool {
+        false
+    }
+
     fn ended(&mut self) -> End {
         if self.0.answers_ended() {
             End::Cut
@@ -95,6 +107,8 @@ pub(super) struct Gated<C> {
     held: BytesMut,
     /// The reader has ended.
     ended: bool,
+    /// The writer was told of the end while bytes wait.
+    told: bool,
     /// Bulk flows, or has flowed and paused within one body.
     is_bulk: bool,
     state: State<C>,
@@ -121,7 +135,7 @@ pub(super) enum Stopped {
 impl<C> Gated<C> {
     /// Before its first byte; `admitted` was read and let pass before, `held` was read.
     pub(super) fn new(admitted: Bytes, held: BytesMut) -> Self {
-        Self { admitted, held, ended: false, is_bulk: false, state: State::Moving }
+        Self { admitted, held, ended: false, told: false, is_bulk: false, state: State::Moving }
     }
 
     /// What was read and did not go on.
@@ -140,6 +154,11 @@ impl<C> Gated<C> {
     /// Whether all that was said to have gone on has.
     pub(super) fn has_passed_all(&self) -> bool {
         self.admitted.is_empty()
+    }
+
+    /// Whether nothing that was read is left, and nothing has stopped it.
+    fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.admitted.is_empty() && matches!(self.state, State::Moving)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -233,7 +252,18 @@ impl<C> Gated<C> {
             match then {
                 Rest::None | Rest::More => {}
                 Rest::Reworded => return Poll::Ready(Ok(())),
-                Rest::Wait => return flush(cx, writer),
+                Rest::Wait if self.ended => {
+                    // The backend learns that its client is gone, as it does without bytes that
+                    // wait.
+                    if gate.ended_behind() && !self.told {
+                        ready!(shut_down(cx, writer))?;
+                        self.told = true;
+                    }
+                    return flush(cx, writer);
+                }
+                Rest::Wait if self.held.len() >= RELAY_BYTES => return flush(cx, writer),
+                // Whoever is not read is not seen to leave.
+                Rest::Wait => return self.read(cx, reader, writer, gate, count),
                 Rest::Pending => return Poll::Pending,
                 Rest::Broken(broken) => return Poll::Ready(Err(broken)),
                 Rest::Stop(stop) => {
@@ -292,7 +322,7 @@ impl<C> Gated<C> {
             Poll::Pending => return flush(cx, writer),
         };
         let bytes = buffer.filled();
-        self.is_bulk = buffer.remaining() == 0;
+        self.is_bulk = matches!(after, After::Bulk);
         self.ended = matches!(after, After::End);
         if !self.held.is_empty() {
             // The rest of a head: it is looked at as a whole.
@@ -308,7 +338,9 @@ impl<C> Gated<C> {
         }
         match after {
             After::Failure(error) => Poll::Ready(Err(Broken::Reader(error))),
-            After::More | After::End => Poll::Ready(Ok(())),
+            // All that there is has gone on.
+            After::Pause if self.is_empty() => flush(cx, writer),
+            After::Pause | After::Bulk | After::End => Poll::Ready(Ok(())),
         }
     }
 
