@@ -40,20 +40,20 @@ impl Fields {
         let mut is_twofold = false;
         for Header { name, value } in headers {
             match name.len() {
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                14 if is(name, "Content-Length") => {
                     is_twofold |= fields.length.replace(length(value)?).is_some();
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if is(name, "Transfer-Encoding") => {
                     is_twofold |= fields.coding.replace(coding(value)?).is_some();
                 }
-                10 if name.eq_ignore_ascii_case("connection") => {
+                10 if is(name, "Connection") => {
                     for token in tokens(value) {
                         fields.close |= token.eq_ignore_ascii_case(b"close");
                         fields.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                7 if name.eq_ignore_ascii_case("upgrade") => fields.upgrade = true,
-                6 if name.eq_ignore_ascii_case("expect") => fields.expects = true,
+                7 if is(name, "Upgrade") => fields.upgrade = true,
+                6 if is(name, "Expect") => fields.expects = true,
                 // Some servers take an underscore for a hyphen.
                 14 | 17 if is_framing_to_some(name) => return Err(Flaw::Framing),
                 _ => {}
@@ -63,6 +63,11 @@ impl Fields {
         is_twofold |= fields.length.is_some() && fields.coding.is_some();
         if is_twofold { Err(Flaw::Framing) } else { Ok(fields) }
     }
+}
+
+/// Whether a field has this name, which most write like this.
+pub(super) fn is(name: &str, known: &str) -> bool {
+    name == known || name.eq_ignore_ascii_case(known)
 }
 
 fn is_framing_to_some(name: &str) -> bool {

@@ -55,6 +55,8 @@ impl HeadEnd {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -78,5 +80,20 @@ mod tests {
         }
         let long = vec![b'x'; HEAD_BYTES];
         assert_eq!(HeadEnd::default().find(&long), Err(Flaw::TooLarge));
+    }
+
+    proptest! {
+        /// Whole, or one byte after the other: the same end, or the same flaw.
+        #[test]
+        fn a_head_ends_where_it_does_however_it_is_cut(
+            text in prop::collection::vec("[a: ]{0,3}|\r\n|\r\n\r\n|\r|\n|\t", 0..12),
+        ) {
+            let bytes = text.concat().into_bytes();
+            let mut end = HeadEnd::default();
+            let bit_by_bit = (0..=bytes.len()).map(|cut| end.find(&bytes[..cut]));
+            let first = bit_by_bit.into_iter().find(|found| *found != Ok(None));
+            let whole = HeadEnd::default().find(&bytes);
+            prop_assert_eq!(whole, first.unwrap_or(Ok(None)), "{:?}", text);
+        }
     }
 }

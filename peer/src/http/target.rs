@@ -2,13 +2,14 @@
 
 use httparse::Header;
 
+use super::fields::is;
 use super::flaw::Flaw;
 use crate::names::Name;
 
 /// The name in the one Host field, [likely](Name::requested_likely) this one. Two are
 /// refused even when equal (RFC 9112 §3.2).
 pub(super) fn host(fields: &[Header<'_>], likely: Option<&Name>) -> Result<Option<Name>, Flaw> {
-    let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    let mut hosts = fields.iter().filter(|field| is(field.name, "Host"));
     let field = match (hosts.next(), hosts.next()) {
         (None, _) => return Ok(None),
         (Some(field), None) => field,

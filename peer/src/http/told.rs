@@ -4,7 +4,6 @@
 //! `X-Request-Id` as proxies use them. What a client says under these names is believed
 //! only if it came through a trusted proxy.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
@@ -109,11 +108,11 @@ impl Told {
             }
             out.put_slice(&self.usual.fields);
         }
-        // A buffer that grows takes all.
-        let _ = match said.has_id {
-            true => out.write_str("\r\n"),
-            false => write!(out, "{nth}\r\n\r\n"),
-        };
+        if !said.has_id {
+            out.put_slice(itoa::Buffer::new().format(nth).as_bytes());
+            out.put_slice(b"\r\n");
+        }
+        out.put_slice(b"\r\n");
     }
 
     /// The fields that are added, up to the number of the request if it is given one.
