@@ -39,8 +39,19 @@ struct State {
     /// Who answered, while the link is open.
     hub: Option<PeerId>,
     registered: bool,
-    /// It has turned out to lead to a peer that another link holds.
-    is_alias: bool,
+    leads: Leads,
+}
+
+/// What a link that is to be kept has turned out to lead to.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Leads {
+    /// A peer of its own, as far as is known: only this is counted.
+    #[default]
+    Anew,
+    /// This peer, which another link holds.
+    ToHeld(PeerId),
+    /// This very peer.
+    Nowhere,
 }
 
 impl Held {
@@ -63,7 +74,7 @@ impl Held {
         let mut slots = self.slots.lock();
         let result = change(&mut slots);
         let of_upstream = slots.iter().filter(|(one, _)| one.upstream == slot.upstream);
-        let counted = of_upstream.filter(|(_, state)| !state.is_alias);
+        let counted = of_upstream.filter(|(_, state)| state.leads == Leads::Anew);
         let (wanted, held) = counted.fold((0, 0), |(wanted, held), (_, state)| {
             (wanted + 1, held + usize::from(state.registered))
         });
@@ -103,7 +114,7 @@ impl Wanted {
             let is_free = !holds(slots, hub, &self.slot);
             if let Some(state) = slots.get_mut(&self.slot) {
                 state.hub = Some(hub.clone());
-                state.is_alias = false;
+                state.leads = Leads::Anew;
             }
             is_free
         })
@@ -111,7 +122,7 @@ impl Wanted {
 
     /// The address leads to this very peer: it is not counted.
     pub(super) fn leads_nowhere(&self) {
-        self.set(|state| state.is_alias = true);
+        self.set(|state| state.leads = Leads::Nowhere);
     }
 
     /// The names are registered.
@@ -131,13 +142,29 @@ impl Wanted {
 
     /// The address leads to a peer that another link holds: returns once that is over.
     pub(super) async fn until_free(&self, hub: &PeerId) {
-        self.set(|state| state.is_alias = true);
+        self.set(|state| state.leads = Leads::ToHeld(hub.clone()));
         let mut changes = self.held.changes.subscribe();
         while self.is_elsewhere(hub) {
             // The sender is in the table and outlives the wait.
             let _ = changes.changed().await;
         }
-        self.set(|state| state.is_alias = false);
+        self.set(|state| state.leads = Leads::Anew);
+    }
+
+    /// Returns once no other link waits for the end of this one, which holds a peer that both
+    /// lead to.
+    pub(super) async fn until_alone(&self) {
+        let mut changes = self.held.changes.subscribe();
+        while self.is_waited_for() {
+            // The sender is in the table and outlives the wait.
+            let _ = changes.changed().await;
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        let slots = self.held.slots.lock();
+        let hub = slots.get(&self.slot).and_then(|state| state.hub.clone());
+        hub.map(Leads::ToHeld).is_some_and(|held| slots.values().any(|one| one.leads == held))
     }
 
     /// How many links to this upstream are up, for the log.

@@ -183,10 +183,8 @@ impl<N: Net> Link<N> {
                     self.withdraw();
                     heartbeat.reset();
                 }
-                Ok(()) = wish.changed() => {
-                    if *wish.borrow() == Wish::Retire && self.retiring == Retiring::No {
-                        self.withdraw();
-                    }
+                () = until_given_up(&mut wish, self.wanted.as_deref()), if self.retiring == Retiring::No => {
+                    self.withdraw();
                 }
                 () = self.retiring.over(&slots), if !draining || !listens => {
                     return if draining { Ended::Closing } else { Ended::Retired };
@@ -488,6 +486,17 @@ impl<N: Net> Link<N> {
             active.end(serving.by_dialling(&failed).await);
             drop((busy, slot));
         });
+    }
+}
+
+/// Returns once the link is to be given up: its address is gone, and no other upstream leads to
+/// the peer that it is to. Such a one would have to open it again, and the names would be down
+/// until then.
+async fn until_given_up(wish: &mut watch::Receiver<Wish>, wanted: Option<&Wanted>) {
+    // Nobody wishes anything any more.
+    let Ok(_) = wish.wait_for(|wish| *wish == Wish::Retire).await else { return pending().await };
+    if let Some(wanted) = wanted {
+        wanted.until_alone().await;
     }
 }
 
