@@ -24,7 +24,7 @@ sim *args:
 mutants *args:
     tests/mutants/run {{ args }}
 
-# The same with small changes that nobody chose, by the thousand: just mutation --minutes 60 (needs cargo-mutants)
+# The same with small changes that nobody chose, by the thousand: just mutation --minutes 60 (needs cargo-mutants, tree-sitter, tree-sitter-rust)
 mutation *args:
     tests/mutation/run {{ args }}
 
