@@ -49,8 +49,8 @@ struct Incoming {
 }
 
 /// Lines of a listening peer on a link after which a lost FORWARD must have been
-/// among them: what was under way when it was lost, and one.
-const LINES_BEFORE_ANOTHER: usize = 3;
+/// among them: those for as many clients as come at once, which may be under way, and some.
+const LINES_BEFORE_ANOTHER: usize = 12;
 
 /// A FORWARD that was lost with its idle DATA connection.
 #[derive(Debug)]
@@ -275,8 +275,12 @@ mod tests {
                 forwards.wrote(7, pair(2), End::Acceptor, line.len() + 1, &[line]);
             }
             let ok = ["OK:1".to_owned(), "OK:1".to_owned()];
-            forwards.wrote(8, pair(3), End::Acceptor, 10, &[&ok[..], &ok].concat());
-            forwards.wrote(7, pair(2), End::Acceptor, 10, &ok);
+            for _ in 0..LINES_BEFORE_ANOTHER {
+                forwards.wrote(8, pair(3), End::Acceptor, 10, &ok);
+            }
+            for _ in 1..LINES_BEFORE_ANOTHER / ok.len() {
+                forwards.wrote(7, pair(2), End::Acceptor, 10, &ok);
+            }
             assert_eq!(forwards.given_up(), None, "others, or not enough yet");
             forwards.wrote(7, pair(2), End::Acceptor, 10, &ok);
             assert_eq!(forwards.given_up().is_some(), !sent_again);
