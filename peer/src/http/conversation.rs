@@ -451,7 +451,7 @@ impl Conversation {
     /// What it waits for while nothing moves.
     pub fn standstill(&self) -> Standstill {
         match (self.head_since, &self.asking) {
-            (Some(since), Stage::Head(_)) => Standstill::Head(since),
+            (Some(since), Stage::Head(_) | Stage::Broken(_)) => Standstill::Head(since),
             _ if self.is_idle() => Standstill::Idle(self.answered_since),
             _ => Standstill::Busy,
         }
@@ -490,10 +490,11 @@ impl Conversation {
     }
 
     /// The client has ended its direction behind bytes that wait. Whether the backend gets none
-    /// of them, and may be told; else they are owed to it if it switches protocols, for as long
-    /// as a head may take.
+    /// of them, and may be told. Else it is not, for as long as a head may take: what waits is
+    /// owed to it if it switches protocols, or is a body of which it must not see the cut before
+    /// it has answered.
     pub fn ended_behind(&mut self) -> bool {
-        let is_spent = matches!(self.asking, Stage::Waiting(_) | Stage::Broken(_));
+        let is_spent = matches!(self.asking, Stage::Waiting(_));
         if !is_spent && self.is_waiting() {
             self.head_since.get_or_insert(self.now);
         }
