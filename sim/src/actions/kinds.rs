@@ -25,5 +25,7 @@ pub fn action(kind: Kind<'_>) -> &dyn Action {
         Kind::Reload(one) => one,
         Kind::Drain(one) => one,
         Kind::Stop(one) => one,
+        Kind::Freeze(one) => one,
+        Kind::Thaw(one) => one,
     }
 }

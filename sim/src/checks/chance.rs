@@ -43,8 +43,9 @@ fn of_links(mesh: &Mesh, one: &Wanted) -> Chance {
 }
 
 fn of_link(mesh: &Mesh, one: &Wanted) -> Chance {
-    let runs = |host: &str| mesh.is_running(host) && !mesh.is_leaving(host);
-    if !mesh.is_running(&one.listening) {
+    let lives = |host: &str| mesh.is_running(host) && !mesh.is_frozen(host);
+    let runs = |host: &str| lives(host) && !mesh.is_leaving(host);
+    if !lives(&one.listening) {
         return Chance::None;
     }
     if let Some((hub, dials)) = &one.asks {

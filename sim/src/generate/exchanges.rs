@@ -1,5 +1,7 @@
 //! Clients that have several requests on one connection, for one name and another.
 
+use ops_proxy::limits::RELAY_BYTES;
+
 use super::draw::Draw;
 use super::names::asked;
 use crate::scenario::Size;
@@ -38,8 +40,22 @@ pub(super) fn draw(draw: &mut Draw, request: &mut Request, names: &[&String]) {
     if request.cuts.is_some_and(|most| most.0 < 700) {
         request.exchanges.iter_mut().for_each(|one| one.upload.0 = one.upload.0.min(1_000));
     }
+    // A peer reads ahead of an answer no further than this: a client that asks for more behind
+    // one that never comes is not seen to leave.
+    if request.pipelined && waits(&request.exchanges) {
+        let most = RELAY_BYTES as u64 / 2 / count;
+        let behind = request.exchanges.iter_mut().skip(1);
+        behind.for_each(|one| one.upload.0 = one.upload.0.min(most));
+    }
     (request.name, request.method) = (String::new(), None);
     (request.upload, request.download, request.keep_alive) = (Size(0), Size(0), 1);
+}
+
+/// Whether any of these may have to wait for the answers before it.
+fn waits(exchanges: &[Exchange]) -> bool {
+    let is_special = |one: &Exchange| one.fault.is_some() || one.answer == Answer::Upgrade;
+    let differ = exchanges.windows(2).any(|pair| pair[0].plain_name() != pair[1].plain_name());
+    differ || exchanges.iter().any(is_special)
 }
 
 fn exchange(draw: &mut Draw, name: String, is_last: bool) -> Exchange {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::draw::{Draw, STEPS_WITHIN};
 use super::strangers::{raw, theft};
 use crate::scenario::steps::{
-    Backend, Configure, Crash, Dns, Drain, Heal, Hold, How, Latency, Partition, Release, Reload,
-    Replace, Restart, Stop,
+    Backend, Configure, Crash, Dns, Drain, Freeze, Heal, Hold, How, Latency, Partition, Release,
+    Reload, Replace, Restart, Stop, Thaw,
 };
 use crate::scenario::{BackendKind, BackendSpec, File, Scenario, Size, Step, Time, TlsSpec};
 
@@ -24,9 +24,10 @@ enum Kind {
     Theft,
     Files,
     Configure,
+    Freeze,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Hold,
     Kind::Partition,
     Kind::Crash,
@@ -38,6 +39,7 @@ const KINDS: [Kind; 11] = [
     Kind::Theft,
     Kind::Files,
     Kind::Configure,
+    Kind::Freeze,
 ];
 
 pub(super) fn draw(draw: &mut Draw, scenario: &Scenario) -> Vec<Step> {
@@ -101,6 +103,14 @@ fn fault(
                 _ => Stop(host.clone()).into(),
             };
             vec![at(begins, first), at(ends, Restart(host).into())]
+        }
+        Kind::Freeze => {
+            let peers: Vec<&String> = scenario.peers.keys().collect();
+            let host = draw.one(&peers).to_string();
+            if !busy.insert(format!("process of {host}")) {
+                return Vec::new();
+            }
+            vec![at(begins, Freeze(host.clone()).into()), at(ends, Thaw(host).into())]
         }
         Kind::Backend => backend(draw, scenario).map_or(Vec::new(), |(first, last)| {
             vec![at(begins, first.into()), at(ends, last.into())]

@@ -43,6 +43,7 @@ impl Mesh {
             fabric,
             ips: BTreeMap::new(),
             ways: BTreeMap::new(),
+            thawed: BTreeMap::new(),
             peers: BTreeMap::new(),
             tempers: BTreeMap::new(),
             clients: BTreeMap::new(),

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ops_proxy::config::Endpoint;
+
 use super::obstacle::Obstacle;
 use super::simulation::Mesh;
 use crate::network::{Farewell, HostState, way};
-use crate::scenario::steps::How;
-use crate::scenario::{BackendSpec, Moment};
+use crate::scenario::steps::{How, Via};
+use crate::scenario::{BackendKind, BackendSpec, Moment};
 
 impl Mesh {
     /// Whether a host's software runs.
@@ -36,6 +38,47 @@ impl Mesh {
         self.fabric.state().done
     }
 
+    /// Stops the process of a host.
+    ///
+    /// # Errors
+    /// It does not run, or is stopped already.
+    pub fn freeze(&mut self, host: &str) -> Result<(), String> {
+        if !self.is_running(host) || self.is_frozen(host) {
+            return Err(format!("{host} does not run"));
+        }
+        self.fabric.state().freeze(self.ip(host));
+        Ok(())
+    }
+
+    /// The process of a host goes on.
+    ///
+    /// # Errors
+    /// It was not stopped.
+    pub fn thaw(&mut self, host: &str) -> Result<(), String> {
+        if !self.is_frozen(host) {
+            return Err(format!("{host} was not frozen"));
+        }
+        self.fabric.state().thaw(self.ip(host));
+        let now = self.now();
+        self.thawed.insert(host.to_owned(), now);
+        Ok(())
+    }
+
+    /// Whether the process of a host is stopped.
+    pub fn is_frozen(&self, host: &str) -> bool {
+        self.fabric.state().frozen(self.ip(host)).is_some()
+    }
+
+    /// Whether the process of a host is stopped, and something has come that it would act on.
+    pub fn is_held_back(&self, host: &str) -> bool {
+        self.fabric.state().frozen(self.ip(host)).is_some_and(|held| held > 0)
+    }
+
+    /// When the process of a host last went on after it had been stopped.
+    pub fn thawed(&self, host: &str) -> Option<Duration> {
+        self.thawed.get(host).copied()
+    }
+
     /// Ends a host's software without notice.
     ///
     /// # Errors
@@ -45,6 +88,7 @@ impl Mesh {
             return Err(format!("{host} does not run"));
         }
         let ip = self.ip(host);
+        self.fabric.state().thaw(ip);
         let others: Vec<IpAddr> = self.ips.values().copied().filter(|other| *other != ip).collect();
         let farewell = match how {
             How::Reset => Farewell::Reset,
@@ -161,5 +205,26 @@ impl Mesh {
     /// Dials to a host so far.
     pub fn dials(&self, host: &str) -> u64 {
         self.fabric.state().counters.dials.get(&self.ip(host)).copied().unwrap_or(0)
+    }
+
+    /// How a request for this name can succeed at every one of its providers;
+    /// `None` if it cannot.
+    pub fn answers_by(&self, name: &str) -> Option<Via> {
+        let peers = self.scenario().peers.values();
+        let backends = peers.filter_map(|peer| peer.services.get(name));
+        let kinds: Option<Vec<BackendKind>> = backends
+            .map(|backend| {
+                let endpoint: Endpoint = backend.parse().ok()?;
+                let backend = self.backend(self.hosts_of(&endpoint.host).first()?)?;
+                (backend.port == endpoint.port).then_some(backend.kind)
+            })
+            .collect();
+        let kinds = kinds?;
+        let all = |kind| !kinds.is_empty() && kinds.iter().all(|one| *one == kind);
+        match () {
+            () if all(BackendKind::Http) => Some(Via::Http),
+            () if all(BackendKind::Echo) => Some(Via::Connect),
+            () => None,
+        }
     }
 }

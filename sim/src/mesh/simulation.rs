@@ -27,6 +27,8 @@ pub struct Mesh {
     pub(super) certificates: Certificates,
     pub(super) ips: BTreeMap<String, IpAddr>,
     pub(super) ways: BTreeMap<(IpAddr, IpAddr), Obstacle>,
+    /// When the process of a host last went on after it had been stopped.
+    pub(super) thawed: BTreeMap<String, Duration>,
     pub(super) peers: BTreeMap<String, Rc<Slot>>,
     pub(super) tempers: BTreeMap<String, Rc<Temper>>,
     pub(super) clients: BTreeMap<String, Rc<Orders>>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -128,6 +129,32 @@ impl State {
             host.polls += 1;
             self.polls += 1;
         }
+    }
+
+    /// Whether the process of a host is stopped; whoever would run now does so when it goes on.
+    pub(super) fn is_held_back(&mut self, ip: IpAddr, waker: &Waker) -> bool {
+        let host = self.hosts.get_mut(&ip);
+        let Some(waiting) = host.and_then(|host| host.frozen.as_mut()) else { return false };
+        waiting.push(waker.clone());
+        true
+    }
+
+    /// Whether the process of a host is stopped, and how many times somebody would have run.
+    pub fn frozen(&self, ip: IpAddr) -> Option<usize> {
+        self.hosts[&ip].frozen.as_ref().map(Vec::len)
+    }
+
+    /// Stops the process of a host: its connections stay, and nothing is done with them.
+    pub fn freeze(&mut self, ip: IpAddr) {
+        self.hosts.get_mut(&ip).expect("it is a host").frozen = Some(Vec::new());
+        self.done += 1;
+    }
+
+    /// The process of a host goes on, if it was stopped.
+    pub fn thaw(&mut self, ip: IpAddr) {
+        let host = self.hosts.get_mut(&ip).expect("it is a host");
+        host.frozen.take().into_iter().flatten().for_each(Waker::wake);
+        self.done += 1;
     }
 
     /// The software of a host has ended by itself.

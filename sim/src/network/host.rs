@@ -1,5 +1,7 @@
 //! A host of the run.
 
+use std::task::Waker;
+
 use turmoil::net::TcpStream;
 
 use super::ledger::Farewell;
@@ -25,6 +27,8 @@ pub struct Host {
     pub state: HostState,
     /// How often its software was polled so far.
     pub polls: u64,
+    /// While its process is stopped: who would have run, had it not been.
+    pub(super) frozen: Option<Vec<Waker>>,
     /// Set while its software is being torn down.
     pub(super) dying: Option<Dying>,
 }
@@ -32,7 +36,7 @@ pub struct Host {
 impl Host {
     /// A host that runs.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), state: HostState::Up, polls: 0, dying: None }
+        Self { name: name.to_owned(), state: HostState::Up, polls: 0, frozen: None, dying: None }
     }
 }
 

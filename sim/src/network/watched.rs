@@ -1,4 +1,5 @@
-//! Tells when the software of a host may have changed anything: that it was polled.
+//! Tells when the software of a host may have changed anything: that it was polled. A process
+//! that is stopped is not.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -25,6 +26,9 @@ impl<T: Future> Future for Watched<T> {
     type Output = T::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
+        if self.fabric.state().is_held_back(self.ip, cx.waker()) {
+            return Poll::Pending;
+        }
         self.fabric.state().polled(self.ip);
         self.task.as_mut().poll(cx)
     }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use ops_proxy::config::Endpoint;
-
 use super::memo::Memo;
 use super::player::Player;
 use super::stage::Stage;
 use crate::checks::{is_quiet, names_to_come};
 use crate::mesh::Mesh;
-use crate::scenario::BackendKind;
-use crate::scenario::steps::{Request, Via};
+use crate::scenario::steps::Request;
 
 /// After everything was healed, every name must be up within this time: a full
 /// backoff, a dial, and a registration, with a second try.
@@ -77,7 +74,7 @@ fn all_up(stage: &Stage) -> bool {
 }
 
 impl Mesh {
-    /// Ends all holds and cuts, starts what does not run, and sets the clocks.
+    /// Ends all holds and cuts, starts what does not run or stands still, and sets the clocks.
     fn heal_all(&mut self) {
         let hosts: Vec<String> = self.scenario().hosts().map(str::to_owned).collect();
         for (index, a) in hosts.iter().enumerate() {
@@ -87,6 +84,8 @@ impl Mesh {
             }
         }
         for host in hosts {
+            // It may not be frozen.
+            let _ = self.thaw(&host);
             if !self.is_running(&host) {
                 self.restart(&host);
             }
@@ -97,26 +96,5 @@ impl Mesh {
         self.reset_latencies();
         self.set_names_and_clocks_right();
         self.do_to_it();
-    }
-
-    /// How a request for this name can succeed at every one of its providers;
-    /// `None` if it cannot.
-    fn answers_by(&self, name: &str) -> Option<Via> {
-        let peers = self.scenario().peers.values();
-        let backends = peers.filter_map(|peer| peer.services.get(name));
-        let kinds: Option<Vec<BackendKind>> = backends
-            .map(|backend| {
-                let endpoint: Endpoint = backend.parse().ok()?;
-                let backend = self.backend(self.hosts_of(&endpoint.host).first()?)?;
-                (backend.port == endpoint.port).then_some(backend.kind)
-            })
-            .collect();
-        let kinds = kinds?;
-        let all = |kind| !kinds.is_empty() && kinds.iter().all(|one| *one == kind);
-        match () {
-            () if all(BackendKind::Http) => Some(Via::Http),
-            () if all(BackendKind::Echo) => Some(Via::Connect),
-            () => None,
-        }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::cast::Cast;
 use super::problem::Problem;
 use super::steps::{
-    Backend, Checkpoint, Clock, Configure, Crash, Described, Dns, Drain, Expect, Heal, Hold,
-    Latency, Partition, Raw, Release, Reload, Replace, Request, Restart, Stop,
+    Backend, Checkpoint, Clock, Configure, Crash, Described, Dns, Drain, Expect, Freeze, Heal,
+    Hold, Latency, Partition, Raw, Release, Reload, Replace, Request, Restart, Stop, Thaw,
 };
 use super::units::Time;
 
@@ -100,6 +100,10 @@ steps! {
     drain: Drain,
     /// A peer is told to stop now, as by the second SIGTERM.
     stop: Stop,
+    /// The process of a peer is stopped, as by SIGSTOP.
+    freeze: Freeze,
+    /// It goes on, as by SIGCONT.
+    thaw: Thaw,
 }
 
 impl Kind<'_> {

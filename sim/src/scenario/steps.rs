@@ -24,7 +24,7 @@ pub use described::Described;
 pub use exchange::{Answer, Exchange, Fault};
 pub use expect::{Checkpoint, Expect};
 pub use files::{Reload, Replace};
-pub use life::{Drain, Stop};
+pub use life::{Drain, Freeze, Stop, Thaw};
 pub use names::Dns;
 pub use raw::{Close, Raw};
 pub use request::{Request, Talk, Via};

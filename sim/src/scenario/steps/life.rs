@@ -1,4 +1,4 @@
-//! Peers that are told to go.
+//! Peers that are told to go, or to stand still.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,5 +31,34 @@ impl Described for Stop {
 
     fn title(&self) -> String {
         format!("stop {}", self.0)
+    }
+}
+
+/// The process of a peer is stopped, as by SIGSTOP: its connections stay, and nothing is read
+/// from them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Freeze(pub String);
+
+impl Described for Freeze {
+    fn check(&self, cast: &Cast<'_>) -> Result<(), Problem> {
+        cast.check_peer("peer", &self.0)
+    }
+
+    fn title(&self) -> String {
+        format!("freeze {}", self.0)
+    }
+}
+
+/// The process of a peer goes on, as by SIGCONT.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Thaw(pub String);
+
+impl Described for Thaw {
+    fn check(&self, cast: &Cast<'_>) -> Result<(), Problem> {
+        cast.check_peer("peer", &self.0)
+    }
+
+    fn title(&self) -> String {
+        format!("thaw {}", self.0)
     }
 }
