@@ -11,12 +11,13 @@ mod model;
 mod outcomes;
 mod overheard;
 mod quiet;
+mod relied;
 mod seen;
 mod standing;
 mod trust;
 mod wanted;
 
-pub use calm::check_calm;
+pub use calm::Verdict;
 pub use invariants::Invariants;
 pub use model::names_to_come;
 pub use outcomes::{check_bytes, check_outcome};

@@ -1,5 +1,6 @@
 //! Runs in which nothing is broken: there, nothing excuses a failure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
@@ -10,14 +11,22 @@ use crate::mesh::Mesh;
 use crate::scenario::steps::{Answer, Exchange, Request, Via};
 use crate::scenario::{Scenario, Step};
 
-/// Names are up by then, however slow the network.
-const UP_WITHIN: Duration = Duration::from_secs(3);
+/// Behind what a peer needs to answer, names are up after this time.
+const UP_BEHIND: Duration = Duration::from_secs(1);
 
 /// A DATA timeout within which every peer has answered, however slow the network.
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
 /// The data timeout of a peer that has no other.
 const USUAL: Duration = Duration::from_secs(5);
+
+/// How long a peer may need to answer for a request, where nothing is broken: several times
+/// there and back, with handshakes and tasks that pause.
+pub(super) fn answers_within(scenario: &Scenario) -> Duration {
+    let network = &scenario.network;
+    let latency = network.latency_max.unwrap_or(network.latency).0;
+    LONG_ENOUGH.min(12 * latency + 30 * network.tick.0 + Duration::from_millis(500))
+}
 
 /// Whether nothing is broken, and no deadline is too short.
 pub(super) fn is_calm(scenario: &Scenario) -> bool {
@@ -30,7 +39,7 @@ pub(super) fn is_calm(scenario: &Scenario) -> bool {
     let serves = scenario.backends.values().all(|backend| backend.kind.can_succeed());
     let timeouts = scenario.peers.values().map(|peer| peer.data_timeout.map_or(USUAL, |it| it.0));
     serves
-        && timeouts.min().is_none_or(|shortest| shortest >= LONG_ENOUGH)
+        && timeouts.min().is_none_or(|shortest| shortest >= answers_within(scenario))
         && scenario.steps().all(harmless)
 }
 
@@ -52,13 +61,6 @@ pub(super) fn stretches_served(outcome: &Outcome) -> u64 {
     stretches.filter(|stretch| stretch.iter().any(|one| one.1)).count() as u64
 }
 
-/// Whether the name of this port is served by anybody.
-fn is_mapped(mesh: &Mesh, request: &Request) -> bool {
-    let Some((host, port)) = request.to.split_once(':') else { return false };
-    let name = mesh.scenario().peers.get(host).and_then(|peer| peer.udp.get(port));
-    name.is_some_and(|name| names_to_come(mesh, host).contains(name))
-}
-
 /// Whether the last answer is a refusal behind which the connection must end: the peer did
 /// not wait for the body, or the client has said that it is the last.
 fn ends_when_refused(outcome: &Outcome) -> bool {
@@ -77,42 +79,106 @@ fn may_be_overtaken(request: &Request) -> bool {
     request.pipelined && behind.iter().any(|exchange| exchange.answer == Answer::UntilClose)
 }
 
-/// In a calm run, every datagram comes back, and every exchange is answered by the backend of its name, and those for
-/// names that nobody serves with 404.
+/// How far it is known what becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// One thing only.
+    Certain,
+    /// It depends on this.
+    Open(&'static str),
+}
+
+/// The names that a request asks for at a listening peer.
+fn names_of(mesh: &Mesh, host: &str, request: &Request) -> Vec<String> {
+    if !request.exchanges.is_empty() {
+        return request.exchanges.iter().map(Exchange::plain_name).collect();
+    }
+    let port = request.to.rsplit_once(':').map_or("", |(_, port)| port);
+    let peer = mesh.scenario().peers.get(host);
+    let mapped = match request.via {
+        Via::Tcp => peer.and_then(|peer| peer.tcp.get(port)),
+        Via::Udp => peer.and_then(|peer| peer.udp.get(port)),
+        // It would have two ports.
+        Via::Connect if request.name.contains(':') => None,
+        Via::Http | Via::Connect | Via::Tls => {
+            let asked = Exchange { name: request.name.clone(), ..Exchange::default() };
+            return vec![asked.plain_name()];
+        }
+    };
+    mapped.into_iter().cloned().collect()
+}
+
+/// Where nothing is broken, or nothing that a request for some names at a listening peer depends
+/// on, so that it could `rely` on those that are served, every byte and every datagram comes back, every exchange is answered by the backend of
+/// its name, and those for names that nobody serves with 404.
 ///
 /// # Errors
 /// What a client saw instead.
-pub fn check_calm(mesh: &Mesh, outcome: &Outcome) -> Result<(), String> {
-    let Outcome { request, answers, end, began, .. } = outcome;
-    let left = matches!(end, Ending::Left | Ending::GaveUp);
-    let is_udp = request.via == Via::Udp && *began >= UP_WITHIN && is_calm(mesh.scenario());
-    if is_udp && !left && *end != Ending::Whole && is_mapped(mesh, request) {
-        return Err(format!("nothing was broken but this: {outcome}"));
+pub(super) fn judge(
+    mesh: &Mesh,
+    outcome: &Outcome,
+    rely: impl FnOnce(&str, &[String]) -> Result<BTreeSet<String>, &'static str>,
+) -> Result<Verdict, String> {
+    let Outcome { request, end, began, .. } = outcome;
+    let scenario = mesh.scenario();
+    let Ok(Endpoint { host, .. }) = request.to.parse() else {
+        return Ok(Verdict::Open("no listening peer"));
+    };
+    let names = names_of(mesh, &host, request);
+    if names.is_empty() {
+        return Ok(Verdict::Open("no name"));
     }
-    if request.exchanges.is_empty() || *began < UP_WITHIN || !is_calm(mesh.scenario()) {
-        return Ok(());
-    }
-    let Ok(Endpoint { host, .. }) = request.to.parse() else { return Ok(()) };
-    let known = names_to_come(mesh, &host);
-    let wrong = request.exchanges.iter().zip(answers).find(|(exchange, answer)| {
-        let name = exchange.plain_name();
+    let is_late = *began >= answers_within(scenario) + UP_BEHIND;
+    let known = match is_calm(scenario) && is_late {
+        true => names_to_come(mesh, &host),
+        false => match rely(&host, &names) {
+            Ok(known) => known,
+            Err(why) => return Ok(Verdict::Open(why)),
+        },
+    };
+    let is_known = |name: &String| {
         let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        let is_known = known.contains(&name) || wildcard.is_some_and(|one| known.contains(&one));
+        known.contains(name) || wildcard.is_some_and(|one| known.contains(&one))
+    };
+    let left = matches!(end, Ending::Left | Ending::GaveUp);
+    let is_good = match request.via {
+        _ if !request.exchanges.is_empty() => are_answered(outcome, is_known),
+        Via::Http if !is_known(&names[0]) => left || *end == Ending::Status(404),
+        _ if !is_known(&names[0]) => return Ok(Verdict::Open("how it is refused")),
+        Via::Http => match mesh.answers_by(&names[0]) {
+            Some(Via::Http) => left || matches!(end, Ending::Status(200..=299)),
+            _ => return Ok(Verdict::Open("backends of several kinds")),
+        },
+        Via::Udp => left || *end == Ending::Whole,
+        Via::Connect | Via::Tls | Via::Tcp => match mesh.answers_by(&names[0]) {
+            Some(Via::Connect) => left || *end == Ending::Whole,
+            _ => return Ok(Verdict::Open("backends of several kinds")),
+        },
+    };
+    match is_good {
+        true => Ok(Verdict::Certain),
+        false => Err(format!("nothing was broken but this: {outcome}")),
+    }
+}
+
+/// Whether each exchange got its answer, and the connection ended as it should.
+fn are_answered(outcome: &Outcome, is_known: impl Fn(&String) -> bool) -> bool {
+    let Outcome { request, answers, end, .. } = outcome;
+    let right = request.exchanges.iter().zip(answers).all(|(exchange, answer)| {
+        let is_known = is_known(&exchange.plain_name());
         match (answer.status, answer.by_backend) {
-            (_, true) => !is_known,
-            (404, false) => is_known,
-            (400, false) => exchange.fault.is_none(),
-            (502, false) => !may_be_overtaken(request),
-            _ => true,
+            (_, true) => is_known,
+            (404, false) => !is_known,
+            (400, false) => exchange.fault.is_some(),
+            (502, false) => may_be_overtaken(request),
+            _ => false,
         }
     });
+    let left = matches!(end, Ending::Left | Ending::GaveUp);
     let is_over = match end {
         Ending::Whole => true,
         Ending::Closed => ends_when_refused(outcome) || may_be_overtaken(request),
         _ => left || may_be_overtaken(request),
     };
-    match wrong {
-        None if is_over => Ok(()),
-        _ => Err(format!("nothing was broken but this: {outcome}")),
-    }
+    right && is_over
 }

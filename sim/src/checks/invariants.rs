@@ -7,10 +7,12 @@ use std::time::Duration;
 use ops_proxy::observe::metrics::Snapshot;
 use ops_proxy::peer::PeerHandle;
 
+use super::calm::{Verdict, judge};
 use super::counts::{check_growth, check_served, check_sums};
 use super::model::Model;
 use super::overheard::{check_asked_again, check_asked_once, check_overheard};
 use super::seen::{Seen, counts_everything};
+use crate::client::Outcome;
 use crate::mesh::Mesh;
 use crate::network::SimNet;
 
@@ -70,6 +72,7 @@ impl Invariants {
             let has_moved = self.before.get(host).is_none_or(|before| before.polls != polls);
             if has_moved {
                 let numbers = self.look(mesh, host, &handle)?;
+                self.model.saw(mesh, host, &numbers);
                 self.before.insert(host.clone(), Before { start, polls, numbers });
             }
             let now = &self.before[host].numbers;
@@ -90,6 +93,14 @@ impl Invariants {
         check_asked_again(mesh)?;
         let wrongs = std::mem::take(&mut mesh.fabric().state().wrongs);
         wrongs.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// How far it is known what became of a request, of all that it could have been.
+    ///
+    /// # Errors
+    /// What its client saw, if it must not have.
+    pub fn judge(&self, mesh: &Mesh, outcome: &Outcome) -> Result<Verdict, String> {
+        judge(mesh, outcome, |hub, names| self.model.could_rely(mesh, outcome, hub, names))
     }
 
     /// What a peer counts now: what it must be in itself, and beside what it was.

@@ -9,12 +9,16 @@ use ops_proxy::limits::{
 };
 use ops_proxy::observe::metrics::Snapshot;
 
+use super::calm::answers_within;
 use super::chance::Chance;
 use super::health::{falls_within, health_of};
+use super::relied::{Relied, is_asked};
 use super::standing::standing;
 use super::wanted::{Asked, Wanted, wanted};
+use crate::client::Outcome;
 use crate::mesh::Mesh;
 use crate::scenario::steps::Raw;
+use crate::scenario::{PeerSpec, Step};
 
 /// Beyond the deadlines themselves: ticks, latency, one more round of each.
 const SLACK: Duration = Duration::from_secs(2);
@@ -61,6 +65,8 @@ pub(super) struct Model {
     contested: Since,
     /// Those whose link was troubled: the listening peer may hold on to an old one.
     troubled: BTreeSet<Wanted>,
+    /// What requests could rely on.
+    relied: Relied,
 }
 
 /// What a name must be at a listening peer.
@@ -98,10 +104,11 @@ impl Model {
         let chances: Vec<Chance> =
             self.asked.all().iter().map(|one| Chance::of(mesh, one)).collect();
         if !looked && chances.iter().eq(self.chances.values()) {
-            return;
+            return self.relied.observe(mesh, &self.chances);
         }
         self.contest(mesh);
         self.chances = self.asked.all().iter().cloned().zip(chances).collect();
+        self.relied.observe(mesh, &self.chances);
         let stands = standing(mesh, &self.chances);
         self.standing.retain(|one, _| stands.contains(one));
         for one in stands {
@@ -218,6 +225,52 @@ impl Model {
         Ok(())
     }
 
+    /// Those of the names of a request that are served, where nothing that it depends on was broken
+    /// while it ran, and nothing else in the run may have broken it.
+    ///
+    /// # Errors
+    /// What may have.
+    pub(super) fn could_rely(
+        &self,
+        mesh: &Mesh,
+        outcome: &Outcome,
+        hub: &str,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, &'static str> {
+        let scenario = mesh.scenario();
+        let timeouts = scenario.peers.values().map(|peer| peer.timing().peer_timeout);
+        let noticed = timeouts.max().unwrap_or_default() + scenario.network.notices_cut_after.0;
+        let steps = || scenario.steps();
+        let asked = |one: &&Wanted| is_asked(one, hub, names);
+        let mut concerned: BTreeSet<&str> = BTreeSet::from([hub, &outcome.client]);
+        for one in self.relied.names().filter(asked) {
+            concerned.insert(one.served_by());
+            concerned.extend(scenario.backends.keys().map(String::as_str));
+        }
+        let slows = |step: &Step| {
+            let between = step.latency.as_ref().map(|latency| &latency.between);
+            between.is_some_and(|hosts| hosts.iter().all(|host| concerned.contains(host.as_str())))
+        };
+        let mut peers = scenario.peers.iter().filter(|(host, _)| concerned.contains(host.as_str()));
+        let is_hasty = |peer: &PeerSpec| peer.timing().data_timeout < answers_within(scenario);
+        match () {
+            () if self.contested.keys().any(|one| asked(&one)) => Err("instances"),
+            () if steps()
+                .any(|step| step.raw.as_ref().is_some_and(|raw| meddles(mesh, raw, hub))) =>
+            {
+                Err("strangers")
+            }
+            () if steps().any(slows) => Err("slow ways"),
+            () if peers.any(|(_, peer)| is_hasty(peer)) => Err("short deadlines"),
+            () => self.relied.held(outcome, hub, names, COMES_BACK.max(noticed) + SLACK),
+        }
+    }
+
+    /// Takes in what the listening peer on this host says of its names.
+    pub(super) fn saw(&mut self, mesh: &Mesh, host: &str, numbers: &Snapshot) {
+        self.relied.saw(host, numbers, mesh.now());
+    }
+
     /// Whether nobody with the same peer id has had it lately.
     fn is_undisputed(&self, mesh: &Mesh, one: &Wanted) -> bool {
         let comes_back = REPLACED_CAP + CONNECT_TIMEOUT + SLACK;
@@ -240,7 +293,7 @@ impl Model {
 
     /// Whether `name` must be up at the listening peer on `host` now.
     fn truth(&self, mesh: &Mesh, host: &str, name: &str) -> Truth {
-        if mesh.is_leaving(host) || has_strangers(mesh) {
+        if mesh.is_leaving(host) || has_strangers(mesh) || is_behind(mesh, host) {
             return Truth::Open;
         }
         let now = mesh.now();
@@ -296,6 +349,13 @@ fn is_moved(mesh: &Mesh, one: &Wanted) -> bool {
     })
 }
 
+/// Whether the process on this host stands still, or did a moment ago: it does not know yet what
+/// has happened meanwhile.
+fn is_behind(mesh: &Mesh, host: &str) -> bool {
+    let timeout = mesh.scenario().peers[host].timing().peer_timeout;
+    mesh.is_frozen(host) || mesh.thawed(host).is_some_and(|at| mesh.now() <= at + timeout + SLACK)
+}
+
 /// Whether the peer that served it is configured not to.
 fn is_dropped(mesh: &Mesh, one: &Wanted) -> bool {
     let peer = mesh.scenario().peers.get(one.served_by());
@@ -331,6 +391,17 @@ fn noticed(mesh: &Mesh, one: &Wanted) -> Duration {
     let falls = checks.map(|health| falls_within(&health)).max().unwrap_or_default();
     let elsewhere = if one.hops() > 1 { falls } else { Duration::ZERO };
     timeout + mesh.scenario().network.notices_cut_after.0 + elsewhere + SLACK * one.hops().max(1)
+}
+
+/// Whether a raw connection may register names at a listening peer, or take requests from others.
+fn meddles(mesh: &Mesh, raw: &Raw, hub: &str) -> bool {
+    let says = raw.send.contains("HELLO") || raw.send.contains("DATA");
+    let mut raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
+    let is_there = |one: &Raw| {
+        let to = one.to.as_deref().and_then(|to| to.split(':').next());
+        one.conn == raw.conn && to == Some(hub)
+    };
+    says && raws.any(is_there)
 }
 
 /// Whether raw connections may have registered anything, under any peer id: those

@@ -10,7 +10,7 @@ use super::reached::Reached;
 use super::sample::Sample;
 use super::stage::Stage;
 use crate::actions::{Effect, action};
-use crate::checks::{check_bytes, check_calm, check_outcome, is_quiet};
+use crate::checks::{Verdict, check_bytes, check_outcome, is_quiet};
 use crate::client::{Heard, Outcome, Say};
 use crate::mesh::{Kept, Mesh};
 use crate::network::Fabric;
@@ -101,7 +101,7 @@ impl Player {
         self.keep(stage);
         self.reached.outcomes(&self.outcomes);
         self.reached.metrics(&stage.mesh);
-        self.check_outcomes(&stage.mesh)?;
+        self.check_outcomes(stage)?;
         check_bytes(&stage.mesh, &self.outcomes)?;
         for (kind, step, _) in &stage.effects {
             if self.scenario.faults_must_bite {
@@ -156,12 +156,15 @@ impl Player {
         Ok(())
     }
 
-    fn check_outcomes(&self, mesh: &Mesh) -> Result<(), String> {
+    fn check_outcomes(&mut self, stage: &Stage) -> Result<(), String> {
         let crashes = self.scenario.steps().filter_map(|step| step.crash.as_ref());
         let truncating = crashes.into_iter().any(|crash| crash.how == How::End);
         for outcome in &self.outcomes {
             check_outcome(outcome, truncating)?;
-            check_calm(mesh, outcome)?;
+            match stage.judge(outcome)? {
+                Verdict::Certain => self.reached.add("verdict", "certain"),
+                Verdict::Open(why) => self.reached.add("verdict", &format!("open: {why}")),
+            }
             if let Some(wanted) = &outcome.request.expect
                 && *wanted != outcome.ended_as()
             {

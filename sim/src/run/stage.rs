@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::sample::Sample;
-use crate::checks::Invariants;
+use crate::checks::{Invariants, Verdict};
+use crate::client::Outcome;
 use crate::mesh::Mesh;
 
 /// Time between two samples of a recorded run.
@@ -40,6 +41,14 @@ impl Stage {
         self.sample();
         self.invariants.check(&self.mesh)?;
         self.log.take_errors().into_iter().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// How far it is known what became of a request.
+    ///
+    /// # Errors
+    /// What its client saw, if it must not have.
+    pub(super) fn judge(&self, outcome: &Outcome) -> Result<Verdict, String> {
+        self.invariants.judge(&self.mesh, outcome)
     }
 
     fn sample(&mut self) {
