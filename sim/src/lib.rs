@@ -12,6 +12,7 @@ pub mod client;
 pub mod connection;
 pub mod explore;
 pub mod generate;
+pub mod ground;
 pub mod mesh;
 pub mod message;
 pub mod metrics;

@@ -8,5 +8,5 @@ pub mod crypto;
 mod files;
 
 pub use certificates::Certificates;
-pub use client::client_config;
+pub use client::{SimClock, client_config};
 pub use files::{Files, Material};

@@ -4,13 +4,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ops_proxy::stream::net::Net;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::answer::answer;
 use super::asked::Asked;
+use crate::ground::Ground;
 use crate::message::{BACKEND, Chunks, HIDDEN, Head};
-use crate::network::{Fabric, SimNet, SimStream};
 use crate::payload::{ENDLESS, GREETING, Pattern};
 use crate::scenario::steps::Answer;
 use crate::scenario::{BackendKind, BackendSpec};
@@ -22,24 +21,24 @@ const CHUNK: usize = 8192;
 const PROMISED: u64 = 1 << 20;
 
 /// One connection to a backend.
-pub(super) struct Connection {
+pub(super) struct Connection<N: Ground> {
     /// The host's name.
     name: Rc<str>,
     spec: BackendSpec,
-    stream: SimStream,
+    stream: N::Stream,
     /// Read, but not consumed.
     ahead: Vec<u8>,
-    fabric: Fabric,
+    net: N,
 }
 
-impl Connection {
+impl<N: Ground> Connection<N> {
     /// One that was just accepted.
-    pub(super) fn new(name: Rc<str>, spec: BackendSpec, stream: SimStream, fabric: Fabric) -> Self {
-        Self { name, spec, stream, ahead: Vec::new(), fabric }
+    pub(super) fn new(name: Rc<str>, spec: BackendSpec, stream: N::Stream, net: N) -> Self {
+        Self { name, spec, stream, ahead: Vec::new(), net }
     }
 
     /// Behaves as it was told, to the end.
-    pub(super) async fn serve(mut self, net: SimNet) {
+    pub(super) async fn serve(mut self) {
         let served = match self.spec.kind {
             BackendKind::Http => self.http().await,
             BackendKind::Echo => self.echo(u64::MAX).await,
@@ -53,7 +52,7 @@ impl Connection {
         };
         // A client that went away is not the backend's business.
         if served.is_err() || self.spec.kind == BackendKind::Resetting {
-            net.abort(self.stream);
+            self.net.abort(self.stream);
         }
     }
 
@@ -97,7 +96,7 @@ impl Connection {
         self.ahead.extend_from_slice(&buffer[..bytes]);
         if find(&self.ahead[seen..], HIDDEN.as_bytes()).is_some() {
             let name = &self.name;
-            self.fabric.state().wrong(format!("{name} got bytes from behind the last request"));
+            self.net.wrong(format!("{name} got bytes from behind the last request"));
         }
         Ok(bytes)
     }
@@ -167,7 +166,7 @@ impl Connection {
             let part: Vec<u8> = self.ahead.drain(..most.min(self.ahead.len())).collect();
             if request.has_seed && !Pattern(request.seed).matches(got.len() as u64, &part) {
                 let (name, at) = (&self.name, got.len());
-                self.fabric.state().wrong(format!("{name} got foreign bytes at {at}"));
+                self.net.wrong(format!("{name} got foreign bytes at {at}"));
             }
             got.extend(part);
         }

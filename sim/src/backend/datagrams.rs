@@ -4,16 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ops_proxy::stream::net::{Datagrams, Net};
+use ops_proxy::stream::net::Datagrams;
 
-use crate::network::SimNet;
+use crate::ground::Ground;
 use crate::scenario::BackendSpec;
 
 /// Longest payload of a datagram.
 const DATAGRAM_BYTES: usize = 65_507;
 
 /// Echoes on `here` until it fails.
-pub(super) async fn echo(net: &SimNet, here: SocketAddr, spec: &BackendSpec) -> io::Result<()> {
+pub(super) async fn echo<N: Ground>(
+    net: &N,
+    here: SocketAddr,
+    spec: &BackendSpec,
+) -> io::Result<()> {
     let socket = Rc::new(net.bind_udp(here).await?);
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {

@@ -4,28 +4,26 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use ops_proxy::stream::net::{Listener, Net};
+use ops_proxy::stream::net::Listener;
 
 use super::connection::Connection;
 use super::datagrams::echo;
 use super::temper::Temper;
-use crate::network::{Fabric, SimNet};
+use crate::ground::Ground;
 use crate::scenario::BackendKind;
 
 /// The software of one backend host.
 #[derive(Clone)]
-pub struct Backend {
+pub struct Backend<N> {
     /// The host's name.
     pub name: Rc<str>,
     /// How it behaves.
     pub temper: Rc<Temper>,
     /// Its network.
-    pub net: SimNet,
-    /// What all hosts share.
-    pub fabric: Fabric,
+    pub net: N,
 }
 
-impl Backend {
+impl<N: Ground> Backend<N> {
     /// Serves for ever.
     pub async fn run(self) -> turmoil::Result {
         loop {
@@ -53,16 +51,16 @@ impl Backend {
     }
 
     /// Accepts until connections are to be treated in another way.
-    async fn accept(&self, listener: &<SimNet as Net>::Listener) -> io::Result<()> {
+    async fn accept(&self, listener: &N::Listener) -> io::Result<()> {
         loop {
             tokio::select! {
                 biased;
                 () = self.temper.changed() => return Ok(()),
                 accepted = listener.accept() => {
                     let (stream, _) = accepted?;
-                    let connection =
-                        Connection::new(self.name.clone(), self.temper.now(), stream, self.fabric.clone());
-                    tokio::task::spawn_local(connection.serve(self.net.clone()));
+                    let (name, spec) = (self.name.clone(), self.temper.now());
+                    let connection = Connection::new(name, spec, stream, self.net.clone());
+                    tokio::task::spawn_local(connection.serve());
                 }
             }
         }

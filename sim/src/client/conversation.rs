@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::io;
 
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
 use super::directions::{both, failed};
@@ -15,8 +15,8 @@ use super::outcome::{Answered, Ending};
 use super::pace::{Reader, Writer};
 use super::progress::Progress;
 use super::script::{Turn, turns};
+use crate::ground::Ground;
 use crate::message::{BACKEND, Chunks, Head, READ, trailers_of};
-use crate::network::SimStream;
 use crate::payload::Pattern;
 use crate::scenario::steps::Answer;
 
@@ -24,12 +24,12 @@ use crate::scenario::steps::Answer;
 const NOT_FORWARDED: [u16; 6] = [404, 408, 502, 503, 504, 508];
 
 /// Has all exchanges of the order on one connection.
-pub(super) async fn converse(
-    progress: &Progress,
+pub(super) async fn converse<N: Ground>(
+    progress: &Progress<N>,
     order: &Order,
     seed: u64,
-    reader: &mut Reader<ReadHalf<SimStream>>,
-    writer: &mut Writer<WriteHalf<SimStream>>,
+    reader: &mut Reader<ReadHalf<N::Stream>>,
+    writer: &mut Writer<WriteHalf<N::Stream>>,
 ) -> Result<Ending, Ending> {
     let turns = turns(order, seed);
     let signals = Signals::default();
@@ -87,7 +87,7 @@ impl Signals {
 }
 
 async fn send(
-    writer: &mut Writer<WriteHalf<SimStream>>,
+    writer: &mut Writer<impl AsyncWrite + Unpin>,
     turns: &[Turn<'_>],
     signals: &Signals,
     order: &Order,
@@ -122,16 +122,16 @@ enum Then {
 }
 
 /// The client's ear on one connection.
-struct Ear<'a> {
-    progress: &'a Progress,
-    reader: &'a mut Reader<ReadHalf<SimStream>>,
+struct Ear<'a, N: Ground> {
+    progress: &'a Progress<N>,
+    reader: &'a mut Reader<ReadHalf<N::Stream>>,
     /// Heard, and part of nothing yet.
     ahead: Vec<u8>,
     /// Payload after which the client has enough, in bytes.
     left: u64,
 }
 
-impl Ear<'_> {
+impl<N: Ground> Ear<'_, N> {
     /// 0 at the end.
     async fn more(&mut self) -> Result<usize, Ending> {
         let mut buffer = [0; 4096];

@@ -5,12 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
-use ops_proxy::stream::net::{Datagrams, Net};
+use ops_proxy::stream::net::Datagrams;
 
 use super::directions::failed;
 use super::outcome::Ending;
 use super::progress::Progress;
-use crate::network::SimNet;
+use crate::ground::Ground;
 use crate::payload::Pattern;
 use crate::scenario::steps::Request;
 
@@ -22,14 +22,18 @@ const DATAGRAM_BYTES: usize = 65_507;
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// Sends the upload in datagrams, from an address of its own.
-pub(super) async fn run(net: &SimNet, progress: &Progress, request: &Request) -> Ending {
+pub(super) async fn run<N: Ground>(net: &N, progress: &Progress<N>, request: &Request) -> Ending {
     match exchange(net, progress, request).await {
         Ok(end) => end,
         Err(error) => failed(error),
     }
 }
 
-async fn exchange(net: &SimNet, progress: &Progress, request: &Request) -> io::Result<Ending> {
+async fn exchange<N: Ground>(
+    net: &N,
+    progress: &Progress<N>,
+    request: &Request,
+) -> io::Result<Ending> {
     let endpoint: Endpoint = request.to.parse().expect("a checked scenario has endpoints");
     let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
     let socket = net.connect_udp(addresses[0]).await?;

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use ops_proxy::stream::net::Net;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::conversation::converse;
@@ -12,7 +11,7 @@ use super::orders::Order;
 use super::outcome::Ending;
 use super::pace::{Cuts, Reader, Writer};
 use super::progress::Progress;
-use crate::network::{SimNet, SimStream};
+use crate::ground::Ground;
 use crate::payload::{ENDLESS, GREETING, Pattern};
 use crate::scenario::Size;
 use crate::scenario::steps::{Request, Talk, Via};
@@ -21,10 +20,10 @@ use crate::scenario::steps::{Request, Talk, Via};
 const HEAD_BYTES: usize = 4096;
 
 /// Carries out one request on a fresh connection.
-pub(super) async fn run(
-    net: &SimNet,
-    progress: &mut Progress,
-    stream: SimStream,
+pub(super) async fn run<N: Ground>(
+    net: &N,
+    progress: &mut Progress<N>,
+    stream: N::Stream,
     order: &Order,
 ) -> Ending {
     let (read, write) = tokio::io::split(stream);
@@ -43,21 +42,21 @@ pub(super) async fn run(
 }
 
 /// One client's hand on one connection.
-struct Hand<'a> {
-    progress: &'a Progress,
+struct Hand<'a, N: Ground> {
+    progress: &'a Progress<N>,
     request: &'a Request,
     order: &'a Order,
-    reader: Reader<ReadHalf<SimStream>>,
-    writer: Writer<WriteHalf<SimStream>>,
+    reader: Reader<ReadHalf<N::Stream>>,
+    writer: Writer<WriteHalf<N::Stream>>,
     seed: u64,
 }
 
-impl<'a> Hand<'a> {
+impl<'a, N: Ground> Hand<'a, N> {
     fn new(
-        progress: &'a Progress,
+        progress: &'a Progress<N>,
         order: &'a Order,
-        read: ReadHalf<SimStream>,
-        write: WriteHalf<SimStream>,
+        read: ReadHalf<N::Stream>,
+        write: WriteHalf<N::Stream>,
     ) -> Self {
         let request = &order.request;
         let rate = request.read_rate.map(|rate| rate.0);
@@ -193,9 +192,9 @@ impl<'a> Hand<'a> {
     }
 }
 
-async fn hear(
-    reader: &mut Reader<ReadHalf<SimStream>>,
-    progress: &Progress,
+async fn hear<N: Ground>(
+    reader: &mut Reader<ReadHalf<N::Stream>>,
+    progress: &Progress<N>,
     opening: &[u8],
     pattern: Pattern,
     expected: u64,
@@ -240,9 +239,9 @@ struct AnswerHead {
     is_last: bool,
 }
 
-async fn head_of(
-    reader: &mut Reader<ReadHalf<SimStream>>,
-    progress: &Progress,
+async fn head_of<N: Ground>(
+    reader: &mut Reader<ReadHalf<N::Stream>>,
+    progress: &Progress<N>,
 ) -> Result<AnswerHead, Ending> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
-use ops_proxy::stream::net::Net;
 
 use super::orders::{Order, Orders};
 use super::outcome::{Ending, Outcome, Outcomes};
 use super::progress::Progress;
 use super::{datagrams, exchange, raw};
-use crate::network::{Fabric, SimNet, SimStream};
+use crate::ground::Ground;
 use crate::scenario::steps::{Request, Via};
 
 /// What a client that was told nothing else waits for the end of a request:
@@ -21,20 +20,18 @@ pub const LONGEST_REQUEST: Duration = Duration::from_secs(120);
 
 /// The software of one client host.
 #[derive(Clone)]
-pub struct Client {
+pub struct Client<N> {
     /// The host's name.
     pub name: Rc<str>,
     /// Its network.
-    pub net: SimNet,
-    /// What all hosts share.
-    pub fabric: Fabric,
+    pub net: N,
     /// What it is told to do.
     pub orders: Rc<Orders>,
     /// Where it says how that went.
     pub outcomes: Outcomes,
 }
 
-impl Client {
+impl<N: Ground> Client<N> {
     /// Carries out orders for ever.
     pub async fn run(self) -> turmoil::Result {
         loop {
@@ -50,7 +47,7 @@ impl Client {
     }
 
     async fn carry_out(self, order: Order) {
-        let began = turmoil::sim_elapsed().unwrap_or_default();
+        let began = self.net.elapsed();
         let Order { number, request, .. } = &order;
         let patience = request.patience.map_or(LONGEST_REQUEST, |patience| patience.0);
         let own_will = request.patience.is_some();
@@ -67,7 +64,7 @@ impl Client {
             answers: Vec::new(),
             end: Ending::Open,
         });
-        let mut progress = Progress::begin(*number, self.outcomes.clone(), self.fabric.clone());
+        let mut progress = Progress::begin(*number, self.outcomes.clone(), self.net.clone());
         let asked = ask(&self.net, &mut progress, &order);
         let end = match tokio::time::timeout(patience, asked).await {
             Ok(end) => end,
@@ -78,7 +75,7 @@ impl Client {
     }
 }
 
-async fn ask(net: &SimNet, progress: &mut Progress, order: &Order) -> Ending {
+async fn ask<N: Ground>(net: &N, progress: &mut Progress<N>, order: &Order) -> Ending {
     if order.request.via == Via::Udp {
         return datagrams::run(net, progress, &order.request).await;
     }
@@ -89,7 +86,7 @@ async fn ask(net: &SimNet, progress: &mut Progress, order: &Order) -> Ending {
     exchange::run(net, progress, stream, order).await
 }
 
-async fn connect(net: &SimNet, request: &Request) -> io::Result<SimStream> {
+async fn connect<N: Ground>(net: &N, request: &Request) -> io::Result<N::Stream> {
     let endpoint: Endpoint = request.to.parse().expect("a checked scenario has endpoints");
     let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
     net.connect(addresses[0]).await

@@ -1,22 +1,21 @@
 //! A request on its way.
 
 use super::outcome::{Answered, Ending, Outcomes};
-use crate::network::Fabric;
-use crate::trace::What;
+use crate::ground::Ground;
 
 /// One request on its way; one that is dropped before its end was its client's
 /// crash.
-pub(super) struct Progress {
+pub(super) struct Progress<N: Ground> {
     number: usize,
     outcomes: Outcomes,
-    fabric: Fabric,
+    net: N,
     over: bool,
 }
 
-impl Progress {
+impl<N: Ground> Progress<N> {
     /// A request that has just begun.
-    pub(super) fn begin(number: usize, outcomes: Outcomes, fabric: Fabric) -> Self {
-        Self { number, outcomes, fabric, over: false }
+    pub(super) fn begin(number: usize, outcomes: Outcomes, net: N) -> Self {
+        Self { number, outcomes, net, over: false }
     }
 
     /// The request's number over the whole run.
@@ -36,9 +35,9 @@ impl Progress {
 
     /// An answer has begun to come.
     pub(super) fn answered(&self) {
-        let now = turmoil::sim_elapsed();
+        let now = self.net.elapsed();
         self.outcomes.change(self.number, |outcome| {
-            outcome.answered = outcome.answered.or(now);
+            outcome.answered = outcome.answered.or(Some(now));
         });
     }
 
@@ -55,17 +54,16 @@ impl Progress {
     /// It is over.
     pub(super) fn end(&mut self, end: Ending) {
         self.over = true;
-        let mut state = self.fabric.state();
-        let now = state.now;
+        let now = self.net.elapsed();
         self.outcomes.change(self.number, |outcome| {
             outcome.end = end;
             outcome.ended = (outcome.end != Ending::Open).then_some(now);
-            state.note(What::Outcome { text: outcome.to_string() });
+            self.net.over(outcome.to_string());
         });
     }
 }
 
-impl Drop for Progress {
+impl<N: Ground> Drop for Progress<N> {
     fn drop(&mut self) {
         if !self.over {
             self.end(Ending::Gone);

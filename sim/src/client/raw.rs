@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
-use ops_proxy::stream::net::Net;
 use ops_proxy::stream::transport::Transport;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use crate::network::{SimNet, SimStream};
+use crate::ground::Ground;
 use crate::scenario::steps::Close;
 
 /// Received bytes that are kept for expectations and snapshots.
@@ -57,7 +56,7 @@ pub struct Heard {
 }
 
 /// Opens the connection, and writes and reads until it ends.
-pub(super) async fn run(net: SimNet, order: RawOrder) {
+pub(super) async fn run<N: Ground>(net: N, order: RawOrder) {
     let RawOrder { to, tls, deaf, mut says, heard } = order;
     let endpoint: Endpoint = to.parse().expect("a checked scenario has endpoints");
     let stream = match open(&net, &endpoint, tls).await {
@@ -85,18 +84,18 @@ pub(super) async fn run(net: SimNet, order: RawOrder) {
     heard.ended = Some(ended);
 }
 
-async fn open(
-    net: &SimNet,
+async fn open<N: Ground>(
+    net: &N,
     endpoint: &Endpoint,
     tls: Option<Arc<ClientConfig>>,
-) -> io::Result<Transport<SimStream>> {
+) -> io::Result<Transport<N::Stream>> {
     let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
     let stream = net.connect(addresses[0]).await?;
     match tls {
         None => Ok(Transport::Plain(stream)),
         Some(config) => {
             let session =
-                ops_proxy::trust::tls::connect::<SimNet>(config, &endpoint.host, stream).await?;
+                ops_proxy::trust::tls::connect::<N>(config, &endpoint.host, stream).await?;
             Ok(session.stream)
         }
     }
@@ -108,7 +107,7 @@ fn what_ended(error: &io::Error) -> String {
     tls.map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
-async fn listen(read: &mut ReadHalf<Transport<SimStream>>, heard: &RefCell<Heard>) -> String {
+async fn listen(read: &mut (impl AsyncRead + Unpin), heard: &RefCell<Heard>) -> String {
     let mut buffer = [0; 4096];
     loop {
         match read.read(&mut buffer).await {
@@ -124,16 +123,13 @@ async fn listen(read: &mut ReadHalf<Transport<SimStream>>, heard: &RefCell<Heard
 }
 
 /// TLS keeps a buffer between us and the network.
-async fn write_through(
-    write: &mut WriteHalf<Transport<SimStream>>,
-    bytes: &[u8],
-) -> io::Result<()> {
+async fn write_through(write: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     write.write_all(bytes).await?;
     write.flush().await
 }
 
 async fn speak(
-    write: &mut WriteHalf<Transport<SimStream>>,
+    write: &mut (impl AsyncWrite + Unpin),
     says: &mut mpsc::UnboundedReceiver<Say>,
     heard: &RefCell<Heard>,
     deaf: bool,

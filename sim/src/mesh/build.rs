@@ -10,6 +10,7 @@ use super::simulation::Mesh;
 use super::slot::Slot;
 use crate::backend::{Backend, Temper};
 use crate::client::{Client, Orders, Outcomes};
+use crate::ground::Ground;
 use crate::network::{Fabric, Host, HostState, SimNet, Undertaker};
 use crate::scenario::{BackendSpec, EPOCH, Order, Scenario};
 use crate::tls::{Certificates, crypto};
@@ -137,12 +138,7 @@ impl Mesh {
         let name = Rc::<str>::from(name);
         self.sim.host(&*name.clone(), move || {
             let undertaker = Undertaker { fabric: fabric.clone(), ip };
-            let backend = Backend {
-                name: name.clone(),
-                temper: temper.clone(),
-                net: net(0),
-                fabric: fabric.clone(),
-            };
+            let backend = Backend { name: name.clone(), temper: temper.clone(), net: net(0) };
             async move {
                 let _undertaker = undertaker;
                 backend.run().await
@@ -160,7 +156,6 @@ impl Mesh {
             let client = Client {
                 name: name.clone(),
                 net: net(0),
-                fabric: fabric.clone(),
                 orders: orders.clone(),
                 outcomes: outcomes.clone(),
             };

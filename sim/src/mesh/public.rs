@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use super::raws::{Opening, RawConnection};
 use super::simulation::Mesh;
 use crate::client::{Heard, Order, RawOrder, Say};
 use crate::scenario::steps::Request;
-use crate::tls::client_config;
+use crate::tls::{SimClock, client_config, crypto};
 
 impl Mesh {
     /// A client shall make this request, `later` from now.
@@ -36,7 +37,10 @@ impl Mesh {
         let (says, receiver) = mpsc::unbounded_channel();
         let heard = Rc::<RefCell<Heard>>::default();
         let Opening { to, deaf, certificate } = opening;
-        let tls = certificate.as_ref().map(|name| client_config(&self.certificates, name));
+        let tls = certificate.as_ref().map(|name| {
+            let (provider, clock) = (crypto::provider(), Arc::new(SimClock));
+            client_config(&self.certificates, name, provider, clock)
+        });
         let order = RawOrder {
             to: to.clone(),
             tls: tls.transpose().map_err(|error| error.to_string())?,

@@ -20,6 +20,7 @@ use super::listener::SimListener;
 use super::schedule::{Ordered, Schedule};
 use super::stream::SimStream;
 use super::watched::Watched;
+use crate::ground::Ground;
 use crate::tls::crypto;
 use crate::trace::{Fnv, What};
 
@@ -51,9 +52,23 @@ impl SimNet {
         let seed = self.random.lock().expect("nothing panics while it holds this").next_u64();
         Self { schedule: Some(Schedule::new(seed)), ..self }
     }
+}
 
-    /// A task of this host whose polls are counted.
-    pub fn watched<T: Future>(&self, task: T) -> impl Future<Output = T::Output> + use<T> {
+impl Ground for SimNet {
+    fn elapsed(&self) -> Duration {
+        turmoil::sim_elapsed().unwrap_or_else(|| self.fabric.state().now)
+    }
+
+    fn wrong(&self, what: String) {
+        self.fabric.state().wrong(what);
+    }
+
+    fn over(&self, text: String) {
+        self.fabric.state().note(What::Outcome { text });
+    }
+
+    /// Its polls are counted.
+    fn watched<T: Future>(&self, task: T) -> impl Future<Output = T::Output> + use<T> {
         Watched::new(self.fabric.clone(), self.ip, task)
     }
 }

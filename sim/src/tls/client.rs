@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ops_proxy::classify::PEER_ALPN;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -12,13 +13,18 @@ use rustls::{ClientConfig, Error, RootCertStore};
 use tokio_rustls::rustls;
 
 use super::certificates::Certificates;
-use super::crypto;
 
-/// Shows this certificate, whatever it is, and believes every CA of the scenario.
+/// Shows this certificate, whatever it is, and believes every CA of the scenario, with
+/// this cryptography and at the time that this clock shows.
 ///
 /// # Errors
 /// What rustls has against it.
-pub fn client_config(made: &Certificates, certificate: &str) -> Result<Arc<ClientConfig>, Error> {
+pub fn client_config(
+    made: &Certificates,
+    certificate: &str,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<Arc<ClientConfig>, Error> {
     let bad = |error: rustls::pki_types::pem::Error| Error::General(error.to_string());
     let certificate_of = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(bad);
     let mut roots = RootCertStore::empty();
@@ -27,7 +33,7 @@ pub fn client_config(made: &Certificates, certificate: &str) -> Result<Arc<Clien
     }
     let shown = &made.issued[certificate];
     let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).map_err(bad)?;
-    let builder = ClientConfig::builder_with_details(crypto::provider(), Arc::new(Clock))
+    let builder = ClientConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots);
     let mut config =
@@ -39,9 +45,9 @@ pub fn client_config(made: &Certificates, certificate: &str) -> Result<Arc<Clien
 
 /// The simulated clock.
 #[derive(Debug)]
-struct Clock;
+pub struct SimClock;
 
-impl TimeProvider for Clock {
+impl TimeProvider for SimClock {
     fn current_time(&self) -> Option<UnixTime> {
         turmoil::since_epoch().map(UnixTime::since_unix_epoch)
     }
