@@ -17,4 +17,7 @@ mod request;
 mod ways;
 
 pub use effect::{Action, Effect};
+pub use expect::{heard_amiss, metric_amiss};
+pub use files::replaced;
 pub use kinds::action;
+pub use raw::written;

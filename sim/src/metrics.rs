@@ -41,6 +41,11 @@ impl Exported {
         Ok(exported)
     }
 
+    /// All series.
+    pub fn series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter()
+    }
+
     /// The series that are counters.
     pub fn counters(&self) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(|series| self.counters.contains(&series.name))

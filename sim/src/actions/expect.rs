@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::effect::{Action, Effect};
+use crate::client::Heard;
 use crate::mesh::Mesh;
 use crate::metrics::Exported;
 use crate::scenario::steps::{Checkpoint, Described, Expect};
@@ -40,19 +41,31 @@ fn amiss(expect: &Expect, mesh: &Mesh) -> Result<(), String> {
         }
     }
     if let Some(conn) = &expect.conn {
-        let heard = mesh.heard_raw(conn).ok_or("it is not open yet")?;
-        let text = String::from_utf8_lossy(&heard.received);
-        if let Some(wanted) = expect.received.as_ref().filter(|wanted| !text.contains(*wanted)) {
-            return Err(format!("has not received {wanted:?} but {text:?}"));
-        }
-        if expect.ended.is_some() && heard.ended != expect.ended {
-            return Err(format!("ended: {:?}", heard.ended));
-        }
+        heard_amiss(expect, &mesh.heard_raw(conn).ok_or("it is not open yet")?)?;
     }
     Ok(())
 }
 
-fn metric_amiss(expect: &Expect, exported: &Exported) -> Result<(), String> {
+/// Whether a raw connection is as said.
+///
+/// # Errors
+/// What is not.
+pub fn heard_amiss(expect: &Expect, heard: &Heard) -> Result<(), String> {
+    let text = String::from_utf8_lossy(&heard.received);
+    if let Some(wanted) = expect.received.as_ref().filter(|wanted| !text.contains(*wanted)) {
+        return Err(format!("has not received {wanted:?} but {text:?}"));
+    }
+    if expect.ended.is_some() && heard.ended != expect.ended {
+        return Err(format!("ended: {:?}", heard.ended));
+    }
+    Ok(())
+}
+
+/// Whether a metric is as said.
+///
+/// # Errors
+/// What it is instead.
+pub fn metric_amiss(expect: &Expect, exported: &Exported) -> Result<(), String> {
     let value = exported.select(&expect.metric)?.unwrap_or(0.0);
     let right = expect.is.is_none_or(|is| value == is)
         && expect.at_least.is_none_or(|least| value >= least)

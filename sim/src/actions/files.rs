@@ -7,7 +7,7 @@ use crate::tls::Material;
 
 impl Action for Replace {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
-        mesh.replace_files(&self.peer, |before| apply(self, before));
+        mesh.replace_files(&self.peer, |before| replaced(self, before));
         Ok(read_again(mesh, &self.peer))
     }
 }
@@ -20,7 +20,7 @@ impl Action for Reload {
 }
 
 /// What is in the files once they have been replaced.
-fn apply(replace: &Replace, before: &Material) -> Material {
+pub fn replaced(replace: &Replace, before: &Material) -> Material {
     let mut after = Material { garbled: replace.garbled, ..before.clone() };
     if let Some(certificate) = &replace.certificate {
         after.tls.certificate = Some(certificate.clone());

@@ -7,10 +7,8 @@ use crate::scenario::steps::Request;
 
 impl Action for Request {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
-        for index in 0..self.count {
-            let later = self.every.map_or(std::time::Duration::ZERO, |every| every.0 * index);
-            let name = self.name.replace("{n}", &(index + 1).to_string());
-            mesh.request_later(later, Self { name, ..self.clone() });
+        for (later, request) in self.each() {
+            mesh.request_later(later, request);
         }
         // That a client leaves midway must not come too late to matter.
         if self.abort_after.is_none() && self.patience.is_none() {

@@ -21,6 +21,16 @@ const DATAGRAM_BYTES: usize = 65_507;
 /// DATA connection, and than any way is long.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
+/// Sends one datagram as soon as there is room for it.
+async fn send(socket: &impl Datagrams, datagram: &[u8]) -> io::Result<()> {
+    loop {
+        match socket.try_send(datagram) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            sent => return sent,
+        }
+    }
+}
+
 /// Sends the upload in datagrams, from an address of its own.
 pub(super) async fn run<N: Ground>(net: &N, progress: &Progress<N>, request: &Request) -> Ending {
     match exchange(net, progress, request).await {
@@ -42,7 +52,7 @@ async fn exchange<N: Ground>(
     for length in request.datagrams() {
         let mut datagram = vec![0; length];
         pattern.fill(at, &mut datagram);
-        socket.try_send(&datagram)?;
+        send(&socket, &datagram).await?;
         progress.sent(length as u64);
         let mut back = vec![0; DATAGRAM_BYTES];
         let received = loop {

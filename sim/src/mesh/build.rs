@@ -53,7 +53,7 @@ impl Mesh {
             later: Vec::new(),
             asked: 0,
             kept: Vec::new(),
-            certificates: Certificates::make(&scenario)
+            certificates: Certificates::make(&scenario, EPOCH)
                 .expect("a checked scenario has certificates that can be made"),
             scenario: scenario.clone(),
             began_as: scenario.clone(),

@@ -41,6 +41,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         hash: state.trace.hash(),
         failure,
         lasted: player.lasted,
+        quiet_after: player.quiet_after.unwrap_or(player.lasted),
         kept: player.kept,
         outcomes: player.outcomes,
         raws: player.raws,

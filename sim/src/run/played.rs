@@ -19,6 +19,8 @@ pub struct Played {
     pub failure: Option<String>,
     /// Simulated time in all.
     pub lasted: Duration,
+    /// Simulated time until all was quiet after the last step; in all, if it never was.
+    pub quiet_after: Duration,
     /// Metrics at the checkpoints, and under `end` when all was quiet.
     pub kept: Vec<Kept>,
     /// What each client saw, up to then.

@@ -31,6 +31,7 @@ pub(super) struct Player {
     log: Arc<Log>,
     seed: u64,
     pub(super) lasted: Duration,
+    pub(super) quiet_after: Option<Duration>,
     pub(super) kept: Vec<Kept>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) raws: Vec<(String, Heard)>,
@@ -54,6 +55,7 @@ impl Player {
             log,
             seed,
             lasted: Duration::ZERO,
+            quiet_after: None,
             kept: Vec::new(),
             outcomes: Vec::new(),
             raws: Vec::new(),
@@ -97,6 +99,7 @@ impl Player {
             let is_quiet = quiet.at(stage.mesh.polls_of_all(), || is_quiet(&stage.mesh));
             stage.mesh.all_asked() && is_quiet && !effects_may_come
         })?;
+        self.quiet_after = Some(stage.mesh.now());
         stage.mesh.keep_metrics("end");
         self.keep(stage);
         self.reached.outcomes(&self.outcomes);

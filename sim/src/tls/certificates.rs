@@ -15,7 +15,7 @@ use ring::digest::{SHA256, digest};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls;
 
-use crate::scenario::{CertificateSpec, EPOCH, Moment, RevocationSpec, Scenario, Usage};
+use crate::scenario::{CertificateSpec, Moment, RevocationSpec, Scenario, Usage};
 use ops_proxy::trust::REACH_OID;
 
 /// What comes before the 32 bytes of a private key (RFC 8410 §7).
@@ -45,43 +45,47 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes what the scenario asks for.
+    /// Makes what the scenario asks for, for a run that starts at `start` after the Unix epoch.
     ///
     /// # Errors
     /// What could not be put into a certificate.
-    pub fn make(scenario: &Scenario) -> Result<Self, rcgen::Error> {
+    pub fn make(scenario: &Scenario, start: Duration) -> Result<Self, rcgen::Error> {
         let mut made = Self::default();
         let mut issuers = BTreeMap::new();
         for ca in &scenario.cas {
-            let (params, key) = (authority(ca), key(&format!("CA {ca}"))?);
+            let (params, key) = (authority(ca, start), key(&format!("CA {ca}"))?);
             made.cas.insert(ca.clone(), params.self_signed(&key)?.pem());
             issuers.insert(ca.as_str(), Issuer::new(params, key));
         }
         for (name, spec) in &scenario.certificates {
             let Some(ca) = scenario.ca_of(spec.ca.as_deref()) else { continue };
             let key = key(name)?;
-            let certificate = params(name, spec)?.signed_by(&key, &issuers[ca])?;
+            let certificate = params(name, spec, start)?.signed_by(&key, &issuers[ca])?;
             let issued = Issued { certificate: certificate.pem(), key: key.serialize_pem() };
             made.issued.insert(name.clone(), issued);
         }
         for (name, spec) in &scenario.revocations {
             let Some(ca) = scenario.ca_of(spec.ca.as_deref()) else { continue };
-            let list = revocation_list(name, spec).signed_by(&issuers[ca])?;
+            let list = revocation_list(name, spec, start).signed_by(&issuers[ca])?;
             made.revocations.insert(name.clone(), list.pem()?);
         }
         Ok(made)
     }
 }
 
-fn authority(ca: &str) -> CertificateParams {
-    let mut params = common(&format!("CA {ca}"), -Moment::LONG, Moment::LONG);
+fn authority(ca: &str, start: Duration) -> CertificateParams {
+    let mut params = common(&format!("CA {ca}"), -Moment::LONG, Moment::LONG, start);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
-fn params(name: &str, spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = common(name, spec.not_before, spec.not_after);
+fn params(
+    name: &str,
+    spec: &CertificateSpec,
+    start: Duration,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = common(name, spec.not_before, spec.not_after, start);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     let usages = spec.usage.iter().map(|usage| match usage {
@@ -103,19 +107,23 @@ fn params(name: &str, spec: &CertificateSpec) -> Result<CertificateParams, rcgen
     Ok(params)
 }
 
-fn common(name: &str, not_before: Moment, not_after: Moment) -> CertificateParams {
+fn common(name: &str, not_before: Moment, not_after: Moment, start: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.serial_number = Some(serial(name));
-    let start = date_time_ymd(1970, 1, 1) + EPOCH;
+    let start = date_time_ymd(1970, 1, 1) + start;
     params.not_before = not_before.counted_from(start);
     params.not_after = not_after.counted_from(start);
     params
 }
 
-fn revocation_list(name: &str, spec: &RevocationSpec) -> CertificateRevocationListParams {
-    let start = date_time_ymd(1970, 1, 1) + EPOCH;
+fn revocation_list(
+    name: &str,
+    spec: &RevocationSpec,
+    start: Duration,
+) -> CertificateRevocationListParams {
+    let start = date_time_ymd(1970, 1, 1) + start;
     let revoked = spec.certificates.iter().map(|certificate| RevokedCertParams {
         serial_number: serial(certificate),
         revocation_time: start,

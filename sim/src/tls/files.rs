@@ -33,7 +33,7 @@ impl Material {
 
     /// The contents of all files. What `made` does not have was refused when the
     /// scenario was checked.
-    fn contents(&self, made: &Certificates) -> BTreeMap<&'static str, String> {
+    pub fn contents(&self, made: &Certificates) -> BTreeMap<&'static str, String> {
         let Self { tls, key, garbled } = self;
         let issued = |name: &Option<String>| made.issued.get(name.as_ref()?);
         let cas: String = tls.ca.iter().filter_map(|ca| made.cas.get(ca)).cloned().collect();

@@ -1,6 +1,7 @@
 //! What a client asks for.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,17 @@ pub enum Via {
     /// A port of its own, in datagrams of at most `cuts` bytes, each when the one before it has
     /// come back.
     Udp,
+}
+
+impl Request {
+    /// Each of the requests that this stands for, and how much later than this it comes.
+    pub fn each(&self) -> impl Iterator<Item = (Duration, Self)> {
+        (0..self.count).map(|index| {
+            let later = self.every.map_or(Duration::ZERO, |every| every.0 * index);
+            let name = self.name.replace("{n}", &(index + 1).to_string());
+            (later, Self { name, ..self.clone() })
+        })
+    }
 }
 
 impl Via {
