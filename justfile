@@ -20,6 +20,11 @@ test *args:
 sim *args:
     cargo run --release -p ops-proxy-sim -- {{ args }}
 
+# The scenarios once more on the real binary, between network namespaces (needs root): just real [scenarios/NAME.toml...]
+real *args:
+    cargo build --release -p ops-proxy -p ops-proxy-sim
+    "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim real {{ if args == "" { "scenarios/*.toml --jobs 20 --longest 4m" } else { args } }}
+
 # Does the simulator find bugs? Plants them one by one: just mutants [NAME...]
 mutants *args:
     tests/mutants/run {{ args }}

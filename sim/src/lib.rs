@@ -18,6 +18,7 @@ pub mod message;
 pub mod metrics;
 pub mod network;
 pub mod payload;
+pub mod real;
 pub mod report;
 pub mod run;
 pub mod scenario;

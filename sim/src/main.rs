@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ops_proxy_sim::explore::{Found, Plan, explore};
+use ops_proxy_sim::real::{self, Tally};
 use ops_proxy_sim::run::{Options, Played, run};
 use ops_proxy_sim::scenario::Scenario;
 use ops_proxy_sim::{generate, report};
@@ -53,6 +54,17 @@ enum Command {
         #[arg(long)]
         only_first: bool,
     },
+    /// Plays scenario files in the real world as well, and says whether both agree
+    ///
+    /// Each host is a network namespace, and each peer a process of the real command. Takes
+    /// root, and `ip` and `ss` of iproute2.
+    Real {
+        /// The scenario files
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+        #[command(flatten)]
+        how: How,
+    },
     /// Plays one scenario and shows every event
     Replay {
         /// The scenario file
@@ -63,6 +75,22 @@ enum Command {
         /// The seed
         seed: u64,
     },
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// The command under test [default: `ops-proxy` beside this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Skip scenarios that take longer than this in the simulation
+    #[arg(long, value_name = "TIME", default_value = "90s")]
+    longest: humantime::Duration,
+    /// At a time; they mostly wait
+    #[arg(long, default_value_t = 8)]
+    jobs: usize,
+    /// Keep what the peers log, in a folder for each scenario
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +112,7 @@ const BAD_SCENARIO: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { scenarios, seed, show } => play_all(&scenarios, seed, &show),
+        Command::Real { scenarios, how } => play_for_real(&scenarios, how),
         Command::Replay { scenario } => {
             play_all(&[scenario], None, &Show { trace: true, story: false, report: None })
         }
@@ -123,6 +152,69 @@ fn play_all(scenarios: &[PathBuf], seed: Option<u64>, show: &Show) -> ExitCode {
         }
     }
     worst
+}
+
+fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
+    if let Err(missing) = real::can_be_made() {
+        eprintln!("{missing}");
+        return ExitCode::FAILURE;
+    }
+    let beside = || Ok(std::env::current_exe()?.with_file_name("ops-proxy"));
+    let binary = how.binary.map_or_else(beside, Ok).and_then(std::path::absolute);
+    let Some(binary) = binary.ok().filter(|binary| binary.is_file()) else {
+        eprintln!("there is no `ops-proxy` beside this program: say with --binary where it is");
+        return ExitCode::FAILURE;
+    };
+    let mut scenarios = Vec::new();
+    for path in files {
+        match Scenario::load(path) {
+            Ok(scenario) => scenarios.push((path.clone(), scenario)),
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(BAD_SCENARIO);
+            }
+        }
+    }
+    let How { longest, jobs, logs, .. } = how;
+    let plan = real::Plan { scenarios, binary, longest: longest.into(), jobs, logs };
+    let (over, tally) = (AtomicBool::new(false), Tally::default());
+    let played = until_told_to_end(&over, || plan.play(&over, |told| tally.tell(&told)));
+    println!("{tally}");
+    match played {
+        Ok(()) if tally.is_good(&plan) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Sets `over` when a signal asks this process to end, so that what was begun is taken down.
+fn until_told_to_end(over: &AtomicBool, work: impl FnOnce()) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let done = tokio::sync::Notify::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = done.notified() => return,
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                over.store(true, Relaxed);
+            });
+        });
+        work();
+        done.notify_one();
+    });
+    Ok(())
 }
 
 fn tell(path: &Path, played: &Played, show: &Show) {

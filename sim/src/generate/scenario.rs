@@ -16,6 +16,7 @@ pub fn scenario(seed: u64) -> Scenario {
         faults: Vec::new(),
         seed,
         faults_must_bite: false,
+        real: Default::default(),
         network: network(&mut draw),
         cas: Vec::new(),
         certificates: Default::default(),

@@ -9,6 +9,7 @@ use super::backend::BackendSpec;
 use super::cast::Cast;
 use super::certificate::{CertificateSpec, RevocationSpec};
 use super::peer::PeerSpec;
+use super::real::RealSpec;
 use super::step::Step;
 use super::units::Time;
 
@@ -30,6 +31,9 @@ pub struct Scenario {
     /// A fault without any effect fails the run.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub faults_must_bite: bool,
+    /// What is known of it on the real binary.
+    #[serde(default, skip_serializing_if = "RealSpec::is_silent")]
+    pub real: RealSpec,
     /// What holds for the whole network.
     #[serde(default)]
     pub network: Network,

@@ -60,6 +60,7 @@ impl Scenario {
     }
 
     fn check(&self, text: &str) -> Result<(), (Problem, Range<usize>)> {
+        self.real.check().map_err(|problem| (problem, 0..text.len()))?;
         let cast = self.cast();
         cast.check_hosts().map_err(|problem| (problem, 0..text.len()))?;
         // A table's span is its header; the step goes on to the next one.

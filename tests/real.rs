@@ -1,0 +1,46 @@
+//! A few scenarios on the real binary: processes between network namespaces come out like
+//! the simulation. `just real` plays all of them.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ops_proxy_sim::real::{Plan, can_be_made};
+use ops_proxy_sim::scenario::Scenario;
+use ops_proxy_tests::wait::skipped;
+
+/// Short ones: a crash and a restart, every way in, and TLS with files that are replaced.
+const PLAYED: [&str; 3] =
+    ["a_peer_goes_and_comes_back", "two_peers_serve_three_names", "tokens_instead_of_certificates"];
+
+#[test]
+fn what_is_simulated_is_what_the_real_binary_does() {
+    if let Err(missing) = can_be_made() {
+        return skipped(&missing.to_string());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let scenarios = PLAYED.map(|name| {
+        let file = folder.join(name).with_extension("toml");
+        let scenario = Scenario::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        (file, scenario)
+    });
+    let plan = Plan {
+        scenarios: scenarios.into(),
+        binary: env!("CARGO_BIN_EXE_ops-proxy-under-test").into(),
+        longest: Duration::from_secs(60),
+        jobs: PLAYED.len(),
+        logs: None,
+    };
+    let told = Mutex::new(Vec::new());
+    plan.play(&AtomicBool::new(false), |one| {
+        let name = one.file.file_stem().expect("a scenario file has a name");
+        let line = format!("{} {}", name.display(), one.verdict);
+        told.lock().expect("nobody panics while holding this").push(line);
+    });
+    let mut told = told.into_inner().expect("nobody panics while holding this");
+    told.sort();
+    let mut wanted = PLAYED.map(|name| format!("{name} agrees"));
+    wanted.sort();
+    assert_eq!(told, wanted);
+}
