@@ -70,6 +70,8 @@ impl Lab {
                 self.signal(&one.0, Signal::TERM)?;
                 return self.signal(&one.0, Signal::INT);
             }
+            Kind::Freeze(one) => return self.signal(&one.0, Signal::STOP),
+            Kind::Thaw(one) => return self.signal(&one.0, Signal::CONT),
             Kind::Clock(_) => return Err("the clock of one host cannot be set apart".to_owned()),
             // How long a way takes is up to the kernel.
             Kind::Latency(_) | Kind::Expect(_) | Kind::Checkpoint(_) => Ok(()),
