@@ -10,6 +10,7 @@ mod invariants;
 mod model;
 mod outcomes;
 mod overheard;
+mod pace;
 mod quiet;
 mod relied;
 mod seen;

@@ -9,9 +9,9 @@ use ops_proxy::limits::{
 };
 use ops_proxy::observe::metrics::Snapshot;
 
-use super::calm::answers_within;
 use super::chance::Chance;
 use super::health::{falls_within, health_of};
+use super::pace::answers_within;
 use super::relied::{Relied, is_asked};
 use super::standing::standing;
 use super::wanted::{Asked, Wanted, wanted};
