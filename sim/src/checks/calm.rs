@@ -1,4 +1,5 @@
-//! Runs in which nothing is broken: there, nothing excuses a failure.
+//! What must become of a request where nothing that it depends on is broken: there, nothing
+//! excuses a failure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use ops_proxy::config::Endpoint;
 
 use super::model::names_to_come;
 use super::pace::answers_within;
+use super::relied::serves_for;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
 use crate::scenario::steps::{Answer, Exchange, Request, Via};
@@ -99,8 +101,9 @@ fn names_of(mesh: &Mesh, host: &str, request: &Request) -> Vec<String> {
 }
 
 /// Where nothing is broken, or nothing that a request for some names at a listening peer depends
-/// on, so that it could `rely` on those that are served, every byte and every datagram comes back, every exchange is answered by the backend of
-/// its name, and those for names that nobody serves with 404.
+/// on, so that it could `rely` on those that are served, every byte and every datagram comes
+/// back, every exchange is answered by the backend of its name, and those for names that nobody
+/// serves with 404.
 ///
 /// # Errors
 /// What a client saw instead.
@@ -131,10 +134,7 @@ pub(super) fn judge(
             Err(why) => return Ok(Verdict::Open(why)),
         },
     };
-    let is_known = |name: &String| {
-        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        known.contains(name) || wildcard.is_some_and(|one| known.contains(&one))
-    };
+    let is_known = |name: &String| known.iter().any(|one| serves_for(one, name));
     let left = matches!(end, Ending::Left | Ending::GaveUp);
     let is_good = match request.via {
         _ if !request.exchanges.is_empty() => are_answered(outcome, is_known),

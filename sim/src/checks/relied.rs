@@ -143,11 +143,13 @@ impl Relied {
 
 /// Whether a registration is for one of these names at a listening peer.
 pub(super) fn is_asked(one: &Wanted, hub: &str, names: &[String]) -> bool {
-    let of = |name: &String| {
-        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        one.name == *name || Some(&one.name) == wildcard.as_ref()
-    };
-    one.listening == hub && names.iter().any(of)
+    one.listening == hub && names.iter().any(|name| serves_for(&one.name, name))
+}
+
+/// Whether who has registered `known` gets requests for `name`: a wildcard covers one label.
+pub(super) fn serves_for(known: &str, name: &str) -> bool {
+    let parent = name.split_once('.').map(|(_, parent)| parent);
+    known == name || parent.is_some_and(|parent| known.strip_prefix("*.") == Some(parent))
 }
 
 /// Whether all backends of a service answer.
