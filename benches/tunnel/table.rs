@@ -1,4 +1,4 @@
-//! Figures by rig, and their medians as ratios.
+//! Figures by rig: medians, and ratios within a round.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +57,7 @@ impl Table {
         Self { rigs, figures: BTreeMap::new() }
     }
 
-    /// One more measurement.
+    /// One more measurement: one of each round, in their order.
     pub(crate) fn add(&mut self, figure: Figure, rig: &'static str, value: f64) {
         self.figures.entry(figure).or_default().entry(rig).or_default().push(value);
     }
@@ -74,18 +74,24 @@ impl Table {
 
     /// The median of all measurements.
     pub(crate) fn median(&self, figure: Figure, rig: &str) -> f64 {
-        let mut values = self.figures[&figure][rig].clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() % 2 {
-            1 => values[middle],
-            _ => f64::midpoint(values[middle - 1], values[middle]),
-        }
+        median(self.figures[&figure][rig].clone())
     }
 
-    /// The median in terms of the yardstick's.
+    /// The median of what the rounds have measured, each in terms of the yardstick's: a round in
+    /// which the machine was slow was slow for both.
     pub(crate) fn ratio(&self, figure: Figure, rig: &str) -> f64 {
-        self.median(figure, rig) / self.median(figure, YARDSTICK)
+        let figures = &self.figures[&figure];
+        let rounds = figures[rig].iter().zip(&figures[YARDSTICK]);
+        median(rounds.map(|(value, yardstick)| value / yardstick).collect())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
     }
 }
 
