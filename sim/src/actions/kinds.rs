@@ -13,6 +13,7 @@ pub fn action(kind: Kind<'_>) -> &dyn Action {
         Kind::Hold(one) => one,
         Kind::Release(one) => one,
         Kind::Partition(one) => one,
+        Kind::Lose(one) => one,
         Kind::Heal(one) => one,
         Kind::Latency(one) => one,
         Kind::Crash(one) => one,

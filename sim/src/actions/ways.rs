@@ -2,7 +2,7 @@
 
 use super::effect::{Action, Effect};
 use crate::mesh::Mesh;
-use crate::scenario::steps::{Heal, Hold, Latency, Partition, Release};
+use crate::scenario::steps::{Heal, Hold, Latency, Lose, Partition, Release};
 
 impl Action for Hold {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
@@ -22,12 +22,26 @@ impl Action for Release {
 impl Action for Partition {
     fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
         let [a, b] = self.0.clone();
-        if mesh.partition(&a, &b)? > 0 {
-            return Ok(Effect::Had);
-        }
-        let before = mesh.blocked(&a, &b);
-        Ok(Effect::Watch(Box::new(move |mesh| mesh.blocked(&a, &b) > before)))
+        let ended = mesh.partition(&a, &b)?;
+        Ok(felt(mesh, ended, a, b))
     }
+}
+
+impl Action for Lose {
+    fn begin(&self, mesh: &mut Mesh) -> Result<Effect, String> {
+        let [from, to] = self.0.clone();
+        let ended = mesh.lose(&from, &to)?;
+        Ok(felt(mesh, ended, from, to))
+    }
+}
+
+/// A cut is felt if a connection dies of it, or a dial is in vain.
+fn felt(mesh: &Mesh, ended: usize, a: String, b: String) -> Effect {
+    if ended > 0 {
+        return Effect::Had;
+    }
+    let before = mesh.blocked(&a, &b);
+    Effect::Watch(Box::new(move |mesh| mesh.blocked(&a, &b) > before))
 }
 
 impl Action for Heal {

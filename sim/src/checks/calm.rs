@@ -90,8 +90,8 @@ fn names_of(mesh: &Mesh, host: &str, request: &Request) -> Vec<String> {
     let mapped = match request.via {
         Via::Tcp => peer.and_then(|peer| peer.tcp.get(port)),
         Via::Udp => peer.and_then(|peer| peer.udp.get(port)),
-        // It would have two ports.
-        Via::Connect if request.name.contains(':') => None,
+        // It would have two ports, and a server name has none.
+        Via::Connect | Via::Tls if request.name.contains(':') => None,
         Via::Http | Via::Connect | Via::Tls => {
             let asked = Exchange { name: request.name.clone(), ..Exchange::default() };
             return vec![asked.plain_name()];

@@ -12,7 +12,7 @@ use ops_proxy::observe::metrics::Snapshot;
 use super::chance::Chance;
 use super::health::{falls_within, health_of};
 use super::pace::answers_within;
-use super::relied::{Relied, is_asked};
+use super::relied::{Relied, is_asked, serves_for};
 use super::standing::standing;
 use super::wanted::{Asked, Wanted, wanted};
 use crate::client::Outcome;
@@ -35,6 +35,10 @@ const COMES_BACK: Duration = BACKOFF_CAP.saturating_add(CONNECT_TIMEOUT);
 /// A link to an address that its host no longer has is given up within this time: the look
 /// that misses it, the grace, and the look that finds it over.
 const GIVEN_UP: Duration = LOOKED_UP.saturating_add(ADDRESS_GRACE).saturating_add(LOOKED_UP);
+
+/// A way that takes no longer than this is slow for nobody: it is taken twelve times within the
+/// shortest deadline that is long enough.
+const STILL_NEAR: Duration = Duration::from_millis(100);
 
 /// Since when something is so.
 type Since = BTreeMap<Wanted, Duration>;
@@ -248,15 +252,17 @@ impl Model {
             concerned.extend(scenario.backends.keys().map(String::as_str));
         }
         let slows = |step: &Step| {
-            let between = step.latency.as_ref().map(|latency| &latency.between);
+            let slow = step.latency.as_ref().filter(|latency| latency.is.0 > STILL_NEAR);
+            let between = slow.map(|latency| &latency.between);
             between.is_some_and(|hosts| hosts.iter().all(|host| concerned.contains(host.as_str())))
         };
         let mut peers = scenario.peers.iter().filter(|(host, _)| concerned.contains(host.as_str()));
         let is_hasty = |peer: &PeerSpec| peer.timing().data_timeout < answers_within(scenario);
         match () {
             () if self.contested.keys().any(|one| asked(&one)) => Err("instances"),
-            () if steps()
-                .any(|step| step.raw.as_ref().is_some_and(|raw| meddles(mesh, raw, hub))) =>
+            () if steps().any(|step| {
+                step.raw.as_ref().is_some_and(|raw| meddles(mesh, raw, hub, names))
+            }) =>
             {
                 Err("strangers")
             }
@@ -393,15 +399,36 @@ fn noticed(mesh: &Mesh, one: &Wanted) -> Duration {
     timeout + mesh.scenario().network.notices_cut_after.0 + elsewhere + SLACK * one.hops().max(1)
 }
 
-/// Whether a raw connection may register names at a listening peer, or take requests from others.
-fn meddles(mesh: &Mesh, raw: &Raw, hub: &str) -> bool {
-    let says = raw.send.contains("HELLO") || raw.send.contains("DATA");
+/// Whether a raw connection may serve one of these names at a listening peer, take a request from
+/// others, or take the place of a peer.
+fn meddles(mesh: &Mesh, raw: &Raw, hub: &str, names: &[String]) -> bool {
     let mut raws = mesh.scenario().steps().filter_map(|step| step.raw.as_ref());
     let is_there = |one: &Raw| {
         let to = one.to.as_deref().and_then(|to| to.split(':').next());
         one.conn == raw.conn && to == Some(hub)
     };
-    says && raws.any(is_there)
+    raws.any(is_there) && raw.send.lines().any(|line| may_be_heeded(mesh, line, names))
+}
+
+fn may_be_heeded(mesh: &Mesh, line: &str, names: &[String]) -> bool {
+    let (verb, rest) = line.split_once(':').unwrap_or((line, ""));
+    match verb {
+        // Whoever claims to be a peer may replace it.
+        "HELLO" => {
+            let id = rest.split([':', '/']).nth(1).unwrap_or_default();
+            mesh.scenario().peers.iter().any(|(host, peer)| {
+                let known = peer.id.as_deref().unwrap_or(host);
+                known.split('/').next() == Some(id)
+            })
+        }
+        "REGISTER" => rest.split(',').any(|offer| {
+            let known = offer.split(['@', ';']).next().unwrap_or_default();
+            names.iter().any(|name| serves_for(known, name))
+        }),
+        // An id that is pending, or that may be.
+        "DATA" => rest.starts_with("{forward") || rest.starts_with("idle"),
+        _ => false,
+    }
 }
 
 /// Whether raw connections may have registered anything, under any peer id: those

@@ -11,12 +11,16 @@ use super::chance::Chance;
 use super::wanted::Wanted;
 use crate::client::Outcome;
 use crate::mesh::Mesh;
+use crate::scenario::Scenario;
 
 /// What was so at the first look was so from the beginning.
 const BEGINNING: Duration = Duration::from_millis(100);
 
 /// What is broken is known no later than this.
 const LOOKED_AT: Duration = Duration::from_millis(100);
+
+/// Less than a head may take.
+const BRIEFLY: Duration = Duration::from_secs(7);
 
 /// When something was as it should be: from, and until if that is over.
 #[derive(Debug, Default)]
@@ -78,7 +82,10 @@ impl Relied {
                 && !mesh.is_frozen(hub)
                 && mesh.hosts_of(hub) == [hub.as_str()];
             for client in &mesh.scenario().clients {
-                let is_open = takes && mesh.is_running(client) && mesh.is_open(client, hub);
+                // What only waits arrives: a client that waits with it is answered.
+                let is_open = mesh.is_open(client, hub)
+                    || mesh.is_held(client, hub) && are_held_briefly(mesh.scenario(), client, hub);
+                let is_open = takes && mesh.is_running(client) && is_open;
                 let way = (client.clone(), hub.clone());
                 self.ways.entry(way).or_default().note(is_open, now);
             }
@@ -152,6 +159,24 @@ pub(super) fn serves_for(known: &str, name: &str) -> bool {
     known == name || parent.is_some_and(|parent| known.strip_prefix("*.") == Some(parent))
 }
 
+/// Whether what is held between two hosts is released before anybody has given up for it.
+fn are_held_briefly(scenario: &Scenario, a: &str, b: &str) -> bool {
+    let is_it = |hosts: &[String; 2]| hosts.iter().all(|host| host == a || host == b);
+    let mut held = None;
+    for step in scenario.steps() {
+        if step.hold.as_ref().is_some_and(|hold| is_it(&hold.0)) {
+            held = Some(step.at);
+        }
+        if step.release.as_ref().is_some_and(|release| is_it(&release.0))
+            && let (Some(Some(from)), Some(until)) = (held.take(), step.at)
+            && until.0 > from.0 + BRIEFLY
+        {
+            return false;
+        }
+    }
+    held.is_none()
+}
+
 /// Whether all backends of a service answer.
 fn serves(mesh: &Mesh, host: &str, name: &str) -> bool {
     let Some(peer) = mesh.scenario().peers.get(host) else { return false };
@@ -164,7 +189,7 @@ fn serves(mesh: &Mesh, host: &str, name: &str) -> bool {
         let spec = mesh.backend(at).filter(|spec| spec.port == port);
         mesh.is_running(at)
             && mesh.is_open(host, at)
-            && spec.is_some_and(|spec| spec.kind.can_succeed() && spec.delay.is_none())
+            && spec.is_some_and(|spec| spec.kind.can_succeed())
     })
 }
 

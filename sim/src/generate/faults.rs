@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::draw::{Draw, STEPS_WITHIN};
 use super::strangers::{raw, theft};
 use crate::scenario::steps::{
-    Backend, Configure, Crash, Dns, Drain, Freeze, Heal, Hold, How, Latency, Partition, Release,
-    Reload, Replace, Restart, Stop, Thaw,
+    Backend, Configure, Crash, Dns, Drain, Freeze, Heal, Hold, How, Latency, Lose, Partition,
+    Release, Reload, Replace, Restart, Stop, Thaw,
 };
 use crate::scenario::{BackendKind, BackendSpec, File, Scenario, Size, Step, Time, TlsSpec};
 
@@ -15,6 +15,7 @@ use crate::scenario::{BackendKind, BackendSpec, File, Scenario, Size, Step, Time
 enum Kind {
     Hold,
     Partition,
+    Lose,
     Crash,
     Backend,
     Latency,
@@ -27,9 +28,10 @@ enum Kind {
     Freeze,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Hold,
     Kind::Partition,
+    Kind::Lose,
     Kind::Crash,
     Kind::Backend,
     Kind::Latency,
@@ -80,6 +82,11 @@ fn fault(
     match kind {
         Kind::Hold => pair(|hosts| (Hold(hosts.clone()).into(), Release(hosts).into())),
         Kind::Partition => pair(|hosts| (Partition(hosts.clone()).into(), Heal(hosts).into())),
+        // Either of the two may be the one that is not heard.
+        Kind::Lose if begins.is_multiple_of(2) => {
+            pair(|hosts| (Lose(hosts.clone()).into(), Heal(hosts).into()))
+        }
+        Kind::Lose => pair(|[a, b]| (Lose([b.clone(), a.clone()]).into(), Heal([a, b]).into())),
         Kind::Latency => {
             let between = two_hosts(draw, scenario);
             vec![at(begins, Latency { between, is: draw.millis(1, 400) }.into())]

@@ -102,7 +102,11 @@ pub(super) fn timing(draw: &mut Draw) -> PeerSpec {
     PeerSpec {
         heartbeat: Some(Time::from_millis(heartbeat)),
         peer_timeout: Some(draw.millis(2_500, 5_000)),
-        data_timeout: Some(draw.millis(500, 5_000)),
+        // Mostly long enough for every way there and back.
+        data_timeout: Some(match draw.chance(0.08) {
+            true => draw.millis(500, 2_000),
+            false => draw.millis(2_000, 5_000),
+        }),
         drain_grace: Some(draw.millis(100, 2_000)),
         drain_limit: Some(draw.millis(500, 5_000)),
         name_retention: draw.chance(0.2).then(|| draw.millis(1_000, 5_000)),

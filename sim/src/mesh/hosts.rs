@@ -121,6 +121,11 @@ impl Mesh {
             None => self.sim.repair(a, b),
             Some(Obstacle::Held) => self.sim.hold(a, b),
             Some(Obstacle::Cut) => self.sim.partition(a, b),
+            Some(Obstacle::Lost(from)) => {
+                let to = if *from == a { b } else { a };
+                self.sim.repair(a, b);
+                self.sim.partition_oneway(*from, to);
+            }
         }
     }
 

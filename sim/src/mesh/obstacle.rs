@@ -1,5 +1,7 @@
 //! What is in the way between two hosts.
 
+use std::net::IpAddr;
+
 /// Why the way between two hosts is not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
@@ -7,4 +9,6 @@ pub(super) enum Obstacle {
     Held,
     /// Everything is lost.
     Cut,
+    /// What this one sends is lost.
+    Lost(IpAddr),
 }

@@ -13,7 +13,7 @@ use super::raws::RawConnection;
 use super::slot::Slot;
 use crate::backend::Temper;
 use crate::client::{Order, Orders, Outcomes};
-use crate::network::{Fabric, HostState, way};
+use crate::network::{Fabric, HostState};
 use crate::scenario::Scenario;
 use crate::tls::Certificates;
 
@@ -56,9 +56,9 @@ impl Mesh {
             let mut state = self.fabric.state();
             state.now = now;
             state.ledger.advance(now);
-            let cut = state.cut.clone();
+            let lost = state.lost.clone();
             state.ledger.tell_leaving(|from, to| {
-                farewells.contains(&(from, to)) || cut.contains(&way(from.ip(), to.ip()))
+                farewells.contains(&(from, to)) || lost.contains_key(&(from.ip(), to.ip()))
             });
         }
         self.sim.step().map_err(|error| error.to_string())?;

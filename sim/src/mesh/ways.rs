@@ -13,12 +13,8 @@ impl Mesh {
     /// # Errors
     /// The way is held or cut already.
     pub fn hold(&mut self, a: &str, b: &str) -> Result<(), String> {
-        let pair = way(self.ip(a), self.ip(b));
-        if self.ways.contains_key(&pair) {
-            return Err(format!("the way between {a} and {b} is held or cut already"));
-        }
-        self.ways.insert(pair, Obstacle::Held);
-        self.sim.hold(pair.0, pair.1);
+        self.obstruct(a, b, Obstacle::Held)?;
+        self.sim.hold(self.ip(a), self.ip(b));
         Ok(())
     }
 
@@ -41,16 +37,39 @@ impl Mesh {
     /// # Errors
     /// The way is held or cut already.
     pub fn partition(&mut self, a: &str, b: &str) -> Result<usize, String> {
+        let (a_ip, b_ip) = (self.ip(a), self.ip(b));
+        self.obstruct(a, b, Obstacle::Cut)?;
+        self.sim.partition(a_ip, b_ip);
+        Ok(self.lose_all(&[(a_ip, b_ip), (b_ip, a_ip)]))
+    }
+
+    /// What `from` sends to `to` is lost, the acknowledgements of what `to` sends among it.
+    /// Returns how many connections die of it.
+    ///
+    /// # Errors
+    /// The way is held or cut already.
+    pub fn lose(&mut self, from: &str, to: &str) -> Result<usize, String> {
+        let (from_ip, to_ip) = (self.ip(from), self.ip(to));
+        self.obstruct(from, to, Obstacle::Lost(from_ip))?;
+        self.sim.partition_oneway(from_ip, to_ip);
+        Ok(self.lose_all(&[(from_ip, to_ip)]))
+    }
+
+    fn obstruct(&mut self, a: &str, b: &str, obstacle: Obstacle) -> Result<(), String> {
         let pair = way(self.ip(a), self.ip(b));
         if self.ways.contains_key(&pair) {
             return Err(format!("the way between {a} and {b} is held or cut already"));
         }
-        self.ways.insert(pair, Obstacle::Cut);
-        self.sim.partition(pair.0, pair.1);
+        self.ways.insert(pair, obstacle);
+        Ok(())
+    }
+
+    /// What is sent these ways is lost; how many connections die of it.
+    fn lose_all(&mut self, ways: &[(IpAddr, IpAddr)]) -> usize {
         let noticed = self.now() + self.scenario.network.notices_cut_after.0;
         let mut state = self.fabric.state();
-        state.cut.push(pair);
-        Ok(state.ledger.doom(noticed, |a, b| way(a, b) == pair))
+        state.lost.extend(ways.iter().map(|way| (*way, noticed)));
+        state.ledger.doom(noticed, |from, to| ways.contains(&(from, to)))
     }
 
     /// What is sent from now on arrives again.
@@ -59,12 +78,16 @@ impl Mesh {
     /// The way is not cut.
     pub fn heal(&mut self, a: &str, b: &str) -> Result<(), String> {
         let pair = way(self.ip(a), self.ip(b));
-        if self.ways.get(&pair) != Some(&Obstacle::Cut) {
+        if !matches!(self.ways.get(&pair), Some(Obstacle::Cut | Obstacle::Lost(_))) {
             return Err(format!("the way between {a} and {b} is not cut"));
         }
         self.ways.remove(&pair);
         self.sim.repair(pair.0, pair.1);
-        self.fabric.state().cut.retain(|cut| *cut != pair);
+        {
+            let mut state = self.fabric.state();
+            state.lost.retain(|(from, to), _| way(*from, *to) != pair);
+            *state.counters.heals.entry(pair).or_default() += 1;
+        }
         self.fabric.ways_changed();
         Ok(())
     }

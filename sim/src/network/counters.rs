@@ -10,6 +10,8 @@ pub struct Counters {
     pub traffic: BTreeMap<(IpAddr, IpAddr), u64>,
     /// Dials that waited because the way was cut.
     pub blocked: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// How often a way was healed.
+    pub heals: BTreeMap<(IpAddr, IpAddr), u64>,
     /// Dials to a host, whatever came of them.
     pub dials: BTreeMap<IpAddr, u64>,
     /// Lookups of a name.

@@ -30,12 +30,27 @@ pub(super) async fn dial(fabric: &Fabric, from: IpAddr, addr: SocketAddr) -> io:
         wait_for_way(fabric, from, addr.ip()).await?;
         let connecting: Connecting = Box::pin(TcpStream::connect(addr));
         let dialled = Dialling { connecting: Some(connecting), fabric: fabric.clone() };
-        match dialled.await {
+        let result = tokio::select! {
+            biased;
+            result = dialled => result,
+            // The answer may have been lost: a kernel sends its SYN again.
+            () = healed(fabric, from, addr.ip()) => continue,
+        };
+        match result {
             Ok(stream) => return Ok(stream),
             // A SYN lost to a cut is sent again, by a kernel.
             Err(_) if fabric.state().is_cut(from, addr.ip()) => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Returns once the way between two hosts was cut, and is no more.
+async fn healed(fabric: &Fabric, a: IpAddr, b: IpAddr) {
+    let heals = || fabric.state().counters.heals.get(&way(a, b)).copied();
+    let before = heals();
+    while heals() == before {
+        fabric.way_change().await;
     }
 }
 

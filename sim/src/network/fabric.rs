@@ -71,8 +71,8 @@ pub struct State {
     pub hosts: BTreeMap<IpAddr, Host>,
     /// The files of hosts that have any.
     pub files: BTreeMap<IpAddr, Files>,
-    /// Ways that are cut for good.
-    pub cut: Vec<(IpAddr, IpAddr)>,
+    /// From one host to another: what is sent there is lost, and when that is noticed.
+    pub lost: BTreeMap<(IpAddr, IpAddr), Duration>,
     /// The connections.
     pub ledger: Ledger,
     /// What the bytes on them mean.
@@ -90,9 +90,9 @@ pub struct State {
 }
 
 impl State {
-    /// Whether the way between two hosts is cut for good.
+    /// Whether two hosts cannot agree on a connection: what one of them sends is lost.
     pub fn is_cut(&self, a: IpAddr, b: IpAddr) -> bool {
-        self.cut.contains(&way(a, b))
+        self.lost.contains_key(&(a, b)) || self.lost.contains_key(&(b, a))
     }
 
     /// The name of a host, or its address.
@@ -171,6 +171,12 @@ impl State {
     /// A connection was accepted.
     pub fn accepted(&mut self, pair: Pair) {
         let conn = self.ledger.open(pair);
+        // Its SYN was on its way when the other direction was cut.
+        let (ip, other) = (pair.dialler.ip(), pair.acceptor.ip());
+        let noticed = [(ip, other), (other, ip)].map(|way| self.lost.get(&way).copied());
+        if let Some(at) = noticed.into_iter().flatten().next() {
+            self.ledger.sever(pair, at, noticed.map(|lost| lost.is_some()));
+        }
         let (from, to) = (self.show(pair.dialler), self.show(pair.acceptor));
         self.event(pair.acceptor.ip(), What::Accepted { conn, from, to });
     }

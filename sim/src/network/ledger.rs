@@ -71,8 +71,8 @@ struct Connection {
     /// Numbered in the order of accepts.
     id: u64,
     halves: [Half; 2],
-    /// Cut for good: nothing that is written arrives any more.
-    severed: bool,
+    /// Cut for good: nothing that this end writes arrives any more.
+    severed: [bool; 2],
 }
 
 /// All connections that at least one end still holds.
@@ -90,7 +90,8 @@ impl Ledger {
     /// A connection was accepted; returns its number.
     pub fn open(&mut self, pair: Pair) -> u64 {
         self.opened += 1;
-        let connection = Connection { id: self.opened, halves: Default::default(), severed: false };
+        let connection =
+            Connection { id: self.opened, halves: Default::default(), severed: [false; 2] };
         self.open.insert(pair, connection);
         self.opened
     }
@@ -216,22 +217,32 @@ impl Ledger {
         }
     }
 
-    /// Every connection between these hosts is cut: both ends fail at `at`, as
-    /// by keepalive or the user timeout. Returns how many there are.
-    pub fn doom(&mut self, at: Duration, between: impl Fn(IpAddr, IpAddr) -> bool) -> usize {
+    /// Every connection on which what one end sends `is_lost` on its way to the other is cut: both
+    /// ends fail at `at`, as by keepalive or the user timeout. Returns how many there are.
+    pub fn doom(&mut self, at: Duration, is_lost: impl Fn(IpAddr, IpAddr) -> bool) -> usize {
         let before = self.doomed.len();
-        for (pair, connection) in &mut self.open {
-            if between(pair.dialler.ip(), pair.acceptor.ip()) {
-                connection.severed = true;
-                self.doomed.push((at, *pair));
-            }
+        let pairs: Vec<Pair> = self.open.keys().copied().collect();
+        for pair in pairs {
+            let (dialler, acceptor) = (pair.dialler.ip(), pair.acceptor.ip());
+            self.sever(pair, at, [is_lost(dialler, acceptor), is_lost(acceptor, dialler)]);
         }
         self.doomed.len() - before
     }
 
-    /// Whether what is written here is lost.
-    pub fn is_severed(&self, pair: Pair) -> bool {
-        self.open.get(&pair).is_some_and(|connection| connection.severed)
+    /// What the dialler sends is `lost`, or what the acceptor does: both ends fail at `at`.
+    pub fn sever(&mut self, pair: Pair, at: Duration, lost: [bool; 2]) {
+        let Some(connection) = self.open.get_mut(&pair).filter(|_| lost.contains(&true)) else {
+            return;
+        };
+        for (severed, lost) in connection.severed.iter_mut().zip(lost) {
+            *severed |= lost;
+        }
+        self.doomed.push((at, pair));
+    }
+
+    /// Whether what this end writes is lost.
+    pub fn is_severed(&self, pair: Pair, end: End) -> bool {
+        self.open.get(&pair).is_some_and(|connection| connection.severed[end as usize])
     }
 
     /// Whether some connections were cut, and not all ends have noticed.

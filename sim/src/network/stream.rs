@@ -236,7 +236,7 @@ impl AsyncWrite for SimStream {
         }
         let bytes = &bytes[..bytes.len().min(room)];
         let bytes = &bytes[..self.cut(bytes.len()).unwrap_or(bytes.len())];
-        if self.fabric.state().ledger.is_severed(self.pair) {
+        if self.fabric.state().ledger.is_severed(self.pair, self.end) {
             self.fabric.state().wrote(self.pair, self.end, bytes);
             return Poll::Ready(Ok(bytes.len()));
         }

@@ -173,6 +173,22 @@ impl Lab {
     /// What `ip` had against it.
     pub(super) fn partition(&mut self, way: &[String; 2]) -> io::Result<()> {
         self.namespaces.set_way(&way[0], &way[1], false)?;
+        self.doom(way);
+        Ok(())
+    }
+
+    /// Loses what one host sends to another; their connections die of it, after a while.
+    ///
+    /// # Errors
+    /// What `ip` had against it.
+    pub(super) fn lose(&mut self, way: &[String; 2]) -> io::Result<()> {
+        self.namespaces.set_one_way(&way[0], &way[1], false)?;
+        self.doom(way);
+        Ok(())
+    }
+
+    /// The connections between two hosts end after a while, unless the way is healed before.
+    fn doom(&mut self, way: &[String; 2]) {
         self.cut.borrow_mut().push(way.clone());
         let after = self.scenario.network.notices_cut_after.0;
         let (cut, way, ends) = (self.cut.clone(), way.clone(), self.ends(way));
@@ -184,7 +200,6 @@ impl Lab {
                 }
             }
         });
-        Ok(())
     }
 
     /// Ends a cut; what stood before it is dead.
@@ -195,7 +210,7 @@ impl Lab {
         for (net, ip) in self.ends(way) {
             end_connections(&net, Some(ip))?;
         }
-        self.cut.borrow_mut().retain(|cut| cut != way);
+        self.cut.borrow_mut().retain(|cut| !way.iter().all(|host| cut.contains(host)));
         self.namespaces.set_way(&way[0], &way[1], true)
     }
 

@@ -57,8 +57,8 @@ pub fn can_be_made() -> Result<(), NoNamespaces> {
 pub(super) struct Namespaces {
     prefix: String,
     numbers: BTreeMap<String, u8>,
-    /// Ways on which nothing arrives.
-    closed: RefCell<BTreeSet<[u8; 2]>>,
+    /// From one host to another: nothing arrives.
+    closed: RefCell<BTreeSet<(u8, u8)>>,
     /// Hosts that send, and nothing of it arrives.
     silent: RefCell<BTreeSet<u8>>,
 }
@@ -129,13 +129,21 @@ impl Namespaces {
     /// # Errors
     /// What `ip` had against it.
     pub(super) fn set_way(&self, a: &str, b: &str, is_open: bool) -> io::Result<()> {
-        let way = way(self.numbers[a], self.numbers[b]);
+        self.set_one_way(a, b, is_open)?;
+        self.set_one_way(b, a, is_open)
+    }
+
+    /// What `from` sends to `to` arrives nowhere from now on; or it arrives again.
+    ///
+    /// # Errors
+    /// What `ip` had against it.
+    pub(super) fn set_one_way(&self, from: &str, to: &str, is_open: bool) -> io::Result<()> {
+        let way = (self.numbers[from], self.numbers[to]);
         match is_open {
             true => self.closed.borrow_mut().remove(&way),
             false => self.closed.borrow_mut().insert(way),
         };
-        self.teach(a)?;
-        self.teach(b)
+        self.teach(from)
     }
 
     /// What this host sends arrives nowhere from now on; or it arrives again.
@@ -161,7 +169,7 @@ impl Namespaces {
         let (closed, silent) = (self.closed.borrow(), self.silent.borrow());
         let others = self.numbers.values().copied().filter(|other| *other != number);
         let neighbour = |other| {
-            let nowhere = silent.contains(&number) || closed.contains(&way(number, other));
+            let nowhere = silent.contains(&number) || closed.contains(&(number, other));
             let mac = if nowhere { NOBODY.to_owned() } else { mac(other) };
             format!("neigh replace {} lladdr {mac} dev eth0 nud permanent", ip(other))
         };
@@ -207,10 +215,6 @@ fn ip(number: u8) -> Ipv4Addr {
 
 fn mac(number: u8) -> String {
     format!("02:00:00:00:00:{number:02x}")
-}
-
-fn way(a: u8, b: u8) -> [u8; 2] {
-    [a.min(b), a.max(b)]
 }
 
 /// Has `ip` do all of this, in the namespace of this name.
@@ -259,7 +263,9 @@ mod tests {
         planned.silent.borrow_mut().insert(1);
         assert!(planned.neighbours(1)[0].contains(NOBODY));
         assert!(!planned.neighbours(2)[0].contains(NOBODY));
-        planned.closed.borrow_mut().insert(way(2, 1));
+        planned.silent.borrow_mut().clear();
+        planned.closed.borrow_mut().insert((2, 1));
         assert!(planned.neighbours(2)[0].contains(NOBODY));
+        assert!(!planned.neighbours(1)[0].contains(NOBODY), "only one of them is not heard");
     }
 }

@@ -35,6 +35,7 @@ impl Lab {
             Kind::Hold(steps::Hold([a, b])) => self.namespaces.set_way(a, b, false),
             Kind::Release(steps::Release([a, b])) => self.namespaces.set_way(a, b, true),
             Kind::Partition(one) => self.partition(&one.0),
+            Kind::Lose(one) => self.lose(&one.0),
             Kind::Heal(one) => self.heal(&one.0),
             Kind::Crash(one) => self.crash(&one.host, one.how),
             Kind::Restart(one) => self.start(&one.0),

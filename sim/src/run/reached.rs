@@ -12,6 +12,7 @@ const SOMETIMES: &[&str] = &[
     "step request",
     "step hold",
     "step partition",
+    "step lose",
     "step crash",
     "step drain",
     "step dns",

@@ -7,7 +7,7 @@ use super::cast::Cast;
 use super::problem::Problem;
 use super::steps::{
     Backend, Checkpoint, Clock, Configure, Crash, Described, Dns, Drain, Expect, Freeze, Heal,
-    Hold, Latency, Partition, Raw, Release, Reload, Replace, Request, Restart, Stop, Thaw,
+    Hold, Latency, Lose, Partition, Raw, Release, Reload, Replace, Request, Restart, Stop, Thaw,
 };
 use super::units::Time;
 
@@ -76,7 +76,9 @@ steps! {
     release: Release,
     /// Everything between two hosts is lost, and their connections with it.
     partition: Partition,
-    /// Ends a partition.
+    /// What one host sends to another is lost, and their connections with it.
+    lose: Lose,
+    /// Ends a partition, or a loss.
     heal: Heal,
     /// Changes how long the way between two hosts takes.
     latency: Latency,

@@ -28,4 +28,4 @@ pub use life::{Drain, Freeze, Stop, Thaw};
 pub use names::Dns;
 pub use raw::{Close, Raw};
 pub use request::{Request, Talk, Via};
-pub use ways::{Heal, Hold, Latency, Partition, Release};
+pub use ways::{Heal, Hold, Latency, Lose, Partition, Release};

@@ -56,7 +56,23 @@ impl Described for Partition {
     }
 }
 
-/// Ends a partition: what is sent from now on arrives.
+/// What the first host sends to the second is lost from now on, acknowledgements too; what the
+/// second sends arrives. Their connections are dead, which both ends notice after the network's
+/// `notices_cut_after`, and no new one comes about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lose(pub [String; 2]);
+
+impl Described for Lose {
+    fn check(&self, cast: &Cast<'_>) -> Result<(), Problem> {
+        check_both(cast, &self.0)
+    }
+
+    fn title(&self) -> String {
+        format!("lose what {} sends to {}", self.0[0], self.0[1])
+    }
+}
+
+/// Ends a partition, or a loss: what is sent from now on arrives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Heal(pub [String; 2]);
 
