@@ -16,26 +16,43 @@ except ImportError:
     raise SystemExit("the sources cannot be read: `pip install tree-sitter tree-sitter-rust`")
 
 # Read once by each process; 0 is no change.
-SWITCH = """//! Which change is in effect.
+SWITCH = """//! Which change is in effect, and which could have been.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The number of the change, 0 for none.
-pub fn active() -> u32 {
+/// The number of the change, 0 for none. Asked where it is made, at `place`: the first time, that
+/// is noted in the file that the environment names, if it does.
+pub fn at(place: usize) -> u32 {
     static ACTIVE: OnceLock<u32> = OnceLock::new();
+    static REACHED: OnceLock<Option<File>> = OnceLock::new();
+    static PLACES: [AtomicBool; 16384] = [const { AtomicBool::new(false) }; 16384];
+    if !PLACES[place].load(Relaxed) && !PLACES[place].swap(true, Relaxed) {
+        let file = REACHED.get_or_init(|| {
+            let path = std::env::var_os("MUTANTS_REACHED")?;
+            OpenOptions::new().create(true).append(true).open(path).ok()
+        });
+        if let Some(mut file) = file.as_ref() {
+            let _ = file.write_all(format!("{place}\\n").as_bytes());
+        }
+    }
     *ACTIVE.get_or_init(|| {
         std::env::var("MUTANT").ok().and_then(|number| number.parse().ok()).unwrap_or(0)
     })
 }
 """
-ACTIVE = "crate::mutation::active()"
 
 
 class Place:
     """A piece of code that some changes replace, each with other text."""
 
-    def __init__(self, node):
-        self.node, self.instead = node, {}
+    def __init__(self, node, number):
+        self.node, self.instead, self.number = node, {}, number
+
+    def active(self):
+        return f"crate::mutation::at({self.number})"
 
 
 class File:
@@ -61,8 +78,9 @@ class File:
             node = node.parent
         if node is None:
             return False
-        place = self.places.setdefault(node.id, Place(node))
+        place = self.places.setdefault(node.id, Place(node, mutant["number"]))
         place.instead[mutant["number"]] = (mutant["genre"], mutant["replacement"])
+        mutant["place"] = place.number
         return True
 
     def fits(self, node, genre, start):
@@ -101,13 +119,14 @@ class File:
 
     def changed(self, node, live, dropped):
         plain = self.spliced(node, {}, dropped)
+        active = self.places[node.id].active()
         if node.type == "function_item":
             body = node.child_by_field_name("body")
             arms = " ".join(
                 f"{number} => {marked([number], f'return {value}')}," for number, (_, value) in live.items()
             )
             whole = self.spliced(body, {}, dropped)
-            begun = f"{{ match {ACTIVE} {{ {arms} _ => {{}} }} {whole[1:]}"
+            begun = f"{{ match {active} {{ {arms} _ => {{}} }} {whole[1:]}"
             return self.spliced(node, {body.id: begun}, dropped)
         if node.type == "match_arm":
             return self.arm(node, live, dropped)
@@ -117,7 +136,7 @@ class File:
             # What stands for nothing must still be a text.
             other = self.spliced(node, {operator.id: value or " "}, dropped)
             arms.append(f"{number} => {marked([number], f'{{ {other} }}')}")
-        return f"(match {ACTIVE} {{ {' '.join(arms)} _ => {{ {plain} }} }})"
+        return f"(match {active} {{ {' '.join(arms)} _ => {{ {plain} }} }})"
 
     def arm(self, node, live, dropped):
         pattern = node.child_by_field_name("pattern")
@@ -129,7 +148,7 @@ class File:
             [f"{number} => {value}," for number, value in guards.items()]
             + [f"{number} => false," for number in deletes]
         )
-        chosen = f"match {ACTIVE} {{ {arms} _ => {{ {condition} }} }}"
+        chosen = f"match {self.places[node.id].active()} {{ {arms} _ => {{ {condition} }} }}"
         if guard is None:
             return self.spliced(node, {pattern.id: f"{self.render(pattern, dropped)} if {chosen}"}, dropped)
         return self.spliced(node, {pattern.id: self.spliced(pattern, {guard.id: f"{{ {chosen} }}"}, dropped)}, dropped)
@@ -141,7 +160,8 @@ def marked(numbers, text):
 
 
 def put_together(tree, mutants, environment):
-    """Makes the changes in the sources under `tree`, so that they compile. Those that do."""
+    """Makes the changes in the sources under `tree`, so that they compile. Those that do, each
+    with the number of the place where it is made."""
     files = {}
     for number, one in enumerate(mutants, 1):
         file = files.setdefault(one["file"], None) or File(tree / one["file"])
