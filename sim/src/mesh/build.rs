@@ -48,6 +48,7 @@ impl Mesh {
             peers: BTreeMap::new(),
             tempers: BTreeMap::new(),
             clients: BTreeMap::new(),
+            unheard: Vec::new(),
             outcomes: Outcomes::default(),
             raws: BTreeMap::new(),
             later: Vec::new(),

@@ -27,6 +27,8 @@ pub struct Mesh {
     pub(super) certificates: Certificates,
     pub(super) ips: BTreeMap<String, IpAddr>,
     pub(super) ways: BTreeMap<(IpAddr, IpAddr), Obstacle>,
+    /// From when on the second of two hosts sends nothing new, for it hears nothing of the first.
+    pub(super) unheard: Vec<(Duration, IpAddr, IpAddr)>,
     /// When the process of a host last went on after it had been stopped.
     pub(super) thawed: BTreeMap<String, Duration>,
     pub(super) peers: BTreeMap<String, Rc<Slot>>,
@@ -51,6 +53,7 @@ impl Mesh {
         for order in due {
             self.clients[&order.request.from].request(order);
         }
+        self.silence_the_unheard();
         let farewells = self.farewells_in_flight();
         {
             let mut state = self.fabric.state();

@@ -1,4 +1,4 @@
-//! The ways between hosts: held, cut, slow.
+//! The ways between hosts: held, cut, slow, or open in one direction only.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,6 +6,10 @@ use std::time::Duration;
 use super::obstacle::Obstacle;
 use super::simulation::Mesh;
 use crate::network::way;
+
+/// Until a kernel sends again what was not acknowledged, and nothing behind it: the shortest time
+/// that Linux waits.
+const RETRANSMISSION_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Mesh {
     /// From now on everything between `a` and `b` waits.
@@ -43,8 +47,8 @@ impl Mesh {
         Ok(self.lose_all(&[(a_ip, b_ip), (b_ip, a_ip)]))
     }
 
-    /// What `from` sends to `to` is lost, the acknowledgements of what `to` sends among it.
-    /// Returns how many connections die of it.
+    /// What `from` sends to `to` is lost, the acknowledgements of what `to` sends among it, so that
+    /// nothing of `to` arrives, either, after a while. Returns how many connections die of it.
     ///
     /// # Errors
     /// The way is held or cut already.
@@ -52,7 +56,23 @@ impl Mesh {
         let (from_ip, to_ip) = (self.ip(from), self.ip(to));
         self.obstruct(from, to, Obstacle::Lost(from_ip))?;
         self.sim.partition_oneway(from_ip, to_ip);
+        self.unheard.push((self.now() + RETRANSMISSION_TIMEOUT, from_ip, to_ip));
         Ok(self.lose_all(&[(from_ip, to_ip)]))
+    }
+
+    /// Those who have heard of nothing for so long send nothing new.
+    pub(super) fn silence_the_unheard(&mut self) {
+        let now = self.now();
+        let due: Vec<(Duration, IpAddr, IpAddr)> =
+            self.unheard.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, from, to) in due {
+            // It may have been healed.
+            if self.ways.get(&way(from, to)) == Some(&Obstacle::Lost(from)) {
+                self.ways.insert(way(from, to), Obstacle::Cut);
+                self.sim.partition(from, to);
+                self.lose_all(&[(to, from)]);
+            }
+        }
     }
 
     fn obstruct(&mut self, a: &str, b: &str, obstacle: Obstacle) -> Result<(), String> {

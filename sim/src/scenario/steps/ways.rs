@@ -56,8 +56,9 @@ impl Described for Partition {
     }
 }
 
-/// What the first host sends to the second is lost from now on, acknowledgements too; what the
-/// second sends arrives. Their connections are dead, which both ends notice after the network's
+/// What the first host sends to the second is lost from now on, acknowledgements too. What the
+/// second sends arrives for 200 ms: a kernel that hears of nothing that it has sent sends nothing
+/// new. Their connections are dead, which both ends notice after the network's
 /// `notices_cut_after`, and no new one comes about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lose(pub [String; 2]);
