@@ -5,7 +5,8 @@ use std::fs;
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
 use ops_proxy_tests::pki::{Ca, Files, Request};
-use ops_proxy_tests::process::Peer;
+use ops_proxy_tests::process::{Event, Peer};
+use ops_proxy_tests::wait::until;
 
 use crate::{NAME, connecting, launch, listening};
 
@@ -20,12 +21,17 @@ async fn site(ca: &Ca, files: &Files, hub: &Peer, backend: &Backend) -> Peer {
     connecting(hub.listen(), &format!("{service} {}", ca.flags(files))).await
 }
 
-/// Whether `peer` has logged this as a warning, in the message or as the error.
-fn warned(peer: &Peer, words: &str) -> bool {
-    peer.events().iter().any(|event| {
-        event.level() == "WARN"
-            && (event.message().contains(words) || event.field("error").contains(words))
-    })
+/// Waits until `peer` has logged this as a warning, in the message or as the error: what it has
+/// counted already may not have been read yet.
+async fn until_warned(peer: &Peer, words: &str) {
+    let warned = async || {
+        let warns = |event: &Event| {
+            event.level() == "WARN"
+                && (event.message().contains(words) || event.field("error").contains(words))
+        };
+        peer.events().iter().any(warns).then_some(())
+    };
+    until(&format!("the warning {words:?}"), warned).await;
 }
 
 async fn until_refused(hub: &Peer) {
@@ -51,7 +57,7 @@ async fn a_peer_below_an_intermediate_ca_is_served_and_revoked_by_its_list() {
     let revoked = below.issue("site", Request::peer("site", &[NAME]).serial(7));
     let _revoked = site(&below, &revoked, &hub, &backend).await;
     until_refused(&hub).await;
-    assert!(warned(&hub, "its certificate has been revoked"), "{}", hub.log());
+    until_warned(&hub, "its certificate has been revoked").await;
 }
 
 #[tokio::test]
@@ -68,7 +74,7 @@ async fn without_the_intermediate_certificate_the_log_says_what_may_be_missing()
     let _site = site(&below, &files, &hub, &backend).await;
     until_refused(&hub).await;
     let words = "or an intermediate certificate is missing from its tls_cert";
-    assert!(warned(&hub, words), "{}", hub.log());
+    until_warned(&hub, words).await;
 }
 
 #[tokio::test]
@@ -78,7 +84,7 @@ async fn an_expired_revocation_list_still_revokes_and_is_warned_about() {
     let backend = Backend::http().await;
     let hub = hub(&ca, &format!("--tls-crl {}", list.display())).await;
     let words = "the revocation list of CN=ca expired on Jan  1";
-    assert!(warned(&hub, words), "{}", hub.log());
+    until_warned(&hub, words).await;
     let good = ca.issue("site", Request::peer("site", &[NAME]).serial(8));
     {
         let _site = site(&ca, &good, &hub, &backend).await;
@@ -114,5 +120,5 @@ async fn a_revocation_list_of_another_ca_lets_nobody_in_and_says_why() {
     let _site = site(&ca, &files, &hub, &backend).await;
     until_refused(&hub).await;
     let words = "tls_crl contains no revocation list of the CA that issued its certificate";
-    assert!(warned(&hub, words), "{}", hub.log());
+    until_warned(&hub, words).await;
 }
