@@ -17,7 +17,7 @@ use super::standing::standing;
 use super::wanted::{Asked, Wanted, wanted};
 use crate::client::Outcome;
 use crate::mesh::Mesh;
-use crate::scenario::steps::Raw;
+use crate::scenario::steps::{Raw, Via};
 use crate::scenario::{PeerSpec, Step};
 
 /// Beyond the deadlines themselves: ticks, latency, one more round of each.
@@ -242,33 +242,39 @@ impl Model {
         names: &[String],
     ) -> Result<BTreeSet<String>, &'static str> {
         let scenario = mesh.scenario();
-        let timeouts = scenario.peers.values().map(|peer| peer.timing().peer_timeout);
-        let noticed = timeouts.max().unwrap_or_default() + scenario.network.notices_cut_after.0;
         let steps = || scenario.steps();
         let asked = |one: &&Wanted| is_asked(one, hub, names);
         let mut concerned: BTreeSet<&str> = BTreeSet::from([hub, &outcome.client]);
+        let mut hubs: BTreeSet<&str> = BTreeSet::from([hub]);
+        let mut hops = 1;
         for one in self.relied.names().filter(asked) {
+            hops = hops.max(one.hops());
+            hubs.extend(one.all_hops().map(|hop| hop.listening.as_str()));
             concerned.insert(one.served_by());
             concerned.extend(scenario.backends.keys().map(String::as_str));
         }
+        concerned.extend(&hubs);
         let slows = |step: &Step| {
             let slow = step.latency.as_ref().filter(|latency| latency.is.0 > STILL_NEAR);
             let between = slow.map(|latency| &latency.between);
             between.is_some_and(|hosts| hosts.iter().all(|host| concerned.contains(host.as_str())))
         };
         let mut peers = scenario.peers.iter().filter(|(host, _)| concerned.contains(host.as_str()));
-        let is_hasty = |peer: &PeerSpec| peer.timing().data_timeout < answers_within(scenario);
+        let answers = hops * answers_within(scenario);
+        let is_hasty = |peer: &PeerSpec| peer.timing().data_timeout < answers;
+        let meddles = |raw: &Raw| hubs.iter().any(|hub| meddles(mesh, raw, hub, names));
         match () {
             () if self.contested.keys().any(|one| asked(&one)) => Err("instances"),
-            () if steps().any(|step| {
-                step.raw.as_ref().is_some_and(|raw| meddles(mesh, raw, hub, names))
-            }) =>
+            () if steps().filter_map(|step| step.raw.as_ref()).any(meddles) => Err("strangers"),
+            // What registrations ask for is names, not the ways of each.
+            () if steps().any(|step| step.configure.is_some())
+                && matches!(outcome.request.via, Via::Connect | Via::Tcp | Via::Udp) =>
             {
-                Err("strangers")
+                Err("ways that change")
             }
             () if steps().any(slows) => Err("slow ways"),
             () if peers.any(|(_, peer)| is_hasty(peer)) => Err("short deadlines"),
-            () => self.relied.held(outcome, hub, names, COMES_BACK.max(noticed) + SLACK),
+            () => self.relied.held(outcome, hub, names),
         }
     }
 

@@ -2,6 +2,7 @@
 //! it has broken, at that time, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
@@ -18,6 +19,10 @@ const BEGINNING: Duration = Duration::from_millis(100);
 
 /// What is broken is known no later than this.
 const LOOKED_AT: Duration = Duration::from_millis(100);
+
+/// What has been whole for so long was not only begun anew: all that was held has arrived, and who
+/// is up is so through what is whole.
+const WHOLE_FOR: Duration = Duration::from_secs(3);
 
 /// Less than a head may take.
 const BRIEFLY: Duration = Duration::from_secs(7);
@@ -56,7 +61,9 @@ pub(super) struct Relied {
     backends: BTreeMap<(String, String), Spells>,
     /// Names that a listening peer says are up.
     ups: BTreeMap<(String, String), Spells>,
-    /// From a client to a listening peer that takes requests.
+    /// Listening peers that take requests.
+    hubs: BTreeMap<String, Spells>,
+    /// From a client to a listening peer.
     ways: BTreeMap<(String, String), Spells>,
 }
 
@@ -71,7 +78,9 @@ impl Relied {
         }
         for (one, chance) in chances {
             let spells = self.names.entry(one.clone()).or_default();
-            spells.note(*chance == Chance::Good, now);
+            let hosts: Vec<IpAddr> = one.hosts().map(|host| mesh.ip(host)).collect();
+            let is_cut = mesh.fabric().state().ledger.has_severed_among(&hosts);
+            spells.note(*chance == Chance::Good && !is_cut, now);
             let service = (one.served_by().to_owned(), one.name.clone());
             let serves = serves(mesh, &service.0, &service.1);
             self.backends.entry(service).or_default().note(serves, now);
@@ -81,11 +90,12 @@ impl Relied {
                 && !mesh.is_leaving(hub)
                 && !mesh.is_frozen(hub)
                 && mesh.hosts_of(hub) == [hub.as_str()];
+            self.hubs.entry(hub.clone()).or_default().note(takes, now);
             for client in &mesh.scenario().clients {
                 // What only waits arrives: a client that waits with it is answered.
                 let is_open = mesh.is_open(client, hub)
                     || mesh.is_held(client, hub) && are_held_briefly(mesh.scenario(), client, hub);
-                let is_open = takes && mesh.is_running(client) && is_open;
+                let is_open = mesh.is_running(client) && is_open;
                 let way = (client.clone(), hub.clone());
                 self.ways.entry(way).or_default().note(is_open, now);
             }
@@ -94,7 +104,7 @@ impl Relied {
 
     /// Those of the names of a request at `hub` that are served, where nothing that it depends on
     /// was broken from its beginning to its end. What was broken before must be whole again for
-    /// `settled`.
+    /// [`WHOLE_FOR`], and its listening peer must know the names.
     ///
     /// # Errors
     /// What was not so.
@@ -103,12 +113,14 @@ impl Relied {
         outcome: &Outcome,
         hub: &str,
         names: &[String],
-        settled: Duration,
     ) -> Result<BTreeSet<String>, &'static str> {
         let (from, Some(until)) = (outcome.began, outcome.ended) else { return Err("no end") };
         let until = until + LOOKED_AT;
+        if !self.hubs.get(hub).is_some_and(|takes| takes.settle(WHOLE_FOR, from, until)) {
+            return Err("its listening peer");
+        }
         let way = (outcome.client.clone(), hub.to_owned());
-        if !self.ways.get(&way).is_some_and(|way| way.settle(settled, from, until)) {
+        if !self.ways.get(&way).is_some_and(|way| way.settle(WHOLE_FOR, from, until)) {
             return Err("the way of its client");
         }
         let mut known = BTreeSet::new();
@@ -117,9 +129,11 @@ impl Relied {
             let service = (one.served_by().to_owned(), one.name.clone());
             match () {
                 // News of several paths travel for some time.
-                () if one.hops() > 1 => return Err("several hops"),
-                () if !spells.settle(settled, from, until) => return Err("a link"),
-                () if !self.backends[&service].settle(settled, from, until) => {
+                () if one.hops() > 1 && !spells.cover(BEGINNING, until) => {
+                    return Err("several hops");
+                }
+                () if !spells.settle(WHOLE_FOR, from, until) => return Err("a link"),
+                () if !self.backends[&service].settle(WHOLE_FOR, from, until) => {
                     return Err("a backend");
                 }
                 () if !self.was_up(hub, &one.name, from) => return Err("names that come up"),

@@ -55,6 +55,11 @@ impl Wanted {
         last.connecting.as_ref().map_or(&last.listening, |one| &one.peer)
     }
 
+    /// The hosts of the peers that a request for it passes.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.all_hops().map(|one| one.listening.as_str()).chain([self.served_by()])
+    }
+
     /// Whether a request for it passes this host.
     pub(super) fn passes(&self, host: &str) -> bool {
         self.served_by() == host || self.all_hops().any(|one| one.listening == host)

@@ -245,6 +245,13 @@ impl Ledger {
         self.open.get(&pair).is_some_and(|connection| connection.severed[end as usize])
     }
 
+    /// Whether a connection between two of these hosts was cut, and may still be taken for whole.
+    pub fn has_severed_among(&self, hosts: &[IpAddr]) -> bool {
+        let is_among =
+            |pair: &Pair| [pair.dialler, pair.acceptor].iter().all(|end| hosts.contains(&end.ip()));
+        self.open.iter().any(|(pair, one)| one.severed.contains(&true) && is_among(pair))
+    }
+
     /// Whether some connections were cut, and not all ends have noticed.
     pub fn has_severed(&self) -> bool {
         !self.doomed.is_empty()
