@@ -25,7 +25,7 @@ real *args:
     cargo build --release -p ops-proxy -p ops-proxy-sim
     "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim real {{ if args == "" { "scenarios/*.toml --jobs 20 --longest 4m" } else { args } }}
 
-# Does the simulator find bugs? Plants them one by one: just mutants [NAME...]
+# Does the simulator find bugs? Plants them: just mutants [NAME...] (needs tree-sitter, tree-sitter-rust)
 mutants *args:
     tests/mutants/run {{ args }}
 

@@ -154,6 +154,30 @@ class File:
         return self.spliced(node, {pattern.id: self.spliced(pattern, {guard.id: f"{{ {chosen} }}"}, dropped)}, dropped)
 
 
+def functions(text):
+    """A source file without what its functions do, and of each function where it begins and what
+    it does. Functions within functions are a part of what those do."""
+    tree = Parser(Language(tree_sitter_rust.language())).parse(text)
+    found, rest, at = [], b"", 0
+
+    def look(node):
+        nonlocal rest, at
+        body = node.child_by_field_name("body") if node.type == "function_item" else None
+        if body is None:
+            for child in node.children:
+                look(child)
+            return
+        line = text.rfind(b"\n", 0, node.start_byte) + 1
+        column = len(text[line : node.start_byte].decode()) + 1
+        start = {"line": text.count(b"\n", 0, node.start_byte) + 1, "column": column}
+        found.append((start, body.text.decode()))
+        rest += text[at : body.start_byte]
+        at = body.end_byte
+
+    look(tree.root_node)
+    return rest + text[at:], found
+
+
 def marked(numbers, text):
     """A text that belongs to these changes."""
     return f"/*<{','.join(str(number) for number in numbers)}*/{text}/*>*/"
@@ -166,7 +190,7 @@ def put_together(tree, mutants, environment):
     for number, one in enumerate(mutants, 1):
         file = files.setdefault(one["file"], None) or File(tree / one["file"])
         files[one["file"]] = file
-        one["number"] = number
+        one.setdefault("number", number)
         one["fits"] = file.add(one)
     (tree / "peer/src/mutation.rs").write_text(SWITCH)
     face = tree / "peer/src/lib.rs"
