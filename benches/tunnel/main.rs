@@ -3,9 +3,8 @@
 //!
 //! Every round measures every rig once, and every other one in the opposite order, so that a
 //! machine that changes its pace changes it for all; what counts are the medians of the ratios
-//! within a round. Needs
-//! `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy` beside
-//! this program: `just bench-tunnel` sees to that.
+//! within a round. Needs `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy`
+//! beside this program: `just bench-tunnel` sees to that.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(
     clippy::disallowed_types,
