@@ -61,6 +61,10 @@ bench-tunnel *args:
     cargo build --release -p ops-proxy -p ops-proxy-benches
     cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
 
+# Keep-alive of the smallest relays that can be written, beside the tunnel (needs root, for BPF): just bench-lab --connections 256
+bench-lab *args:
+    just bench-tunnel --lab --only keep-alive {{ args }}
+
 # The same, with another commit's build in the same rounds: just bench-tunnel-compare main
 [positional-arguments]
 bench-tunnel-compare base *args:

@@ -47,6 +47,9 @@ struct Arguments {
     /// and with a peer that asks its hub for it.
     #[arg(long)]
     hops: bool,
+    /// Measures the smallest relays that can be written as well, two of each in a row.
+    #[arg(long)]
+    lab: bool,
     /// Only the loads whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -55,14 +58,38 @@ struct Arguments {
     svg: Option<PathBuf>,
 }
 
+/// The relays of the laboratory: what the table calls them, and how they are asked for.
+const RELAYS: [(&str, &str); 8] = [
+    ("epoll", "epoll"),
+    ("epoll, pinned", "epoll --pin"),
+    ("tokio", "tokio"),
+    ("tokio per core", "tokio-per-core"),
+    ("tokio per core, pinned", "tokio-per-core --pin"),
+    ("io_uring", "io-uring"),
+    ("io_uring, pinned", "io-uring --pin"),
+    ("sockmap", "sockmap"),
+];
+
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
+    let wanted = |load: &Load| {
+        arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
+    };
+    let loads: Vec<Load> = Load::ALL.into_iter().filter(wanted).collect();
     let nginx = Nginx::start(arguments.bulk_mib);
-    let ours = std::env::current_exe().unwrap().with_file_name("ops-proxy");
+    let beside = std::env::current_exe().unwrap();
+    let ours = beside.with_file_name("ops-proxy");
     assert!(ours.exists(), "no release build of ops-proxy beside this program");
     let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx), Rig::haproxy_http(&nginx)];
     rigs.push(Rig::plaintext("plaintext", &ours, &nginx).await);
+    if arguments.lab {
+        // The kernel moves bytes past the end of a connection: the last one is for keep-alive.
+        let all = loads.iter().all(|load| matches!(load, Load::KeepAlive));
+        for (name, relay) in &RELAYS[..RELAYS.len() - usize::from(!all)] {
+            rigs.push(Rig::relays(name, relay, &beside.with_file_name("bench-relay"), &nginx));
+        }
+    }
     if arguments.hops {
         rigs.remove(0);
         rigs.push(Rig::chain("one hop more", &ours, &nginx, 1).await);
@@ -78,10 +105,6 @@ async fn main() {
     if let Some(before) = &arguments.before {
         rigs.push(Rig::mutual_tls("mutual TLS before", before, &nginx).await);
     }
-    let wanted = |load: &Load| {
-        arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
-    };
-    let loads: Vec<Load> = Load::ALL.into_iter().filter(wanted).collect();
     // The first download reads the file into the page cache.
     Load::Bulk.put_on(nginx.addr, 1, 1);
     let mut table = Table::new(rigs.iter().map(|rig| rig.name).collect());

@@ -48,6 +48,22 @@ impl Rig {
         Self::two_haproxies("haproxy http", options, nginx)
     }
 
+    /// Two of the smallest relays of one kind.
+    pub(crate) fn relays(
+        name: &'static str,
+        arguments: &str,
+        binary: &Path,
+        nginx: &Nginx,
+    ) -> Self {
+        let [outer, inner] = [free_addr(), free_addr()];
+        let [second, first] = [(inner, nginx.addr), (outer, inner)].map(|(listen, to)| {
+            let mut command = Command::new(binary);
+            command.args(arguments.split(' ')).args([listen.to_string(), to.to_string()]);
+            Held::Server(Server::start(&mut command, listen))
+        });
+        Self { name, addr: outer, _held: vec![first, second] }
+    }
+
     fn two_haproxies(name: &'static str, options: &str, nginx: &Nginx) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (inner, outer) = (free_addr(), free_addr());
