@@ -25,6 +25,7 @@ mod state;
 mod status;
 mod supervisor;
 mod table;
+mod threads;
 mod trace;
 mod upgrade;
 

@@ -34,3 +34,4 @@ pub mod upstream;
 pub mod version;
 pub mod wire;
 mod words;
+pub mod workers;

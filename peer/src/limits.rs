@@ -308,6 +308,10 @@ pub const TASK_RESTART_WAIT: Duration = Duration::from_secs(1);
 /// Wait before the next accept after one failed for lack of resources.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// Workers that accept connections, at most: each is woken for every connection while it has nothing
+/// else to do.
+pub const ACCEPTING_WORKERS: usize = 4;
+
 /// Admin connections at a time; scrapers and probes need a handful. To let in one more,
 /// another is closed.
 pub const ADMIN_CONNECTIONS: usize = 64;

@@ -109,7 +109,7 @@ impl<N: Net> Ports<N> {
         for open in table.tcp.iter_mut().filter(|open| open.serves.is_none()) {
             let (stopped, kept, socket) = (open.begin(), shared.clone(), open.socket.clone());
             let port = Port::Tcp(open.mapping.name.clone());
-            shared.keep("an accept loop", move || {
+            shared.keep_accepting("an accept loop", move || {
                 let accepting = accept_loop(kept.clone(), socket.clone(), port.clone());
                 unless_stopped(accepting, stopped.clone())
             });

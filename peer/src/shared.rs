@@ -29,6 +29,7 @@ use crate::tasks::{Phase, Tasks};
 use crate::trace_context::{Span, TraceContext};
 use crate::trust::front::Front;
 use crate::trust::tls::files::Tls;
+use crate::workers::{Place, Workers};
 
 /// One peer, as its tasks see it.
 pub struct Shared<N: Net> {
@@ -87,7 +88,12 @@ impl<N: Net> Shared<N> {
     ///
     /// # Errors
     /// The key of a TLS file that is missing or invalid.
-    pub fn new(config: PeerConfig, net: N, sinks: Sinks) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: PeerConfig,
+        net: N,
+        sinks: Sinks,
+        workers: Workers,
+    ) -> Result<Self, ConfigError> {
         let Sinks { access, tracing } = sinks;
         let metrics = Arc::new(Metrics::new(&config));
         let tls = match config.tls.is_set() {
@@ -118,7 +124,7 @@ impl<N: Net> Shared<N> {
             outgoing: Outgoing::default(),
             hubs: Hubs::default(),
             mesh,
-            tasks: Tasks::new(metrics.clone()),
+            tasks: Tasks::new(metrics.clone(), workers),
             provoked: Provoked::new(metrics.clone()),
             metrics,
             peer_id: config.peer_id.clone(),
@@ -150,9 +156,15 @@ impl<N: Net> Shared<N> {
         self.reconfigured.subscribe()
     }
 
-    /// Runs a task [as the network schedules it](Net::scheduled), until it ends or the peer does.
+    /// Runs a task [as the network schedules it](Net::scheduled), where the caller runs, until it
+    /// ends or the peer does.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.net.scheduled(task));
+    }
+
+    /// Runs the task of a connection there, as [`spawn`](Self::spawn) does.
+    pub fn spawn_at(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_at(place, self.net.scheduled(task));
     }
 
     /// Runs the task that `begin` makes as [`spawn`](Self::spawn) does, and makes it again
@@ -161,8 +173,28 @@ impl<N: Net> Shared<N> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.keep_at(Place::here(), what, begin);
+    }
+
+    /// As [`keep`](Self::keep), on each worker that accepts connections.
+    pub fn keep_accepting<F>(
+        &self,
+        what: &'static str,
+        begin: impl Fn() -> F + Clone + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for place in self.tasks.workers().accepting() {
+            self.keep_at(place, what, begin.clone());
+        }
+    }
+
+    fn keep_at<F>(&self, place: Place, what: &'static str, begin: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let net = self.net.clone();
-        self.tasks.keep(what, move || net.scheduled(begin()));
+        self.tasks.keep_at(place, what, move || net.scheduled(begin()));
     }
 
     /// Counts what was refused to `source`; whether to log it, too.

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use crate::limits::TASK_RESTART_WAIT;
 use crate::lock::{Lock, Poisoned};
 use crate::observe::metrics::Metrics;
+use crate::workers::{Load, Place, Workers};
 
 /// The life of a peer. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Tasks {
     set: Lock<JoinSet<()>>,
+    workers: Workers,
     phase: watch::Sender<Phase>,
     /// Whether the phase is [`Phase::Draining`] or later; read at every wake of a
     /// conversation, and so is the next.
@@ -62,10 +64,11 @@ pub struct Tasks {
 pub struct Busy(watch::Sender<usize>);
 
 impl Tasks {
-    /// None yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    /// None yet; those of connections will run on `workers`, if there are any.
+    pub fn new(metrics: Arc<Metrics>, workers: Workers) -> Self {
         Self {
             set: Lock::new("the set of tasks", JoinSet::new()),
+            workers,
             phase: watch::Sender::new(Phase::Serving),
             is_draining: AtomicBool::new(false),
             is_finishing: AtomicBool::new(false),
@@ -78,28 +81,34 @@ impl Tasks {
         }
     }
 
-    /// Runs a task until it ends or the peer does.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let panics = self.panics.clone();
-        // Boxed, or the wrapper would hold the task twice over: as captured and as
-        // pinned. Idle connections are many.
-        let task = Box::pin(task);
-        self.add(async move {
-            if let Err(Ended::Panicked) = panics.caught(task).await {
-                tracing::error!("a task panicked; its connection was closed; please report it");
-            }
-        });
+    /// Who runs the tasks of connections.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
     }
 
-    /// Runs the task that `begin` makes until it ends or the peer does, and makes
+    /// Runs a task where the caller runs, until it ends or the peer does.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.add(Place::here(), self.guarded(task, None));
+    }
+
+    /// Runs the task of a connection there, until it ends or the peer does.
+    pub fn spawn_at(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
+        self.add(place, self.guarded(task, self.workers.loaded(place)));
+    }
+
+    /// Runs the task that `begin` makes there until it ends or the peer does, and makes
     /// it again after a panic: for what the peer cannot do without. The log says `what`
     /// that is.
-    pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
-    where
+    pub fn keep_at<F>(
+        &self,
+        place: Place,
+        what: &'static str,
+        begin: impl Fn() -> F + Send + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let panics = self.panics.clone();
-        self.add(async move {
+        self.add(place, async move {
             while let Err(Ended::Panicked) = panics.caught(Box::pin(begin())).await {
                 tracing::error!(what, "a task panicked; it will be restarted; please report it");
                 sleep(TASK_RESTART_WAIT).await;
@@ -115,10 +124,31 @@ impl Tasks {
         met.ok().and_then(|met| *met).expect("the sender is ours, and this waited for one")
     }
 
-    fn add(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// `task`, of which a panic is the end and no more, and which weighs on its worker.
+    fn guarded(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+        load: Option<Load>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let panics = self.panics.clone();
+        // Boxed, or the wrapper would hold the task twice over: as captured and as
+        // pinned. Idle connections are many.
+        let task = Box::pin(task);
+        async move {
+            if let Err(Ended::Panicked) = panics.caught(task).await {
+                tracing::error!("a task panicked; its connection was closed; please report it");
+            }
+            drop(load);
+        }
+    }
+
+    fn add(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
         let mut set = self.set.lock();
         while set.try_join_next().is_some() {}
-        set.spawn(task);
+        match self.workers.runtime(place) {
+            Some(runtime) => set.spawn_on(task, runtime),
+            None => set.spawn(task),
+        };
     }
 
     /// The phase now.
@@ -297,7 +327,7 @@ mod tests {
 
     fn tasks() -> (Tasks, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(&PeerConfig::new("p".parse().unwrap())));
-        (Tasks::new(metrics.clone()), metrics)
+        (Tasks::new(metrics.clone(), Workers::default()), metrics)
     }
 
     #[tokio::test]
@@ -335,7 +365,7 @@ mod tests {
     async fn a_task_that_is_kept_restarts_after_a_panic() {
         let (tasks, metrics) = tasks();
         let (begun, mut watcher) = watch::channel(0);
-        tasks.keep("a test", move || {
+        tasks.keep_at(Place::here(), "a test", move || {
             begun.send_modify(|times| *times += 1);
             let first = *begun.borrow() == 1;
             async move { assert!(!first, "on purpose") }
@@ -355,7 +385,7 @@ mod tests {
             let _held = held.lock();
             panic!("on purpose");
         });
-        tasks.keep("a test", move || {
+        tasks.keep_at(Place::here(), "a test", move || {
             begun.send_modify(|times| *times += 1);
             let lock = lock.clone();
             async move {

@@ -65,6 +65,7 @@ mod transit;
 mod udp;
 mod upgrade;
 mod via;
+mod workers;
 
 use std::net::SocketAddr;
 

@@ -81,6 +81,14 @@ async fn a_bad_environment_is_named_and_exit_2() {
 }
 
 #[tokio::test]
+async fn no_workers_at_all_are_refused() {
+    assert_refused("run --listen 127.0.0.1:0 --workers 0", 2, &["--workers"]).await;
+    let file = file("listen = '127.0.0.1:0'\nworkers = 0\n");
+    let path = file.path().to_str().unwrap();
+    assert_refused(&format!("run --config {path}"), 2, &["workers", "nonzero"]).await;
+}
+
+#[tokio::test]
 async fn a_bad_file_is_refused_by_run_and_check_alike() {
     for (text, words) in [
         ("listen = '127.0.0.1:0'\nlisen = 'x'\n", &["lisen", "line 2", "listen"][..]),

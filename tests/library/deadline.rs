@@ -26,6 +26,7 @@ use ops_proxy::stream::net::{Listener, Net};
 use ops_proxy::stream::relay::Side;
 use ops_proxy::stream::transport::Transport;
 use ops_proxy::trust::{Identity, Permission, Principal};
+use ops_proxy::workers::Workers;
 use ops_proxy_tests::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -131,7 +132,9 @@ impl Rig {
     fn new(data_timeout: Duration) -> Self {
         let mut config = PeerConfig::new("edge".parse().unwrap());
         config.timing.data_timeout = data_timeout;
-        let shared = Arc::new(Shared::new(config, ByHand::default(), Sinks::default()).unwrap());
+        let shared = Arc::new(
+            Shared::new(config, ByHand::default(), Sinks::default(), Workers::default()).unwrap(),
+        );
         let opened = shared.mesh.open_link("site".parse().unwrap(), PROVIDER);
         let Opened { id: link, forwards, .. } = opened;
         shared.mesh.register(link, &[name().into()]).unwrap();

@@ -56,10 +56,10 @@ fn step(trap: &AtomicU32) {
 }
 
 #[derive(Debug)]
-struct TrappedStream(TcpStream);
+struct TrappedStream(<TokioNet as Net>::Stream);
 
 #[derive(Debug)]
-struct TrappedListener(TcpListener, Trapped);
+struct TrappedListener(<TokioNet as Net>::Listener, Trapped);
 
 impl Net for Trapped {
     type Listener = TrappedListener;

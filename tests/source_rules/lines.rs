@@ -60,12 +60,12 @@ fn only_the_seam_names_real_sockets() {
 #[test]
 fn every_task_is_scheduled_by_the_network() {
     let spawns = |line: &str| {
-        let spawned = ["tokio::spawn(", ".spawn(", "tasks.keep("];
-        let by_the_network = ["shared.spawn(", ".scheduled("];
+        let spawned = ["tokio::spawn(", ".spawn(", ".spawn_at(", "tasks.keep_at("];
+        let by_the_network = ["shared.spawn(", "shared.spawn_at(", ".scheduled("];
         spawned.iter().any(|call| line.contains(call))
             && !by_the_network.iter().any(|call| line.contains(call))
     };
-    let apart = ["peer/src/cli/", "peer/src/tasks.rs", "peer/src/shared.rs"];
+    let apart = ["peer/src/cli/", "peer/src/tasks.rs", "peer/src/shared.rs", "peer/src/workers.rs"];
     let simulated = |source: &Source| {
         !apart.iter().any(|path| source.path.starts_with(path)) && !source.is_test_only()
     };

@@ -433,6 +433,23 @@ impl Peer {
         self.status("Threads:").parse().expect("a number")
     }
 
+    /// How often each of its workers has waited for something to do, in their order.
+    pub fn workers(&self) -> Vec<usize> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.child.id()));
+        let mut workers: Vec<(String, usize)> = tasks
+            .expect("a running process")
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
+            .filter_map(|status| {
+                let field = |name| status.lines().find_map(|line: &str| line.strip_prefix(name));
+                let name = field("Name:")?.trim();
+                let waits = field("voluntary_ctxt_switches:")?.trim().parse().ok()?;
+                name.starts_with("worker ").then(|| (name.to_owned(), waits))
+            })
+            .collect();
+        workers.sort();
+        workers.into_iter().map(|(_, waits)| waits).collect()
+    }
+
     fn status_bytes(&self, what: &str) -> usize {
         let status = self.status(what);
         let kibibytes = status.strip_suffix(" kB");

@@ -1,6 +1,7 @@
 //! Why the command exits with a code other than 0.
 
 use std::io;
+use std::num::NonZero;
 
 use crate::config::ConfigError;
 use crate::peer::{RunError, StartError};
@@ -15,6 +16,8 @@ pub(super) enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error("workers: cannot start {count} threads: {source}; set fewer, or allow more threads")]
+    Workers { count: NonZero<u16>, source: io::Error },
     #[error("interrupted by a signal before it finished")]
     Interrupted,
     #[error("{0}")]
@@ -36,6 +39,7 @@ impl Failure {
             Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
             Self::Start(StartError::Bind(_))
             | Self::Run(_)
+            | Self::Workers { .. }
             | Self::Interrupted
             | Self::Demo(_)
             | Self::Pki(_)

@@ -49,6 +49,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 7] = [
             "max_names_per_peer",
             "max_pending_per_peer",
             "max_udp_requests",
+            "workers",
         ],
     ),
     (

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 
-use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
@@ -20,11 +19,13 @@ use super::sources::{Sources, Texts, state_file, surroundings, unknown_variables
 use super::spans::Spans;
 use super::state::StateFile;
 use super::supervisor;
+use super::threads;
 use super::upgrade::{Succeeded, Takeover, Upgrader};
 use crate::config::PeerConfig;
 use crate::observe::sinks::Sinks;
 use crate::peer::{Peer, PeerHandle, RunError};
 use crate::stream::net::tokio::{TokioNet, inherited};
+use crate::workers::Workers;
 
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let before = Takeover::begin()?;
@@ -34,6 +35,7 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let (format, level) = (settings.log_format, settings.log_level);
     let access = settings.access_log.and_then(|access| access.0);
     let otlp = (settings.otlp.clone(), settings.otlp_sample);
+    let threads = settings.workers;
     let query = settings.access_log_query.unwrap_or(false);
     let mut surroundings = surroundings();
     surroundings.predecessor = before.as_ref().map(|before| before.peer().clone());
@@ -46,10 +48,11 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     }
     raise_file_limit();
     let files = Files { sources, surroundings, started, texts, state, before };
-    let runtime = Runtime::new()?;
+    let (runtime, workers) = threads::start(threads)?;
     let outcome = runtime.block_on(async {
         let spans = Spans::begin(otlp.0.as_ref(), otlp.1, &config)?;
-        let outcome = run_until_drained(config, files, &log, access.as_ref(), &spans).await;
+        let outcome =
+            run_until_drained(config, files, &log, access.as_ref(), &spans, workers).await;
         spans.flush().await;
         outcome
     });
@@ -91,11 +94,13 @@ async fn run_until_drained(
     log: &Log,
     access: Option<&AccessWriter>,
     spans: &Spans,
+    workers: Workers,
 ) -> Result<(), Failure> {
     // Before the first bind: from then on no signal may go unheard.
     let mut signals = Signals::new()?;
     let sinks = Sinks { access: access.map(AccessWriter::sink), tracing: spans.tracing() };
-    let peer = Peer::start_with(config.clone(), TokioNet, sinks).await?;
+    let serving = workers.count();
+    let peer = Peer::start_with(config.clone(), TokioNet, sinks, workers).await?;
     let handle = peer.handle();
     handle.export_process();
     spans.count(&handle);
@@ -123,7 +128,7 @@ async fn run_until_drained(
         tokio::spawn(Takeover::tell(before.channel()?, handle.clone()));
     }
     let upgrader = Upgrader::new(handle.clone(), before);
-    announce(&handle);
+    announce(&handle, serving);
     tokio::spawn(supervisor::keep_alive(handle.clone()));
     let warmed_up = handle.clone();
     tokio::spawn(async move {
@@ -191,7 +196,7 @@ async fn run_until_drained(
 }
 
 /// Says where the peer can be reached, now that it can be.
-fn announce(handle: &PeerHandle<TokioNet>) {
+fn announce(handle: &PeerHandle<TokioNet>, workers: usize) {
     if let Some(addr) = handle.listen_addr() {
         info!(what = "listen", %addr, "listening");
     }
@@ -204,5 +209,5 @@ fn announce(handle: &PeerHandle<TokioNet>) {
     if let Some(addr) = handle.admin_addr() {
         info!(what = "admin", %addr, "listening");
     }
-    info!("ready");
+    info!(workers, "ready");
 }

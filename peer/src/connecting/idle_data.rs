@@ -117,7 +117,8 @@ impl<N: Net> Pool<N> {
         let wanted = self.reserve().wanted();
         for _ in 0..wanted {
             let (pool, ended) = (self.clone(), ended.clone());
-            self.shared.spawn(async move { pool.keep(ended).await });
+            let place = self.shared.tasks.workers().for_dialled();
+            self.shared.spawn_at(place, async move { pool.keep(ended).await });
         }
     }
 

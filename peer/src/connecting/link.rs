@@ -482,7 +482,8 @@ impl<N: Net> Link<N> {
         };
         let failed = self.failed.0.clone();
         let busy = self.shared.tasks.busy();
-        self.shared.spawn(async move {
+        let place = self.shared.tasks.workers().for_dialled();
+        self.shared.spawn_at(place, async move {
             active.end(serving.by_dialling(&failed).await);
             drop((busy, slot));
         });

@@ -31,6 +31,7 @@ use crate::stream::transport::Transport;
 use crate::trust::Permission;
 use crate::wire::frames::{FRAME_BYTES, Frames};
 use crate::wire::{Line, LineBuffer};
+use crate::workers::Place;
 
 /// What is ready to carry a request: a DATA connection, unless it was turned into something
 /// else or is a backend of our own.
@@ -116,10 +117,13 @@ pub(super) async fn fetch_data<N: Net>(
     let deadline = asked.deadline(shared.config().timing.data_timeout);
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
-    match take_alive(shared, link, &assignment.name) {
+    let mut fetched = match take_alive(shared, link, &assignment.name).await {
         Some(idle) => fetch.down_idle(assignment, idle, asked, reset).await,
         None => fetch.down_link(assignment, reset).await,
-    }
+    }?;
+    // Another task has accepted it.
+    shared.net.settle(fetched.data.stream.inner_mut()).await;
+    Ok(fetched)
 }
 
 impl<N: Net> Fetch<'_, N> {
@@ -159,7 +163,7 @@ impl<N: Net> Fetch<'_, N> {
         mut reset: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Fetched<Data<N>>, NotFetched> {
         let Self { shared, link, id, deadline, .. } = self;
-        let Idle { stream, since, shows } = idle;
+        let Idle { stream, since, shows, .. } = idle;
         let is_fresh = since.elapsed() <= IDLE_DATA_FRESH;
         let head = match is_fresh {
             true => (asked.head)(id, assignment.forwarded),
@@ -253,14 +257,15 @@ impl<N: Net> Fetch<'_, N> {
 
 /// The idle DATA connection of a link that was used last, may carry a request for `name`,
 /// and has not ended since.
-fn take_alive<N: Net>(
+async fn take_alive<N: Net>(
     shared: &Shared<N>,
     link: LinkId,
     name: &Name,
 ) -> Option<Idle<Transport<N::Stream>>> {
     loop {
-        let mut idle = shared.mesh.take_idle(link, name)?;
+        let mut idle = shared.mesh.take_idle(link, name, Place::here())?;
         if is_quiet(&mut idle.stream) {
+            shared.net.settle(idle.stream.inner_mut()).await;
             return Some(idle);
         }
     }

@@ -29,6 +29,7 @@ use crate::stream::relay::{Meter, Side};
 use crate::stream::transport::Transport;
 use crate::trust::Permission;
 use crate::wire::{FailReason, Requested};
+use crate::workers::Place;
 
 /// Why nobody serves a name whose backend fails its checks, for operators.
 const UNHEALTHY: &str = "unhealthy";
@@ -135,7 +136,8 @@ impl<N: Net> Assigned<N> {
         // Who speaks out of turn is not asked again.
         if frames.into_spent().is_some_and(|ahead| ahead.is_empty()) {
             let shows = self.shows.clone();
-            self.shared.mesh.keep_idle(link, Idle { stream, since: Instant::now(), shows });
+            let idle = Idle { stream, since: Instant::now(), shows, place: Place::here() };
+            self.shared.mesh.keep_idle(link, idle);
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::trust::{
 use crate::wire::{
     ErrorCode, FailReason, Line, LineBuffer, ReportedError, Requested, TokenProof, WireError,
 };
+use crate::workers::Place;
 
 /// A peer connection of which nothing but its first bytes is known.
 pub struct PeerConnection<N: Net> {
@@ -335,7 +336,9 @@ impl<N: Net> Encounter<N> {
         drop(ticket);
         let is_quiet = lines.into_rest().is_empty();
         let kept = match principal {
-            Ok(principal) if is_quiet => shared.mesh.introduce(peer.clone(), principal, stream),
+            Ok(principal) if is_quiet => {
+                shared.mesh.introduce(peer.clone(), principal, stream, Place::here())
+            }
             Ok(_) => Err(NotKept::Unwanted),
             Err(_) => Err(NotKept::Foreign),
         };

@@ -16,6 +16,7 @@ use super::waiting::{Forward, ForwardError};
 use crate::limits::{FORWARDS_QUEUED_PER_LINK, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK, LINKS};
 use crate::names::{Name, PeerId};
 use crate::trust::{Identity, Permission, Principal, RuleId};
+use crate::workers::Place;
 
 /// A DATA connection that waits for a request.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Idle<S> {
     pub since: Instant,
     /// What it showed, where that is not what its link showed.
     pub shows: Option<Box<Permission>>,
+    /// Where it was used last.
+    pub place: Place,
 }
 
 /// Why a link has to end that its own peer did not end.
@@ -214,12 +217,17 @@ impl<S> Links<S> {
         Some(oldest)
     }
 
-    /// The DATA connection of `link` that was used last and may carry a request for
-    /// `name`. Those that may not are given back to be closed.
-    pub fn take_idle(&mut self, id: LinkId, name: &Name) -> (Option<Idle<S>>, Vec<Idle<S>>) {
+    /// The DATA connection of `link` that was used last and may carry a request for `name`; one
+    /// that was used `here`, if there is any. Those that may not are given back to be closed.
+    pub fn take_idle(
+        &mut self,
+        id: LinkId,
+        name: &Name,
+        here: Place,
+    ) -> (Option<Idle<S>>, Vec<Idle<S>>) {
         let mut forbidden = Vec::new();
         let Some(link) = self.open.get_mut(&id) else { return (None, forbidden) };
-        while let Some(idle) = link.idle.pop_back() {
+        while let Some(idle) = take_last(&mut link.idle, here) {
             self.idle.remove(&id);
             if idle.shows.as_ref().is_none_or(|shows| shows.permits(name)) {
                 return (Some(idle), forbidden);
@@ -260,6 +268,14 @@ pub struct Closed<S> {
     _idle: VecDeque<Idle<S>>,
 }
 
+/// The last that was used `here`, or else the last of all.
+fn take_last<S>(idle: &mut VecDeque<Idle<S>>, here: Place) -> Option<Idle<S>> {
+    match idle.iter().rposition(|one| one.place == here) {
+        Some(at) => idle.remove(at),
+        None => idle.pop_back(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,16 +297,32 @@ mod tests {
     }
 
     #[test]
+    fn the_idle_connection_that_was_used_last_here_is_taken_or_the_last_of_all() {
+        let mut links = Links::default();
+        let link = links.open(of([10, 0, 0, 1])).id;
+        let [here, there] = [0, 1].map(Place::worker);
+        for (stream, place) in [(1, here), (2, here), (3, there), (4, there)] {
+            let idle = Idle { stream, since: Instant::now(), shows: None, place };
+            links.keep_idle(link, idle).unwrap();
+        }
+        let name = "app".parse().unwrap();
+        let taken = (0..5).map(|_| links.take_idle(link, &name, here).0.map(|idle| idle.stream));
+        assert_eq!(taken.collect::<Vec<_>>(), [Some(2), Some(1), Some(4), Some(3), None]);
+        assert_eq!(links.idle_count(), 0);
+    }
+
+    #[test]
     fn an_idle_connection_carries_only_what_it_showed_a_permission_for() {
         let mut links = Links::default();
         let link = links.open(of([10, 0, 0, 1])).id;
         let rules = format!("[[token]]\nsecret = '{}'\nnames = ['other']", "s".repeat(32));
         let rule = TokenRules::from_toml(&rules).unwrap().rules().next().unwrap();
         let since = Instant::now();
+        let place = Place::here();
         let shows = Some(Box::new(Permission::Rule(rule)));
-        links.keep_idle(link, Idle { stream: 1, since, shows: None }).unwrap();
-        links.keep_idle(link, Idle { stream: 2, since, shows }).unwrap();
-        let (idle, forbidden) = links.take_idle(link, &"app".parse().unwrap());
+        links.keep_idle(link, Idle { stream: 1, since, shows: None, place }).unwrap();
+        links.keep_idle(link, Idle { stream: 2, since, shows, place }).unwrap();
+        let (idle, forbidden) = links.take_idle(link, &"app".parse().unwrap(), place);
         assert_eq!(idle.map(|idle| idle.stream), Some(1));
         assert_eq!(forbidden.len(), 1);
         assert_eq!(links.idle_count(), 0);

@@ -24,6 +24,7 @@ use crate::offer::{Offer, Ways};
 use crate::stream::relay::Side;
 use crate::trust::{Owner, Principal};
 use crate::wire::{FailReason, Withdrawal};
+use crate::workers::Place;
 
 /// A request that was given to a provider.
 pub type Assignment = Assigned<Arc<NameStats>>;
@@ -426,7 +427,13 @@ impl<S> Mesh<S> {
     ///
     /// # Errors
     /// [`NotKept`], and the connection is closed.
-    pub fn introduce(&self, peer: PeerId, principal: Principal, stream: S) -> Result<(), NotKept> {
+    pub fn introduce(
+        &self,
+        peer: PeerId,
+        principal: Principal,
+        stream: S,
+        place: Place,
+    ) -> Result<(), NotKept> {
         let owner = Owner::new(peer, &principal.identity);
         let mut tables = self.lock();
         let link = tables.routes.link_of(&owner);
@@ -439,7 +446,8 @@ impl<S> Mesh<S> {
         };
         let differs = !of_link.permission.is_same(&principal.permission);
         let shows = differs.then(|| Box::new(principal.permission));
-        let kept = tables.links.keep_idle(link, Idle { stream, since: Instant::now(), shows });
+        let idle = Idle { stream, since: Instant::now(), shows, place };
+        let kept = tables.links.keep_idle(link, idle);
         drop(tables);
         kept.map(drop).map_err(|_| NotKept::Unwanted)
     }
@@ -451,9 +459,10 @@ impl<S> Mesh<S> {
         drop(kept);
     }
 
-    /// The DATA connection of `link` that was used last and may carry a request for `name`.
-    pub fn take_idle(&self, link: LinkId, name: &Name) -> Option<Idle<S>> {
-        let (idle, forbidden) = self.lock().links.take_idle(link, name);
+    /// The DATA connection of `link` that was used last and may carry a request for `name`; one
+    /// that was used here, if there is any.
+    pub fn take_idle(&self, link: LinkId, name: &Name, here: Place) -> Option<Idle<S>> {
+        let (idle, forbidden) = self.lock().links.take_idle(link, name, here);
         // What they showed does not permit what the link registered.
         forbidden.iter().for_each(|_| self.metrics.unexpected_data());
         idle

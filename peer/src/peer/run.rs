@@ -18,6 +18,7 @@ use crate::ports::{Bound, NotBound, Ports};
 use crate::public::{Port, accept_loop};
 use crate::shared::Shared;
 use crate::stream::net::{Listener, Net};
+use crate::workers::Workers;
 
 /// A peer that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -54,15 +55,21 @@ impl<N: Net> Peer<N> {
     /// # Errors
     /// [`StartError`] for the first file or address that cannot be used.
     pub async fn start(config: PeerConfig, net: N) -> Result<Self, StartError> {
-        Self::start_with(config, net, Sinks::default()).await
+        Self::start_with(config, net, Sinks::default(), Workers::default()).await
     }
 
-    /// As [`start`](Self::start), with those who take what it tells of each request.
+    /// As [`start`](Self::start), with those who take what it tells of each request, and those
+    /// who run the tasks of its connections.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_with(config: PeerConfig, net: N, sinks: Sinks) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, net, sinks)?);
+    pub async fn start_with(
+        config: PeerConfig,
+        net: N,
+        sinks: Sinks,
+        workers: Workers,
+    ) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(config, net, sinks, workers)?);
         let config = shared.config_of_now();
         let (listener, listen) = bind(&shared.net, "listen", config.listen).await?;
         let ports = Arc::new(Ports::new());
@@ -99,7 +106,7 @@ impl<N: Net> Peer<N> {
         if let Some(listener) = listener {
             // The listening socket outlives a panic, and so do those who wait on it.
             let kept = shared.clone();
-            shared.keep("the accept loop", move || {
+            shared.keep_accepting("the accept loop", move || {
                 accept_loop(kept.clone(), listener.clone(), Port::Mixed)
             });
         }

@@ -151,6 +151,8 @@ impl<N: Net> Connection<N> {
     /// Finds out what this is. A request comes back with its name and its way; a peer is
     /// served here, and what cannot be routed is refused.
     async fn meet(mut self, port: Port, trusted: bool) -> Option<(Self, Name, Speaks)> {
+        // It may have been accepted elsewhere.
+        self.shared.net.settle(self.stream.inner_mut()).await;
         if trusted {
             if !self.read_proxy_header().await {
                 return None;

@@ -50,7 +50,8 @@ async fn accept<N: Net>(shared: &Arc<Shared<N>>, listener: &N::Listener, port: &
                     front: None,
                     shared: shared.clone(),
                 };
-                shared.spawn(connection.serve(port.clone(), trusted));
+                let place = shared.tasks.workers().for_accepted();
+                shared.spawn_at(place, connection.serve(port.clone(), trusted));
             }
             Err(error) => {
                 if is_out_of_resources(&error) {

@@ -19,6 +19,7 @@ use crate::shared::Shared;
 use crate::stream::net::tokio::TokioNet;
 use crate::trust::front::check_front;
 use crate::trust::tls::files::{check_files, warnings};
+use crate::workers::Workers;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Options {
@@ -58,7 +59,7 @@ pub(in crate::cli) fn check(options: Options, matches: &ArgMatches) -> Result<()
 
 /// Dials what the configuration names, and prints how that went.
 fn dial_all(config: PeerConfig) -> Result<(), Failure> {
-    let shared = Shared::new(config, TokioNet, Sinks::default())?;
+    let shared = Shared::new(config, TokioNet, Sinks::default(), Workers::default())?;
     let runtime = Runtime::new()?;
     let steps = runtime.block_on(async {
         let mut steps = upstreams::dial(&shared).await;

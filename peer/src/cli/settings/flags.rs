@@ -1,6 +1,7 @@
 //! Every setting, as a flag, an environment variable and a key in the file.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -260,6 +261,12 @@ pub struct Settings {
     #[arg(long, env = "OPS_PROXY_IDLE_DATA", value_name = "COUNT")]
     pub idle_data: Option<usize>,
 
+    /// Threads that serve connections [default: one per core]
+    ///
+    /// A connection stays on one of them.
+    #[arg(long, env = "OPS_PROXY_WORKERS", value_name = "COUNT")]
+    pub workers: Option<NonZero<u16>>,
+
     /// Allow unencrypted links to and from peers on other machines [default: false]
     #[arg(
         long,
@@ -325,6 +332,7 @@ impl Settings {
     /// running process.
     pub fn fixed_for_the_process(&self, new: &Self) -> Vec<&'static str> {
         let differs = [
+            ("workers", self.workers != new.workers),
             ("log_format", self.log_format != new.log_format),
             ("access_log", self.access_log != new.access_log),
             ("access_log_query", self.access_log_query != new.access_log_query),
@@ -383,6 +391,7 @@ impl Settings {
             max_pending_per_peer: self.max_pending_per_peer.or(file.max_pending_per_peer),
             max_udp_requests: self.max_udp_requests.or(file.max_udp_requests),
             idle_data: self.idle_data.or(file.idle_data),
+            workers: self.workers.or(file.workers),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             log_format: self.log_format.or(file.log_format),
             access_log: self.access_log.or(file.access_log),

@@ -91,7 +91,7 @@ const FLAGS: &str = "--listen 127.0.0.1:1 --tcp 127.0.0.1:2=a --tcp [::1]:3=b --
     --data-timeout 1s --heartbeat 2s --peer-timeout 3s --drain-grace 4s --drain-limit 5m \
     --name-retention 1h30m --hold 0s --warm-up 7s --state-dir state --udp-idle 6s --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-crl crl.pem \
     --public-cert front --redirect-https --token-file token --accept-tokens tokens.toml --max-connections 7 \
-    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --max-udp-requests 8 --idle-data 9 \
+    --max-connections-per-source 3 --max-names-per-peer 5 --max-pending-per-peer 2 --max-udp-requests 8 --idle-data 9 --workers 6 \
     --insecure-plaintext --log-format json --access-log text --access-log-query \
     --otlp http://collector:4318/spans --otlp-sample 0.25 --log-level debug";
 const FILE: &str = r#"
@@ -134,6 +134,7 @@ const FILE: &str = r#"
     max_pending_per_peer = 2
     max_udp_requests = 8
     idle_data = 9
+    workers = 6
     insecure_plaintext = true
     log_format = "json"
     access_log = "text"
@@ -599,7 +600,7 @@ fn help_gives_the_defaults_that_are_used() {
     };
     let command = Settings::augment_args(Command::new("test"));
     // Made for each process, or no value that can be given.
-    let others = ["peer_id", "via", "ways"];
+    let others = ["peer_id", "via", "ways", "workers"];
     let mut compared = 0;
     for arg in command.get_arguments() {
         let help = help(arg);

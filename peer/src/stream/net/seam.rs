@@ -65,6 +65,13 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// As [`local_addr`](Net::local_addr).
     fn peer_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
 
+    /// From now on, `stream` is watched where the caller [runs](crate::workers): to be called by a
+    /// task that was given it by another, before it has written anything that may fill the connection. The default
+    /// is for networks on which that makes no difference.
+    fn settle(&self, _stream: &mut Self::Stream) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Returns once the other end has reset `stream`. Its clean end is none, and no byte of
     /// it is lost. Cancel safe.
     fn reset(&self, stream: &mut Self::Stream) -> impl Future<Output = ()> + Send;

@@ -13,6 +13,7 @@ mod diag;
 pub mod inherited;
 #[cfg(target_os = "linux")]
 mod pipe;
+mod socket;
 mod udp;
 
 use std::fs::File;
@@ -21,60 +22,39 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
 
-use super::seam::{Listener, Net};
+use socket::{Connection, Listening, tune};
+
+use super::seam::Net;
 use crate::http::Conversation;
 use crate::limits::TLS_FILE_BYTES;
 use crate::stream::relay::{
     Ahead, Leaving, Meter, Over, RelayError, Side, Unacknowledged, carry_both, converse,
 };
 
-/// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
-const BACKLOG: u32 = 4096;
-
-/// A connection on which nothing is under way is probed after this time…
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// …this often…
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// …and given up when so many probes went unanswered: 90 s after its last word. While
-/// bytes are under way, none are sent; then the relay looks at what is unacknowledged.
-const KEEPALIVE_RETRIES: u32 = 3;
-
 /// The network of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokioNet;
 
 impl Net for TokioNet {
-    type Listener = TcpListener;
-    type Stream = TcpStream;
+    type Listener = Listening;
+    type Stream = Connection;
     type Datagrams = UdpSocket;
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
-        if let Some(socket) = inherited::listener(addr) {
-            tune(&socket)?;
-            socket.set_nonblocking(true)?;
-            return TcpListener::from_std(socket);
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Listening> {
+        match inherited::listener(addr) {
+            Some(socket) => Listening::on(socket),
+            None => Listening::bind(addr),
         }
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        // A restart must not wait for the connections of the last run to expire.
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        // Linux hands a listening socket's options on to what it accepts.
-        tune(&socket)?;
-        socket.bind(addr)?;
-        socket.listen(BACKLOG)
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Connection> {
         let stream = TcpStream::connect(addr).await?;
         tune(&stream)?;
-        Ok(stream)
+        Ok(Connection::here(stream))
     }
 
     async fn bind_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -89,28 +69,32 @@ impl Net for TokioNet {
         Ok(lookup_host((host, port)).await?.collect())
     }
 
-    fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+    fn local_addr(&self, stream: &Connection) -> io::Result<SocketAddr> {
         stream.local_addr()
     }
 
-    fn peer_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+    fn peer_addr(&self, stream: &Connection) -> io::Result<SocketAddr> {
         stream.peer_addr()
     }
 
-    async fn reset(&self, stream: &mut TcpStream) {
+    async fn settle(&self, stream: &mut Connection) {
+        stream.settle().await;
+    }
+
+    async fn reset(&self, stream: &mut Connection) {
         // A half-close is no error, and what can be read stays where it is.
         if stream.ready(Interest::ERROR).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    fn abort(&self, stream: TcpStream) {
+    fn abort(&self, stream: Connection) {
         // Failure leaves the ordinary close, which is all that could still be done.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
     }
 
     #[cfg(target_os = "linux")]
-    fn unacknowledged(&self, stream: &TcpStream) -> Option<Unacknowledged> {
+    fn unacknowledged(&self, stream: &Connection) -> Option<Unacknowledged> {
         // Where the kernel does not tell, its own patience decides, which is longer; a
         // connection that has just ended is nobody's concern.
         diag::unacknowledged(stream).ok().flatten()
@@ -146,11 +130,11 @@ impl Net for TokioNet {
     #[cfg(target_os = "linux")]
     async fn relay<M: Meter>(
         &self,
-        public: &mut Side<&mut TcpStream>,
-        backend: &mut Side<&mut TcpStream>,
+        public: &mut Side<&mut Connection>,
+        backend: &mut Side<&mut Connection>,
         meter: &M,
     ) -> Result<(), RelayError> {
-        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
+        let outstanding = |public: &&mut Connection, backend: &&mut Connection| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         carry_both::<pipe::Pipe, _, _, _>(public, backend, meter, Some(outstanding)).await
@@ -159,14 +143,14 @@ impl Net for TokioNet {
     #[cfg(target_os = "linux")]
     async fn converse<M: Meter>(
         &self,
-        public: &mut Side<&mut TcpStream>,
-        backend: &mut Side<&mut TcpStream>,
+        public: &mut Side<&mut Connection>,
+        backend: &mut Side<&mut Connection>,
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
         leaving: Leaving<'_>,
     ) -> Result<Over, RelayError> {
-        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
+        let outstanding = |public: &&mut Connection, backend: &&mut Connection| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         converse::<pipe::Pipe, _, _, _>(
@@ -184,37 +168,4 @@ impl Net for TokioNet {
     fn fill_random(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the system's entropy source answers once booted");
     }
-}
-
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, source) = TcpListener::accept(self).await?;
-        // The client may be gone already; reading from it will tell.
-        #[cfg(not(target_os = "linux"))]
-        let _ = tune(&stream);
-        Ok((stream, source))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(self)
-    }
-}
-
-fn tune<'s, S>(socket: &'s S) -> io::Result<()>
-where
-    SockRef<'s>: From<&'s S>,
-{
-    let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_RETRIES),
-    )?;
-    // No TCP_USER_TIMEOUT: it counts from the first probe of a closed window on, answered
-    // or not, and so ends connections whose reader pauses or is slow.
-    Ok(())
 }

@@ -6,8 +6,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::stream::net::Net;
 use crate::stream::net::tokio::TokioNet;
+use crate::stream::net::{Listener, Net};
 use crate::wire::frames::Frames;
 
 #[derive(Debug, Default)]

@@ -110,8 +110,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::stream::net::Net;
     use crate::stream::net::tokio::TokioNet;
+    use crate::stream::net::{Listener, Net};
 
     #[tokio::test]
     async fn the_kernel_tells_what_a_reader_has_not_taken_in_both_families() {

@@ -1,0 +1,250 @@
+//! Sockets of TCP, and who watches them.
+//!
+//! A runtime watches the sockets that were made in it. A task that runs elsewhere would be woken
+//! through that runtime's thread, so a socket goes where its task is.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::net::{self, SocketAddr};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::lock::Lock;
+use crate::stream::net::seam::Listener;
+use crate::workers::Place;
+
+/// Connections that may wait to be accepted; the kernel caps it at `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A connection on which nothing is under way is probed after this time…
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// …this often…
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// …and given up when so many probes went unanswered: 90 s after its last word. While
+/// bytes are under way, none are sent; then the relay looks at what is unacknowledged.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A connection, watched where it was made.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    watched: Place,
+}
+
+impl Connection {
+    /// One that this place watches.
+    pub(super) fn here(stream: TcpStream) -> Self {
+        Self { stream, watched: Place::here() }
+    }
+
+    /// From now on, this place watches it. Without descriptors, it stays where it is, and works.
+    pub(super) async fn settle(&mut self) {
+        if self.watched == Place::here() {
+            return;
+        }
+        // A socket's registration is let go of with its descriptor.
+        let again = self.stream.as_fd().try_clone_to_owned();
+        let here = again.and_then(|fd| TcpStream::from_std(net::TcpStream::from(fd)));
+        if let Ok(stream) = here {
+            *self = Self::here(stream);
+            // Until this place has looked once, it takes no write. An error will show again.
+            let _ = self.stream.writable().await;
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A listening socket. Any place may accept from it, and watches it from the first time on.
+#[derive(Debug)]
+pub struct Listening {
+    socket: net::TcpListener,
+    watched: Lock<BTreeMap<Place, Arc<TcpListener>>>,
+}
+
+impl Listening {
+    /// One that this process was given.
+    pub(super) fn on(socket: net::TcpListener) -> io::Result<Self> {
+        tune(&socket)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, watched: Lock::new("who watches a listening socket", BTreeMap::new()) })
+    }
+
+    /// A new one.
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        // A restart must not wait for the connections of the last run to expire.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        // Linux hands a listening socket's options on to what it accepts.
+        tune(&socket)?;
+        socket.listen(BACKLOG)?;
+        Self::on(socket.into())
+    }
+
+    fn here(&self) -> io::Result<Arc<TcpListener>> {
+        let mut watched = self.watched.lock();
+        if let Some(here) = watched.get(&Place::here()) {
+            return Ok(here.clone());
+        }
+        let here = Arc::new(TcpListener::from_std(self.socket.try_clone()?)?);
+        watched.insert(Place::here(), here.clone());
+        Ok(here)
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Listener for Listening {
+    type Stream = Connection;
+
+    async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
+        let (stream, source) = self.here()?.accept().await?;
+        // The client may be gone already; reading from it will tell.
+        #[cfg(not(target_os = "linux"))]
+        let _ = tune(&stream);
+        Ok((Connection::here(stream), source))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Sets what all connections need.
+pub(super) fn tune<'s, S>(socket: &'s S) -> io::Result<()>
+where
+    SockRef<'s>: From<&'s S>,
+{
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES),
+    )?;
+    // No TCP_USER_TIMEOUT: it counts from the first probe of a closed window on, answered
+    // or not, and so ends connections whose reader pauses or is slow.
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::stream::net::Net;
+    use crate::stream::net::tokio::TokioNet;
+    use crate::workers::Workers;
+
+    /// Runs a task on a worker, and waits for its result.
+    async fn on<T: Send + 'static>(
+        workers: &Workers,
+        place: Place,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        workers.runtime(place).unwrap().spawn(task).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_on_one_worker_goes_on_on_another() {
+        let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
+        let [first, second] = workers.accepting()[..] else { panic!("two workers accept") };
+        let listener = Arc::new(TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
+        let addr = listener.local_addr().unwrap();
+        // Each worker takes one connection from the same socket.
+        for place in [first, second] {
+            let socket = listener.clone();
+            let mut near = TokioNet.connect(addr).await.unwrap();
+            let (mut far, _) =
+                on(&workers, place, async move { socket.accept().await.unwrap() }).await;
+            assert_eq!(far.watched, place);
+            near.write_all(b"before").await.unwrap();
+            let elsewhere = if place == first { second } else { first };
+            let echo = on(&workers, elsewhere, async move {
+                TokioNet.settle(&mut far).await;
+                let watched = far.watched;
+                let mut bytes = [0; 6];
+                far.read_exact(&mut bytes).await.unwrap();
+                far.write_all(&bytes).await.unwrap();
+                // Once more, when it has to be woken.
+                let echo = tokio::spawn(async move {
+                    far.read_exact(&mut bytes).await.unwrap();
+                    far.write_all(&bytes).await.unwrap();
+                });
+                (watched, echo)
+            });
+            let (watched, echo) = echo.await;
+            assert_eq!(watched, elsewhere);
+            let mut answer = [0; 12];
+            near.read_exact(&mut answer[..6]).await.unwrap();
+            near.write_all(b"behind").await.unwrap();
+            near.read_exact(&mut answer[6..]).await.unwrap();
+            assert_eq!(&answer, b"beforebehind");
+            echo.await.unwrap();
+            assert_eq!(near.read(&mut answer).await.unwrap(), 0, "its other end is closed");
+        }
+    }
+}
