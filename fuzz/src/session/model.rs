@@ -425,7 +425,7 @@ impl Session {
         let routed = &mut self.requests[request];
         let mut waiting = routed.waiting.take().expect("an id leaves once");
         let answer = match waiting.answer.try_recv() {
-            Ok(Ok(side)) => Left::Matched(side.stream),
+            Ok(Ok((side, _))) => Left::Matched(side.stream),
             Ok(Err(error)) => Left::Failed(error),
             Err(_) => Left::Expired,
         };

@@ -117,13 +117,10 @@ pub(super) async fn fetch_data<N: Net>(
     let deadline = asked.deadline(shared.config().timing.data_timeout);
     let fetch = Fetch { shared, link, id, line, deadline };
     let _waiting = Waiting { shared, id };
-    let mut fetched = match take_alive(shared, link, &assignment.name).await {
+    match take_alive(shared, link, &assignment.name).await {
         Some(idle) => fetch.down_idle(assignment, idle, asked, reset).await,
         None => fetch.down_link(assignment, reset).await,
-    }?;
-    // Another task has accepted it.
-    shared.net.settle(fetched.data.stream.inner_mut()).await;
-    Ok(fetched)
+    }
 }
 
 impl<N: Net> Fetch<'_, N> {
@@ -142,7 +139,7 @@ impl<N: Net> Fetch<'_, N> {
             biased;
             answer = &mut answer => {
                 let data = answer.unwrap_or(Err(ForwardError::LinkLost))?;
-                return Ok(Fetched::data(id, data, 0));
+                return Ok(Fetched::data(id, settled(self.shared, data).await, 0));
             }
             () = reset => mesh.abandon(self.id),
             () = sleep_until(self.deadline) => mesh.expire(self.id),
@@ -152,7 +149,7 @@ impl<N: Net> Fetch<'_, N> {
             // Taken in the very last moment; the answer is on its way.
             None => answer.await.unwrap_or(Err(ForwardError::LinkLost)),
         };
-        Ok(Fetched::data(id, data?, 0))
+        Ok(Fetched::data(id, settled(self.shared, data?).await, 0))
     }
 
     async fn down_idle(
@@ -207,6 +204,7 @@ impl<N: Net> Fetch<'_, N> {
         match dialled {
             Ok(data) => {
                 let head_sent = if has_asked && !again { head.len() } else { 0 };
+                let data = settled(shared, data).await;
                 Ok(Fetched { shows, ..Fetched::data(id, data, head_sent) })
             }
             Err(error) => {
@@ -255,6 +253,12 @@ impl<N: Net> Fetch<'_, N> {
     }
 }
 
+/// A DATA connection that another task may have accepted, elsewhere.
+async fn settled<N: Net>(shared: &Shared<N>, (mut data, from): (Data<N>, Place)) -> Data<N> {
+    shared.net.settle(data.stream.inner_mut(), from).await;
+    data
+}
+
 /// The idle DATA connection of a link that was used last, may carry a request for `name`,
 /// and has not ended since.
 async fn take_alive<N: Net>(
@@ -265,7 +269,7 @@ async fn take_alive<N: Net>(
     loop {
         let mut idle = shared.mesh.take_idle(link, name, Place::here())?;
         if is_quiet(&mut idle.stream) {
-            shared.net.settle(idle.stream.inner_mut()).await;
+            shared.net.settle(idle.stream.inner_mut(), idle.place).await;
             return Some(idle);
         }
     }

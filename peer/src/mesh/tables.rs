@@ -543,7 +543,7 @@ impl<S> Mesh<S> {
         })?;
         self.metrics.data_matched(id, waiting.since.elapsed());
         // A request that has just gone drops the connection, which closes it.
-        let _ = waiting.reply.send(Ok(data));
+        let _ = waiting.reply.send(Ok((data, Place::here())));
         Ok(())
     }
 

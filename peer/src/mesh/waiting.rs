@@ -9,6 +9,7 @@ use crate::names::ProxyId;
 use crate::observe::metrics::NameStats;
 use crate::stream::relay::Side;
 use crate::wire::{FailReason, Line};
+use crate::workers::Place;
 
 /// Why a provider did not take a request. No byte has flowed yet, so another
 /// provider may be tried.
@@ -31,8 +32,8 @@ pub enum ForwardError {
     ClientReset,
 }
 
-/// What a waiting request gets.
-pub type Dialled<S> = Result<Side<S>, ForwardError>;
+/// What a waiting request gets: a DATA connection, and where it was accepted.
+pub type Dialled<S> = Result<(Side<S>, Place), ForwardError>;
 
 /// A FORWARD on its way to the writer of a link.
 #[derive(Debug)]

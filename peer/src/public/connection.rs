@@ -31,6 +31,7 @@ use crate::stream::relay::Side;
 use crate::stream::transport::Transport;
 use crate::tasks::{Busy, Phase};
 use crate::trust::front::{Certified, Met, meet};
+use crate::workers::Place;
 
 /// What arrives on a listening address.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub(super) struct Connection<N: Net> {
     /// When the first bytes must have shown where the connection wants to go.
     pub(super) deadline: Instant,
     pub(super) ticket: Ticket,
+    /// Where it was accepted.
+    pub(super) accepted: Place,
     /// Its TLS ended here.
     pub(super) front: Option<Ended>,
     /// A client of HTTP/2 that waited for SETTINGS was sent some.
@@ -152,7 +155,7 @@ impl<N: Net> Connection<N> {
     /// served here, and what cannot be routed is refused.
     async fn meet(mut self, port: Port, trusted: bool) -> Option<(Self, Name, Speaks)> {
         // It may have been accepted elsewhere.
-        self.shared.net.settle(self.stream.inner_mut()).await;
+        self.shared.net.settle(self.stream.inner_mut(), self.accepted).await;
         if trusted {
             if !self.read_proxy_header().await {
                 return None;

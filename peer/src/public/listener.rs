@@ -16,6 +16,7 @@ use crate::shared::Shared;
 use crate::stream::dial::is_out_of_resources;
 use crate::stream::net::{Listener, Net};
 use crate::stream::transport::Transport;
+use crate::workers::Place;
 
 /// Accepts until the task is ended, but for while another process does.
 pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener>, port: Port) {
@@ -47,6 +48,7 @@ async fn accept<N: Net>(shared: &Arc<Shared<N>>, listener: &N::Listener, port: &
                     head: BytesMut::new(),
                     deadline: Instant::now() + HEAD_DEADLINE,
                     was_greeted: false,
+                    accepted: Place::here(),
                     front: None,
                     shared: shared.clone(),
                 };

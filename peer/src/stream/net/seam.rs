@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{self, crypto::CryptoProvider};
 
 use crate::http::Conversation;
 use crate::stream::relay::{self, Ahead, Leaving, Meter, Over, RelayError, Side, Unacknowledged};
+use crate::workers::Place;
 
 /// A network: how a peer listens, dials, resolves and draws random bytes.
 ///
@@ -65,10 +66,11 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// As [`local_addr`](Net::local_addr).
     fn peer_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
 
-    /// From now on, `stream` is watched where the caller [runs](crate::workers): to be called by a
-    /// task that was given it by another, before it has written anything that may fill the connection. The default
-    /// is for networks on which that makes no difference.
-    fn settle(&self, _stream: &mut Self::Stream) -> impl Future<Output = ()> + Send {
+    /// From now on, `stream` is watched where the caller [runs](crate::workers), and no longer
+    /// `from` there: to be called by a task that was given it by another, before it has written
+    /// anything that may fill the connection. The default is for networks on which that makes
+    /// no difference.
+    fn settle(&self, _stream: &mut Self::Stream, _from: Place) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 

@@ -26,7 +26,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 
-use socket::{Connection, Listening, tune};
+use socket::{Listening, settled, tune};
 
 use super::seam::Net;
 use crate::http::Conversation;
@@ -34,6 +34,7 @@ use crate::limits::TLS_FILE_BYTES;
 use crate::stream::relay::{
     Ahead, Leaving, Meter, Over, RelayError, Side, Unacknowledged, carry_both, converse,
 };
+use crate::workers::Place;
 
 /// The network of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +42,7 @@ pub struct TokioNet;
 
 impl Net for TokioNet {
     type Listener = Listening;
-    type Stream = Connection;
+    type Stream = TcpStream;
     type Datagrams = UdpSocket;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listening> {
@@ -51,10 +52,10 @@ impl Net for TokioNet {
         }
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<Connection> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(addr).await?;
         tune(&stream)?;
-        Ok(Connection::here(stream))
+        Ok(stream)
     }
 
     async fn bind_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -69,32 +70,36 @@ impl Net for TokioNet {
         Ok(lookup_host((host, port)).await?.collect())
     }
 
-    fn local_addr(&self, stream: &Connection) -> io::Result<SocketAddr> {
+    fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
         stream.local_addr()
     }
 
-    fn peer_addr(&self, stream: &Connection) -> io::Result<SocketAddr> {
+    fn peer_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
         stream.peer_addr()
     }
 
-    async fn settle(&self, stream: &mut Connection) {
-        stream.settle().await;
+    async fn settle(&self, stream: &mut TcpStream, from: Place) {
+        if from != Place::here()
+            && let Ok(here) = settled(stream).await
+        {
+            *stream = here;
+        }
     }
 
-    async fn reset(&self, stream: &mut Connection) {
+    async fn reset(&self, stream: &mut TcpStream) {
         // A half-close is no error, and what can be read stays where it is.
         if stream.ready(Interest::ERROR).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    fn abort(&self, stream: Connection) {
+    fn abort(&self, stream: TcpStream) {
         // Failure leaves the ordinary close, which is all that could still be done.
-        let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 
     #[cfg(target_os = "linux")]
-    fn unacknowledged(&self, stream: &Connection) -> Option<Unacknowledged> {
+    fn unacknowledged(&self, stream: &TcpStream) -> Option<Unacknowledged> {
         // Where the kernel does not tell, its own patience decides, which is longer; a
         // connection that has just ended is nobody's concern.
         diag::unacknowledged(stream).ok().flatten()
@@ -130,11 +135,11 @@ impl Net for TokioNet {
     #[cfg(target_os = "linux")]
     async fn relay<M: Meter>(
         &self,
-        public: &mut Side<&mut Connection>,
-        backend: &mut Side<&mut Connection>,
+        public: &mut Side<&mut TcpStream>,
+        backend: &mut Side<&mut TcpStream>,
         meter: &M,
     ) -> Result<(), RelayError> {
-        let outstanding = |public: &&mut Connection, backend: &&mut Connection| {
+        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         carry_both::<pipe::Pipe, _, _, _>(public, backend, meter, Some(outstanding)).await
@@ -143,14 +148,14 @@ impl Net for TokioNet {
     #[cfg(target_os = "linux")]
     async fn converse<M: Meter>(
         &self,
-        public: &mut Side<&mut Connection>,
-        backend: &mut Side<&mut Connection>,
+        public: &mut Side<&mut TcpStream>,
+        backend: &mut Side<&mut TcpStream>,
         ahead: Ahead,
         conversation: &mut Conversation,
         meter: &M,
         leaving: Leaving<'_>,
     ) -> Result<Over, RelayError> {
-        let outstanding = |public: &&mut Connection, backend: &&mut Connection| {
+        let outstanding = |public: &&mut TcpStream, backend: &&mut TcpStream| {
             [self.unacknowledged(public), self.unacknowledged(backend)]
         };
         converse::<pipe::Pipe, _, _, _>(

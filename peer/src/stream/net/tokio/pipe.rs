@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 
-use super::socket::Connection;
 use crate::limits::{PIPE_BYTES, PIPES_POOLED};
 use crate::lock::Lock;
 use crate::stream::relay::{Carrier, Side};
@@ -45,7 +45,7 @@ impl Pipe {
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
-impl Carrier<&mut Connection, &mut Connection> for Pipe {
+impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
     const RAW: bool = true;
 
     fn acquire() -> Option<Self> {
@@ -58,11 +58,11 @@ impl Carrier<&mut Connection, &mut Connection> for Pipe {
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        reader: &mut Side<&mut Connection>,
+        reader: &mut Side<&mut TcpStream>,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
         let most = PIPE_BYTES.min(limit);
-        let reader = &**reader.stream;
+        let reader = &*reader.stream;
         loop {
             ready!(reader.poll_read_ready(cx))?;
             let pipe = &self.ends().write;
@@ -83,9 +83,9 @@ impl Carrier<&mut Connection, &mut Connection> for Pipe {
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
-        writer: &mut Side<&mut Connection>,
+        writer: &mut Side<&mut TcpStream>,
     ) -> Poll<io::Result<usize>> {
-        let writer = &**writer.stream;
+        let writer = &*writer.stream;
         loop {
             ready!(writer.poll_write_ready(cx))?;
             let pipe = &self.ends().read;

@@ -4,17 +4,13 @@
 //! through that runtime's thread, so a socket goes where its task is.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{self, SocketAddr};
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::lock::Lock;
@@ -32,81 +28,17 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// bytes are under way, none are sent; then the relay looks at what is unacknowledged.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// A connection, watched where it was made.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    watched: Place,
-}
-
-impl Connection {
-    /// One that this place watches.
-    pub(super) fn here(stream: TcpStream) -> Self {
-        Self { stream, watched: Place::here() }
-    }
-
-    /// From now on, this place watches it. Without descriptors, it stays where it is, and works.
-    pub(super) async fn settle(&mut self) {
-        if self.watched == Place::here() {
-            return;
-        }
-        // A socket's registration is let go of with its descriptor.
-        let again = self.stream.as_fd().try_clone_to_owned();
-        let here = again.and_then(|fd| TcpStream::from_std(net::TcpStream::from(fd)));
-        if let Ok(stream) = here {
-            *self = Self::here(stream);
-            // Until this place has looked once, it takes no write. An error will show again.
-            let _ = self.stream.writable().await;
-        }
-    }
-}
-
-impl Deref for Connection {
-    type Target = TcpStream;
-
-    fn deref(&self) -> &TcpStream {
-        &self.stream
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// The same connection, watched here. A socket's registration is let go of with its descriptor, so
+/// this needs another for a moment.
+///
+/// # Errors
+/// The system's own. The connection works on as it is, only slower.
+pub(super) async fn settled(stream: &TcpStream) -> io::Result<TcpStream> {
+    let again = stream.as_fd().try_clone_to_owned()?;
+    let here = TcpStream::from_std(net::TcpStream::from(again))?;
+    // Until this place has looked once, it takes no write.
+    here.writable().await?;
+    Ok(here)
 }
 
 /// A listening socket. Any place may accept from it, and watches it from the first time on.
@@ -155,14 +87,14 @@ impl AsFd for Listening {
 }
 
 impl Listener for Listening {
-    type Stream = Connection;
+    type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, source) = self.here()?.accept().await?;
         // The client may be gone already; reading from it will tell.
         #[cfg(not(target_os = "linux"))]
         let _ = tune(&stream);
-        Ok((Connection::here(stream), source))
+        Ok((stream, source))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -220,24 +152,20 @@ mod tests {
             let mut near = TokioNet.connect(addr).await.unwrap();
             let (mut far, _) =
                 on(&workers, place, async move { socket.accept().await.unwrap() }).await;
-            assert_eq!(far.watched, place);
             near.write_all(b"before").await.unwrap();
             let elsewhere = if place == first { second } else { first };
             let echo = on(&workers, elsewhere, async move {
-                TokioNet.settle(&mut far).await;
-                let watched = far.watched;
+                TokioNet.settle(&mut far, place).await;
                 let mut bytes = [0; 6];
                 far.read_exact(&mut bytes).await.unwrap();
                 far.write_all(&bytes).await.unwrap();
                 // Once more, when it has to be woken.
-                let echo = tokio::spawn(async move {
+                tokio::spawn(async move {
                     far.read_exact(&mut bytes).await.unwrap();
                     far.write_all(&bytes).await.unwrap();
-                });
-                (watched, echo)
-            });
-            let (watched, echo) = echo.await;
-            assert_eq!(watched, elsewhere);
+                })
+            })
+            .await;
             let mut answer = [0; 12];
             near.read_exact(&mut answer[..6]).await.unwrap();
             near.write_all(b"behind").await.unwrap();
