@@ -1,9 +1,10 @@
 //! Threads that keep what they are given.
 //!
 //! The tasks of a connection, and the sockets that they wait on, stay on one worker. A task that
-//! moves takes its data from the cache of one core to that of another, and wakes a thread there;
-//! a request costs a fifth more for that (docs/performance.md). What a peer does by itself runs
-//! on the runtime that started it, which moves tasks about as it likes.
+//! moves takes its data from the cache of one core to that of another, and wakes a thread there:
+//! see "Laboratory" in docs/performance.md. What a peer does by itself runs on the runtime that
+//! started it, which moves tasks about as it likes: links that it opens, ports of UDP, the admin
+//! server, checks.
 //!
 //! A peer may have no workers: then all tasks run where they are spawned.
 
@@ -54,8 +55,9 @@ struct Worker {
     _stop: oneshot::Sender<()>,
 }
 
-/// Connections that a worker may have more than the least busy one, beside a quarter of those.
-const SLACK: usize = 8;
+/// Connections that a worker may have more than the least busy one, beside a quarter of those. None,
+/// while that has nothing at all to do.
+const SLACK: usize = 4;
 
 impl Workers {
     /// Starts so many threads.
@@ -124,7 +126,7 @@ fn chosen(
     here: Option<usize>,
 ) -> Option<usize> {
     let (least, fewest) = loads.clone().min_by_key(|(_, load)| *load)?;
-    let most = fewest + fewest / 4 + SLACK;
+    let most = if fewest == 0 { 0 } else { fewest + fewest / 4 + SLACK };
     let stays = loads.clone().any(|(index, load)| Some(index) == here && load <= most);
     Some(if stays { here? } else { least })
 }
@@ -172,10 +174,16 @@ mod tests {
 
     #[test]
     fn a_connection_stays_where_it_was_accepted_unless_others_have_far_fewer() {
-        assert_eq!(of(&[0, SLACK], Some(1)), Some(1));
-        assert_eq!(of(&[0, SLACK + 1], Some(1)), Some(0));
+        assert_eq!(of(&[1, 1 + SLACK], Some(1)), Some(1));
+        assert_eq!(of(&[1, 2 + SLACK], Some(1)), Some(0));
         assert_eq!(of(&[100, 125 + SLACK], Some(1)), Some(1));
         assert_eq!(of(&[100, 126 + SLACK], Some(1)), Some(0));
+    }
+
+    #[test]
+    fn no_core_is_idle_while_another_has_connections() {
+        assert_eq!(of(&[0, 0], Some(1)), Some(1));
+        assert_eq!(of(&[0, 1], Some(1)), Some(0));
     }
 
     #[test]

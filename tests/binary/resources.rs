@@ -17,7 +17,7 @@ const MIB: usize = 1024 * 1024;
 #[tokio::test]
 async fn without_file_descriptors_accept_waits_and_recovers() {
     let backend = Backend::http().await;
-    let public = listening(&format!("--service {NAME}={}", backend.addr())).await;
+    let public = listening(&format!("--service {NAME}={} --workers 2", backend.addr())).await;
     public.limit_files(64);
     let mut idle = Vec::new();
     for _ in 0..500 {

@@ -259,8 +259,8 @@ async fn settled<N: Net>(shared: &Shared<N>, (mut data, from): (Data<N>, Place))
     data
 }
 
-/// The idle DATA connection of a link that was used last, may carry a request for `name`,
-/// and has not ended since.
+/// The idle DATA connection of a link that was used last, here if possible, may carry a request
+/// for `name`, and has not ended since.
 async fn take_alive<N: Net>(
     shared: &Shared<N>,
     link: LinkId,
@@ -268,8 +268,8 @@ async fn take_alive<N: Net>(
 ) -> Option<Idle<Transport<N::Stream>>> {
     loop {
         let mut idle = shared.mesh.take_idle(link, name, Place::here())?;
+        shared.net.settle(idle.stream.inner_mut(), idle.place).await;
         if is_quiet(&mut idle.stream) {
-            shared.net.settle(idle.stream.inner_mut(), idle.place).await;
             return Some(idle);
         }
     }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::routes::LinkId;
 use super::tally::Tally;
 use super::waiting::{Forward, ForwardError};
-use crate::limits::{FORWARDS_QUEUED_PER_LINK, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK, LINKS};
+use crate::limits::{
+    FORWARDS_QUEUED_PER_LINK, IDLE_DATA_FRESH, IDLE_DATA_IN_ALL, IDLE_DATA_PER_LINK, LINKS,
+};
 use crate::names::{Name, PeerId};
 use crate::trust::{Identity, Permission, Principal, RuleId};
 use crate::workers::Place;
@@ -61,7 +63,7 @@ pub struct Link<S> {
     dismiss: oneshot::Sender<Dismissal>,
     since: Instant,
     source: Option<SocketAddr>,
-    /// The one used last is at the end, and is taken first.
+    /// The one used last is at the end.
     idle: VecDeque<Idle<S>>,
 }
 
@@ -224,10 +226,11 @@ impl<S> Links<S> {
         id: LinkId,
         name: &Name,
         here: Place,
+        now: Instant,
     ) -> (Option<Idle<S>>, Vec<Idle<S>>) {
         let mut forbidden = Vec::new();
         let Some(link) = self.open.get_mut(&id) else { return (None, forbidden) };
-        while let Some(idle) = take_last(&mut link.idle, here) {
+        while let Some(idle) = take_last(&mut link.idle, here, now) {
             self.idle.remove(&id);
             if idle.shows.as_ref().is_none_or(|shows| shows.permits(name)) {
                 return (Some(idle), forbidden);
@@ -268,9 +271,10 @@ pub struct Closed<S> {
     _idle: VecDeque<Idle<S>>,
 }
 
-/// The last that was used `here`, or else the last of all.
-fn take_last<S>(idle: &mut VecDeque<Idle<S>>, here: Place) -> Option<Idle<S>> {
-    match idle.iter().rposition(|one| one.place == here) {
+/// The last that was used `here`, not long ago, or else the last of all.
+fn take_last<S>(idle: &mut VecDeque<Idle<S>>, here: Place, now: Instant) -> Option<Idle<S>> {
+    let is_near = |one: &Idle<S>| one.place == here && now - one.since <= IDLE_DATA_FRESH;
+    match idle.iter().rposition(is_near) {
         Some(at) => idle.remove(at),
         None => idle.pop_back(),
     }
@@ -278,6 +282,8 @@ fn take_last<S>(idle: &mut VecDeque<Idle<S>>, here: Place) -> Option<Idle<S>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::trust::TokenRules;
 
@@ -301,13 +307,19 @@ mod tests {
         let mut links = Links::default();
         let link = links.open(of([10, 0, 0, 1])).id;
         let [here, there] = [0, 1].map(Place::worker);
-        for (stream, place) in [(1, here), (2, here), (3, there), (4, there)] {
-            let idle = Idle { stream, since: Instant::now(), shows: None, place };
-            links.keep_idle(link, idle).unwrap();
+        let began = Instant::now();
+        let later = began + Duration::from_secs(1);
+        for (stream, place, since) in
+            [(1, here, began), (2, here, later), (3, there, later), (4, there, later)]
+        {
+            links.keep_idle(link, Idle { stream, since, shows: None, place }).unwrap();
         }
         let name = "app".parse().unwrap();
-        let taken = (0..5).map(|_| links.take_idle(link, &name, here).0.map(|idle| idle.stream));
-        assert_eq!(taken.collect::<Vec<_>>(), [Some(2), Some(1), Some(4), Some(3), None]);
+        let now = later + IDLE_DATA_FRESH;
+        let taken =
+            (0..5).map(|_| links.take_idle(link, &name, here, now).0.map(|idle| idle.stream));
+        // The first is too old to be preferred.
+        assert_eq!(taken.collect::<Vec<_>>(), [Some(2), Some(4), Some(3), Some(1), None]);
         assert_eq!(links.idle_count(), 0);
     }
 
@@ -322,7 +334,7 @@ mod tests {
         let shows = Some(Box::new(Permission::Rule(rule)));
         links.keep_idle(link, Idle { stream: 1, since, shows: None, place }).unwrap();
         links.keep_idle(link, Idle { stream: 2, since, shows, place }).unwrap();
-        let (idle, forbidden) = links.take_idle(link, &"app".parse().unwrap(), place);
+        let (idle, forbidden) = links.take_idle(link, &"app".parse().unwrap(), place, since);
         assert_eq!(idle.map(|idle| idle.stream), Some(1));
         assert_eq!(forbidden.len(), 1);
         assert_eq!(links.idle_count(), 0);

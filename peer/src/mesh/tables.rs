@@ -460,9 +460,9 @@ impl<S> Mesh<S> {
     }
 
     /// The DATA connection of `link` that was used last and may carry a request for `name`; one
-    /// that was used here, if there is any.
+    /// that was used here lately, if there is any.
     pub fn take_idle(&self, link: LinkId, name: &Name, here: Place) -> Option<Idle<S>> {
-        let (idle, forbidden) = self.lock().links.take_idle(link, name, here);
+        let (idle, forbidden) = self.lock().links.take_idle(link, name, here, Instant::now());
         // What they showed does not permit what the link registered.
         forbidden.iter().for_each(|_| self.metrics.unexpected_data());
         idle

@@ -110,6 +110,7 @@ impl<N: Net> UdpPort<N> {
             name: self.name.clone(),
             seat: Seat { clients, place, told, metrics },
         };
-        shared.spawn(request.serve());
+        let place = shared.tasks.workers().for_dialled();
+        shared.spawn_at(place, request.serve());
     }
 }

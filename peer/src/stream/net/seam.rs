@@ -67,9 +67,8 @@ pub trait Net: Clone + Send + Sync + 'static {
     fn peer_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
 
     /// From now on, `stream` is watched where the caller [runs](crate::workers), and no longer
-    /// `from` there: to be called by a task that was given it by another, before it has written
-    /// anything that may fill the connection. The default is for networks on which that makes
-    /// no difference.
+    /// `from` there: to be called by a task that was given it by another. Waits for nobody. The
+    /// default is for networks on which that makes no difference.
     fn settle(&self, _stream: &mut Self::Stream, _from: Place) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }

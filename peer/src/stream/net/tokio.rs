@@ -47,7 +47,7 @@ impl Net for TokioNet {
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listening> {
         match inherited::listener(addr) {
-            Some(socket) => Listening::on(socket),
+            Some(socket) => Listening::given(socket),
             None => Listening::bind(addr),
         }
     }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,12 +29,16 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// bytes are under way, none are sent; then the relay looks at what is unacknowledged.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// The same connection, watched here. A socket's registration is let go of with its descriptor, so
-/// this needs another for a moment.
+/// The same connection, watched here, by another descriptor of its own.
 ///
 /// # Errors
-/// The system's own. The connection works on as it is, only slower.
+/// The system's own, and `WouldBlock` if it takes no write now, for this would wait for that. The
+/// connection works on as it is, only slower.
 pub(super) async fn settled(stream: &TcpStream) -> io::Result<TcpStream> {
+    let mut ready = [PollFd::new(stream, PollFlags::OUT)];
+    if poll(&mut ready, Some(&Timespec::default()))? == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     let again = stream.as_fd().try_clone_to_owned()?;
     let here = TcpStream::from_std(net::TcpStream::from(again))?;
     // Until this place has looked once, it takes no write.
@@ -49,24 +54,28 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// One that this process was given.
-    pub(super) fn on(socket: net::TcpListener) -> io::Result<Self> {
-        tune(&socket)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, watched: Lock::new("who watches a listening socket", BTreeMap::new()) })
-    }
-
     /// A new one.
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         // A restart must not wait for the connections of the last run to expire.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
-        socket.bind(&addr.into())?;
         // Linux hands a listening socket's options on to what it accepts.
         tune(&socket)?;
+        socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Self::on(socket.into())
+        Self::unwatched(socket.into())
+    }
+
+    /// One that this process was given.
+    pub(super) fn given(socket: net::TcpListener) -> io::Result<Self> {
+        tune(&socket)?;
+        Self::unwatched(socket)
+    }
+
+    fn unwatched(socket: net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, watched: Lock::new("who watches a listening socket", BTreeMap::new()) })
     }
 
     fn here(&self) -> io::Result<Arc<TcpListener>> {
@@ -154,18 +163,20 @@ mod tests {
                 on(&workers, place, async move { socket.accept().await.unwrap() }).await;
             near.write_all(b"before").await.unwrap();
             let elsewhere = if place == first { second } else { first };
-            let echo = on(&workers, elsewhere, async move {
+            let mut far = on(&workers, elsewhere, async move {
                 TokioNet.settle(&mut far, place).await;
                 let mut bytes = [0; 6];
                 far.read_exact(&mut bytes).await.unwrap();
                 far.write_all(&bytes).await.unwrap();
-                // Once more, when it has to be woken.
-                tokio::spawn(async move {
-                    far.read_exact(&mut bytes).await.unwrap();
-                    far.write_all(&bytes).await.unwrap();
-                })
+                far
             })
             .await;
+            // Once more, when it has to be woken.
+            let echo = workers.runtime(elsewhere).unwrap().spawn(async move {
+                let mut bytes = [0; 6];
+                far.read_exact(&mut bytes).await.unwrap();
+                far.write_all(&bytes).await.unwrap();
+            });
             let mut answer = [0; 12];
             near.read_exact(&mut answer[..6]).await.unwrap();
             near.write_all(b"behind").await.unwrap();
