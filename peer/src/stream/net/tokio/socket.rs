@@ -150,40 +150,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_accepted_on_one_worker_goes_on_on_another() {
+    async fn each_worker_accepts_from_the_same_socket() {
         let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
-        let [first, second] = workers.accepting()[..] else { panic!("two workers accept") };
         let listener = Arc::new(TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
         let addr = listener.local_addr().unwrap();
-        // Each worker takes one connection from the same socket.
-        for place in [first, second] {
+        for place in workers.accepting() {
+            let near = TokioNet.connect(addr).await.unwrap();
             let socket = listener.clone();
-            let mut near = TokioNet.connect(addr).await.unwrap();
-            let (mut far, _) =
+            let (_far, source) =
                 on(&workers, place, async move { socket.accept().await.unwrap() }).await;
-            near.write_all(b"before").await.unwrap();
-            let elsewhere = if place == first { second } else { first };
-            let mut far = on(&workers, elsewhere, async move {
-                TokioNet.settle(&mut far, place).await;
-                let mut bytes = [0; 6];
-                far.read_exact(&mut bytes).await.unwrap();
-                far.write_all(&bytes).await.unwrap();
-                far
-            })
-            .await;
-            // Once more, when it has to be woken.
-            let echo = workers.runtime(elsewhere).unwrap().spawn(async move {
-                let mut bytes = [0; 6];
-                far.read_exact(&mut bytes).await.unwrap();
-                far.write_all(&bytes).await.unwrap();
-            });
-            let mut answer = [0; 12];
-            near.read_exact(&mut answer[..6]).await.unwrap();
-            near.write_all(b"behind").await.unwrap();
-            near.read_exact(&mut answer[6..]).await.unwrap();
-            assert_eq!(&answer, b"beforebehind");
-            echo.await.unwrap();
-            assert_eq!(near.read(&mut answer).await.unwrap(), 0, "its other end is closed");
+            assert_eq!(source, near.local_addr().unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_outlives_the_worker_that_has_accepted_it_once_another_watches_it() {
+        let [before, after] = [2, 1].map(|count| Workers::start(NonZero::new(count).unwrap()));
+        let (before, after) = (before.unwrap(), after.unwrap());
+        let [_, accepting] = before.accepting()[..] else { panic!("two workers accept") };
+        let [serving] = after.accepting()[..] else { panic!("one worker accepts") };
+        let listener = TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut near = TokioNet.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) =
+            on(&before, accepting, async move { listener.accept().await.unwrap() }).await;
+        let mut far = on(&after, serving, async move {
+            TokioNet.settle(&mut far, accepting).await;
+            far
+        })
+        .await;
+        let ended = before.runtime(accepting).unwrap().clone();
+        drop(before);
+        while ended.spawn(async {}).await.is_ok() {}
+        let echo = after.runtime(serving).unwrap().spawn(async move {
+            let mut bytes = [0; 6];
+            far.read_exact(&mut bytes).await?;
+            far.write_all(&bytes).await
+        });
+        near.write_all(b"behind").await.unwrap();
+        echo.await.unwrap().unwrap();
+        let mut answer = [0; 6];
+        near.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"behind");
     }
 }
