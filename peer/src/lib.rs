@@ -6,6 +6,7 @@
 //! is what connecting peers meet there; [`connecting`] is the other end of their links,
 //! which dials backends and DATA connections. `ARCHITECTURE.md` has the map.
 
+pub mod accepting;
 pub mod backend;
 pub mod classify;
 pub mod cli;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use crate::accepting::Accepting;
 use crate::backend::health::board::Board;
 use crate::config::{ConfigError, PeerConfig};
 use crate::handover::Predecessor;
@@ -69,8 +70,8 @@ pub struct Shared<N: Net> {
     pub health: Board,
     /// Whether nobody is expected any more after the start.
     pub warm: watch::Sender<bool>,
-    /// Whether another process takes connections in the place of this one.
-    pub handed_over: watch::Sender<bool>,
+    /// Which process takes connections.
+    pub accepting: Accepting,
     /// The process in whose place this one takes connections.
     pub predecessor: OnceLock<Predecessor>,
     /// How many connections are in.
@@ -118,7 +119,7 @@ impl<N: Net> Shared<N> {
             rates: Rates::default(),
             health: Board::new(&config),
             warm: watch::Sender::new(false),
-            handed_over: watch::Sender::new(false),
+            accepting: Accepting::new(),
             predecessor: OnceLock::new(),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),
@@ -207,19 +208,6 @@ impl<N: Net> Shared<N> {
     /// not, that is counted.
     pub fn may_log(&self, source: impl Into<LogSource>, reason: impl Into<LogReason>) -> bool {
         self.provoked.may_log(source.into(), reason.into())
-    }
-
-    /// Does `work`, which never ends, for as long as no other process takes connections in
-    /// the place of this one; returns when this one takes them again.
-    pub async fn unless_handed_over(&self, work: impl Future<Output = ()>) {
-        let mut told = self.handed_over.subscribe();
-        tokio::select! {
-            biased;
-            () = work => {}
-            // The sender is ours and outlives the wait.
-            _ = told.wait_for(|handed_over| *handed_over) => {}
-        }
-        let _ = told.wait_for(|handed_over| !handed_over).await;
     }
 
     /// Whether `source` is a proxy that tells whom it speaks for.

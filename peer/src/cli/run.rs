@@ -162,7 +162,7 @@ async fn run_until_drained(
         Told::Stopped => {
             // This ends a new process that has not taken over.
             drop(upgrading);
-            handle.hand_over(false);
+            handle.take_back();
             if let Some(state) = &state {
                 state.leave(&handle);
             }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls;
 
 use super::pace::Pace;
+use crate::accepting::Taker;
 use crate::limits::IDLE_SWEEP_INTERVAL;
 use crate::mesh::links::{Dismissal, Idle, Opened};
 use crate::mesh::routes::LinkId;
@@ -121,7 +122,7 @@ pub(super) async fn serve_link<N: Net>(
     }
     let mut link = Link {
         looks: shared.looks_at_tls(),
-        handed_over: shared.handed_over.subscribe(),
+        taker: shared.accepting.taker(),
         chain,
         peer,
         open: OpenLink { shared, id },
@@ -137,9 +138,7 @@ pub(super) async fn serve_link<N: Net>(
     };
     let _takes_leave = link.open.shared.tasks.takes_leave();
     link.control.queue(&Line::Welcome(link.open.shared.peer_id.clone()));
-    if *link.handed_over.borrow_and_update() {
-        link.control.queue(&Line::Redial);
-    }
+    link.say_who_takes();
     let ended = link.run().await;
     let Link { open, control, peer, .. } = link;
     let shared = open.shared.clone();
@@ -200,8 +199,8 @@ struct Link<N: Net> {
     chain: Vec<CertificateDer<'static>>,
     /// When to judge again what let it in.
     looks: watch::Receiver<()>,
-    /// Whether another process takes connections in the place of this one.
-    handed_over: watch::Receiver<bool>,
+    /// Which process takes connections.
+    taker: watch::Receiver<Taker>,
     /// Names that were found permitted; a heartbeat asks for the same again.
     permitted: BTreeSet<Name>,
     /// FORWARD lines that are queued, each with the position at its end.
@@ -247,11 +246,7 @@ impl<N: Net> Link<N> {
                     }
                     None => return self.dismissed.try_recv().map_or(Ended::Closed, Ended::from),
                 },
-                Ok(()) = self.handed_over.changed() => {
-                    if *self.handed_over.borrow_and_update() {
-                        self.control.queue(&Line::Redial);
-                    }
-                }
+                Ok(()) = self.taker.changed() => self.say_who_takes(),
                 Ok(()) = self.looks.changed() => {
                     if let Err(error) = self.look_again() {
                         return error.into();
@@ -261,6 +256,13 @@ impl<N: Net> Link<N> {
                     return if wake == silent_at { Ended::Silent } else { Ended::Stalled };
                 }
             }
+        }
+    }
+
+    /// Has the other end dial again once a successor would take that.
+    fn say_who_takes(&mut self) {
+        if *self.taker.borrow_and_update() == Taker::Successor {
+            self.control.queue(&Line::Redial);
         }
     }
 

@@ -67,7 +67,7 @@ impl<N: Net> AdminServer<N> {
     /// again afterwards.
     pub async fn serve(self: Arc<Self>) {
         loop {
-            self.shared.unless_handed_over(self.accept()).await;
+            self.shared.accepting.unless_handed_over(self.accept()).await;
         }
     }
 

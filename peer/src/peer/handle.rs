@@ -268,11 +268,16 @@ impl<N: Net> PeerHandle<N> {
         Ok((Predecessor { peer: self.peer_id(), addr, secret }, Expecting(expecting)))
     }
 
-    /// From now on a successor takes connections and datagrams through the same
-    /// sockets, and connecting peers are told; or, if it is `false`, it does no longer, and
-    /// this peer takes them again. What runs goes on, and so do its links.
-    pub fn hand_over(&self, is_handed_over: bool) {
-        self.shared.handed_over.send_replace(is_handed_over);
+    /// Takes no more connections and datagrams, and returns once that is so: from then on a
+    /// successor does through the same sockets, and connecting peers are told. What runs goes
+    /// on, and so do its links. Has no deadline: the caller sets one.
+    pub async fn hand_over(&self) {
+        self.shared.accepting.hand_over().await;
+    }
+
+    /// Takes connections and datagrams again, if they were handed over.
+    pub fn take_back(&self) {
+        self.shared.accepting.take_back();
     }
 
     /// Passes back to `predecessor` the DATA connections that are for it. To be called before

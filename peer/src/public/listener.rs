@@ -21,7 +21,7 @@ use crate::workers::Place;
 /// Accepts until the task is ended, but for while another process does.
 pub async fn accept_loop<N: Net>(shared: Arc<Shared<N>>, listener: Arc<N::Listener>, port: Port) {
     loop {
-        shared.unless_handed_over(accept(&shared, &*listener, &port)).await;
+        shared.accepting.unless_handed_over(accept(&shared, &*listener, &port)).await;
     }
 }
 

@@ -44,6 +44,8 @@ enum NotSucceeded {
     Ended(#[source] io::Error),
     #[error("the new process was not ready within {}", humantime::format_duration(*.0))]
     Late(Duration),
+    #[error("this process did not stop accepting within {}", humantime::format_duration(*.0))]
+    Busy(Duration),
 }
 
 impl Upgrader {
@@ -62,7 +64,7 @@ impl Upgrader {
             match self.upgrade().await {
                 Ok(succeeded) => return succeeded,
                 Err(error) => {
-                    self.handle.hand_over(false);
+                    self.handle.take_back();
                     tracing::warn!(%error, "there was no upgrade; this process goes on as before");
                 }
             }
@@ -91,7 +93,8 @@ impl Upgrader {
         let mut begun =
             Begun::start(program, descriptors, &handover).map_err(NotSucceeded::Start)?;
         said(&mut begun, Said::Listening, TAKEOVER_DEADLINE).await?;
-        handle.hand_over(true);
+        let handed_over = timeout(TAKEOVER_DEADLINE, handle.hand_over()).await;
+        handed_over.map_err(|_| NotSucceeded::Busy(TAKEOVER_DEADLINE))?;
         let settles = handle.warm_up() + TAKEOVER_SETTLE + TAKEOVER_DEADLINE;
         said(&mut begun, Said::Ready, settles).await?;
         Ok(Succeeded { pid: begun.pid(), _begun: begun.let_go(), _expecting: expecting })

@@ -43,7 +43,7 @@ pub async fn datagram_loop<N: Net>(shared: Arc<Shared<N>>, socket: Arc<N::Datagr
     let dest = socket.local_addr().ok();
     let port = UdpPort { shared, socket, dest, name, clients };
     loop {
-        port.shared.unless_handed_over(port.receive_all()).await;
+        port.shared.accepting.unless_handed_over(port.receive_all()).await;
     }
 }
 
