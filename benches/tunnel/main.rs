@@ -3,7 +3,8 @@
 //!
 //! Every round measures every rig once, and every other one in the opposite order, so that a
 //! machine that changes its pace changes it for all; what counts are the medians of the ratios
-//! within a round. Needs `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy`
+//! within a round. Each round starts all processes anew, for where the kernel happens to put their
+//! threads makes a difference of a fifth, as long as they live. Needs `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy`
 //! beside this program: `just bench-tunnel` sees to that.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(
@@ -17,7 +18,7 @@ mod plot;
 mod rig;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -77,38 +78,15 @@ async fn main() {
         arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
     };
     let loads: Vec<Load> = Load::ALL.into_iter().filter(wanted).collect();
-    let nginx = Nginx::start(arguments.bulk_mib);
     let beside = std::env::current_exe().unwrap();
     let ours = beside.with_file_name("ops-proxy");
     assert!(ours.exists(), "no release build of ops-proxy beside this program");
-    let mut rigs = vec![Rig::direct(&nginx), Rig::haproxy(&nginx), Rig::haproxy_http(&nginx)];
-    rigs.push(Rig::plaintext("plaintext", &ours, &nginx).await);
-    if arguments.lab {
-        // The kernel moves bytes past the end of a connection: the last one is for keep-alive.
-        let all = loads.iter().all(|load| matches!(load, Load::KeepAlive));
-        for (name, relay) in &RELAYS[..RELAYS.len() - usize::from(!all)] {
-            rigs.push(Rig::relays(name, relay, &beside.with_file_name("bench-relay"), &nginx));
-        }
-    }
-    if arguments.hops {
-        rigs.remove(0);
-        rigs.push(Rig::chain("one hop more", &ours, &nginx, 1).await);
-        rigs.push(Rig::chain("two hops more", &ours, &nginx, 2).await);
-    }
-    if let Some(before) = &arguments.before {
-        rigs.push(Rig::plaintext("plaintext before", before, &nginx).await);
-    }
-    rigs.push(Rig::mutual_tls("mutual TLS", &ours, &nginx).await);
-    if arguments.hops {
-        rigs.push(Rig::reached("asked of a hub, TLS", &ours, &nginx).await);
-    }
-    if let Some(before) = &arguments.before {
-        rigs.push(Rig::mutual_tls("mutual TLS before", before, &nginx).await);
-    }
-    // The first download reads the file into the page cache.
-    Load::Bulk.put_on(nginx.addr, 1, 1);
-    let mut table = Table::new(rigs.iter().map(|rig| rig.name).collect());
+    let mut table = Table::default();
     for round in 1..=arguments.rounds {
+        let nginx = Nginx::start(arguments.bulk_mib);
+        let rigs = rigs(&arguments, &loads, &ours, &nginx).await;
+        // The first download reads the file into the page cache.
+        Load::Bulk.put_on(nginx.addr, 1, 1);
         for load in &loads {
             // There and back: the same binary, twice, differed by 9 % in one order.
             let mut turn: Vec<&Rig> = rigs.iter().collect();
@@ -128,4 +106,33 @@ async fn main() {
     if let Some(path) = arguments.svg {
         std::fs::write(path, plot::ratios(&table)).unwrap();
     }
+}
+
+/// What is measured, just started.
+async fn rigs(arguments: &Arguments, loads: &[Load], ours: &Path, nginx: &Nginx) -> Vec<Rig> {
+    let mut rigs = vec![Rig::direct(nginx), Rig::haproxy(nginx), Rig::haproxy_http(nginx)];
+    rigs.push(Rig::plaintext("plaintext", ours, nginx).await);
+    if arguments.lab {
+        // The kernel moves bytes past the end of a connection: the last one is for keep-alive.
+        let all = loads.iter().all(|load| matches!(load, Load::KeepAlive));
+        for (name, relay) in &RELAYS[..RELAYS.len() - usize::from(!all)] {
+            rigs.push(Rig::relays(name, relay, &ours.with_file_name("bench-relay"), nginx));
+        }
+    }
+    if arguments.hops {
+        rigs.remove(0);
+        rigs.push(Rig::chain("one hop more", ours, nginx, 1).await);
+        rigs.push(Rig::chain("two hops more", ours, nginx, 2).await);
+    }
+    if let Some(before) = &arguments.before {
+        rigs.push(Rig::plaintext("plaintext before", before, nginx).await);
+    }
+    rigs.push(Rig::mutual_tls("mutual TLS", ours, nginx).await);
+    if arguments.hops {
+        rigs.push(Rig::reached("asked of a hub, TLS", ours, nginx).await);
+    }
+    if let Some(before) = &arguments.before {
+        rigs.push(Rig::mutual_tls("mutual TLS before", before, nginx).await);
+    }
+    rigs
 }

@@ -45,20 +45,19 @@ impl fmt::Display for Figure {
 /// The rig that all others are compared with.
 pub(crate) const YARDSTICK: &str = "haproxy";
 
-/// All figures of a run.
+/// All figures of a run, with the rigs in the order in which they were first measured.
+#[derive(Debug, Default)]
 pub(crate) struct Table {
     rigs: Vec<&'static str>,
     figures: BTreeMap<Figure, BTreeMap<&'static str, Vec<f64>>>,
 }
 
 impl Table {
-    /// A table of these rigs, in this order.
-    pub(crate) fn new(rigs: Vec<&'static str>) -> Self {
-        Self { rigs, figures: BTreeMap::new() }
-    }
-
     /// One more measurement: one of each round, in their order.
     pub(crate) fn add(&mut self, figure: Figure, rig: &'static str, value: f64) {
+        if !self.rigs.contains(&rig) {
+            self.rigs.push(rig);
+        }
         self.figures.entry(figure).or_default().entry(rig).or_default().push(value);
     }
 

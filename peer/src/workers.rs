@@ -93,6 +93,14 @@ impl Workers {
         self.chosen(None)
     }
 
+    /// Returns once each of them has got round to saying so: none is stuck in what it does.
+    pub async fn answered(&self) {
+        for worker in &*self.0 {
+            // One that has ended is stuck in nothing.
+            let _ = worker.runtime.spawn(async {}).await;
+        }
+    }
+
     /// The runtime of a worker; none if that is no place of these.
     pub(crate) fn runtime(&self, place: Place) -> Option<&Handle> {
         self.worker(place).map(|worker| &worker.runtime)
@@ -166,6 +174,10 @@ impl Drop for Load {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     fn of(loads: &[usize], here: Option<usize>) -> Option<usize> {
@@ -206,6 +218,20 @@ mod tests {
             drop(load);
         }
         assert_eq!(Place::here(), Place::default(), "no worker has started a test");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_stuck_does_not_answer() {
+        let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
+        for place in workers.accepting() {
+            workers.answered().await;
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let stuck = workers.runtime(place).unwrap().spawn(async move { released.recv() });
+            let answered = timeout(Duration::from_millis(50), workers.answered()).await;
+            assert!(answered.is_err(), "{place:?}");
+            release.send(()).unwrap();
+            stuck.await.unwrap().unwrap();
+        }
     }
 
     #[test]

@@ -190,6 +190,13 @@ impl<N: Net> PeerHandle<N> {
         self.shared.config().timing.warm_up
     }
 
+    /// Returns once every worker has answered and the tables that every request needs could be
+    /// looked at: never, while one of these is stuck.
+    pub async fn is_alive(&self) {
+        self.shared.tasks.workers().answered().await;
+        self.shared.is_ready();
+    }
+
     /// What `/readyz` answers now.
     pub fn is_ready(&self) -> bool {
         self.shared.is_ready()
