@@ -168,6 +168,11 @@ impl<N: Net> Shared<N> {
         self.tasks.spawn_at(place, self.net.scheduled(task));
     }
 
+    /// As [`spawn_at`](Self::spawn_at), of a connection that waits for requests there.
+    pub fn spawn_in_reserve(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_in_reserve(place, self.net.scheduled(task));
+    }
+
     /// Runs the task that `begin` makes as [`spawn`](Self::spawn) does, and makes it again
     /// after a panic: for what the peer cannot do without. The log says `what` that is.
     pub fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)

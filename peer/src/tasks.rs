@@ -93,7 +93,17 @@ impl Tasks {
 
     /// Runs the task of a connection there, until it ends or the peer does.
     pub fn spawn_at(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
-        self.add(place, self.guarded(task, self.workers.loaded(place)));
+        self.add(place, self.guarded(task, self.workers.busy(place)));
+    }
+
+    /// As [`spawn_at`](Self::spawn_at), of a connection that waits for requests there.
+    pub fn spawn_in_reserve(&self, place: Place, task: impl Future<Output = ()> + Send + 'static) {
+        self.add(place, self.guarded(task, self.workers.in_reserve(place)));
+    }
+
+    /// A connection that waited here is served until this is dropped.
+    pub fn busy_here(&self) -> Option<Load> {
+        self.workers.busy(Place::here())
     }
 
     /// Runs the task that `begin` makes there until it ends or the peer does, and makes

@@ -49,8 +49,10 @@ pub struct Workers(Arc<[Worker]>);
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
-    /// Connections that it has been given and that have not ended.
-    load: Arc<AtomicUsize>,
+    /// Connections that it serves now.
+    busy: Arc<AtomicUsize>,
+    /// Connections that it keeps for requests to come, or that were kept for theirs.
+    reserve: Arc<AtomicUsize>,
     /// Dropped, it tells the thread to end.
     _stop: oneshot::Sender<()>,
 }
@@ -88,9 +90,18 @@ impl Workers {
         self.chosen(Place::here().0)
     }
 
-    /// Where a connection is served that is to be dialled.
+    /// Where a connection is served that is to be dialled for a request.
     pub fn for_dialled(&self) -> Place {
         self.chosen(None)
+    }
+
+    /// Where a connection is kept that is to be dialled for requests to come: with the fewest of
+    /// these. If they weighed like those that are served, and each request that found none had
+    /// another dialled for the next, then all that are served would come to one of two workers, and
+    /// all that wait to the other.
+    pub fn for_reserve(&self) -> Place {
+        let loads = self.0.iter().map(|worker| worker.reserve.load(Relaxed));
+        self.place(chosen(loads.enumerate(), None))
     }
 
     /// Returns once each of them has got round to saying so: none is stuck in what it does.
@@ -108,14 +119,22 @@ impl Workers {
 
     /// One connection more is served there, until this is dropped; none, if that is no place of
     /// these.
-    pub(crate) fn loaded(&self, place: Place) -> Option<Load> {
-        self.worker(place).map(|worker| Load::one_more(&worker.load))
+    pub fn busy(&self, place: Place) -> Option<Load> {
+        self.worker(place).map(|worker| Load::one_more(&worker.busy))
+    }
+
+    /// One connection more is kept there for requests to come, as above.
+    pub fn in_reserve(&self, place: Place) -> Option<Load> {
+        self.worker(place).map(|worker| Load::one_more(&worker.reserve))
     }
 
     fn chosen(&self, here: Option<u16>) -> Place {
-        let loads = self.0.iter().map(|worker| worker.load.load(Relaxed));
-        let chosen = chosen(loads.enumerate(), here.map(usize::from));
-        self.places().nth(chosen.unwrap_or(usize::MAX)).unwrap_or_default()
+        let loads = self.0.iter().map(|worker| worker.busy.load(Relaxed));
+        self.place(chosen(loads.enumerate(), here.map(usize::from)))
+    }
+
+    fn place(&self, index: Option<usize>) -> Place {
+        self.places().nth(index.unwrap_or(usize::MAX)).unwrap_or_default()
     }
 
     fn places(&self) -> impl Iterator<Item = Place> {
@@ -151,13 +170,13 @@ impl Worker {
             // A resolver that hangs must not hold it up.
             runtime.shutdown_background();
         })?;
-        Ok(Self { runtime: handle, load: Arc::default(), _stop: stop })
+        Ok(Self { runtime: handle, busy: Arc::default(), reserve: Arc::default(), _stop: stop })
     }
 }
 
 /// A connection that a worker has been given, until dropped. Small, for idle connections are many.
 #[derive(Debug)]
-pub(crate) struct Load(Arc<AtomicUsize>);
+pub struct Load(Arc<AtomicUsize>);
 
 impl Load {
     fn one_more(load: &Arc<AtomicUsize>) -> Self {
@@ -205,12 +224,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_later_does_not_crowd_out_what_is_served() {
+        let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
+        let (mut kept, mut served) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let place = workers.for_reserve();
+            kept.push((place, workers.in_reserve(place)));
+            let place = workers.for_dialled();
+            served.push((place, workers.busy(place)));
+        }
+        for all in [kept, served] {
+            let first = all.iter().filter(|(place, _)| *place == Place::worker(0)).count();
+            assert_eq!(first, 5, "{all:?}");
+        }
+    }
+
+    #[test]
     fn a_worker_keeps_what_it_was_given_and_is_rid_of_it_with_its_end() {
         let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
         let places = workers.accepting();
         assert_eq!(places.len(), 2);
         for place in places {
-            let load = workers.loaded(place);
+            let load = workers.busy(place);
             assert_ne!(workers.for_dialled(), place, "the other has fewer");
             let (told, tell) = std::sync::mpsc::channel();
             workers.runtime(place).unwrap().spawn(async move { told.send(Place::here()) });

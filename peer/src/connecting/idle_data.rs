@@ -117,8 +117,8 @@ impl<N: Net> Pool<N> {
         let wanted = self.reserve().wanted();
         for _ in 0..wanted {
             let (pool, ended) = (self.clone(), ended.clone());
-            let place = self.shared.tasks.workers().for_dialled();
-            self.shared.spawn_at(place, async move { pool.keep(ended).await });
+            let place = self.shared.tasks.workers().for_reserve();
+            self.shared.spawn_in_reserve(place, async move { pool.keep(ended).await });
         }
     }
 
@@ -200,7 +200,7 @@ impl<N: Net> Pool<N> {
         ahead: Bytes,
     ) -> Option<(Transport<N::Stream>, Bytes)> {
         let active = Active::begin(&serving);
-        let _busy = self.shared.tasks.busy();
+        let _busy = (self.shared.tasks.busy(), self.shared.tasks.busy_here());
         let id = serving.id;
         let slot = self.slots.clone().try_acquire_owned();
         if slot.is_err() || !self.begun().begin(id) {
