@@ -25,6 +25,11 @@ real *args:
     cargo build --release -p ops-proxy -p ops-proxy-sim
     "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim real {{ if args == "" { "scenarios/*.toml --jobs 20 --longest 4m" } else { args } }}
 
+# What the explorer draws, on the real binary, for an hour or so many minutes (needs root): just chaos 5
+chaos minutes="60" *args:
+    cargo build --release -p ops-proxy -p ops-proxy-sim
+    "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim chaos --minutes {{ minutes }} --jobs 16 {{ args }}
+
 # Does the simulator find bugs? Plants them: just mutants [NAME...] (needs tree-sitter, tree-sitter-rust)
 mutants *args:
     tests/mutants/run {{ args }}

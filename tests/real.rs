@@ -1,12 +1,13 @@
 //! A few scenarios on the real binary: processes between network namespaces come out like
-//! the simulation. `just real` plays all of them.
+//! the simulation, and a few explored ones, against what must always hold. `just real` plays all of
+//! them, and `just chaos` explores on.
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ops_proxy_sim::real::{Plan, can_be_made};
+use ops_proxy_sim::real::{Chaos, Plan, can_be_made};
 use ops_proxy_sim::scenario::Scenario;
 use ops_proxy_tests::wait::skipped;
 
@@ -43,4 +44,30 @@ fn what_is_simulated_is_what_the_real_binary_does() {
     let mut wanted = PLAYED.map(|name| format!("{name} agrees"));
     wanted.sort();
     assert_eq!(told, wanted);
+}
+
+#[test]
+fn what_is_explored_holds_on_the_real_binary() {
+    if let Err(missing) = can_be_made() {
+        return skipped(&missing.to_string());
+    }
+    let chaos = Chaos {
+        from: 1,
+        seeds: 4,
+        at_most: Duration::from_secs(60),
+        jobs: 4,
+        binary: env!("CARGO_BIN_EXE_ops-proxy-under-test").into(),
+        logs: None,
+    };
+    let (lived, violations) = (Mutex::new(0), Mutex::new(Vec::new()));
+    chaos.play(&AtomicBool::new(false), |one| {
+        *lived.lock().expect("nobody panics while holding this") += 1;
+        if let Some(what) = one.violation {
+            let line = format!("seed {}: {what}", one.seed);
+            violations.lock().expect("nobody panics while holding this").push(line);
+        }
+    });
+    let violations = violations.into_inner().expect("nobody panics while holding this");
+    assert_eq!(violations, [""; 0]);
+    assert_eq!(lived.into_inner().expect("nobody panics while holding this"), 4);
 }

@@ -23,12 +23,14 @@ pub struct Accepting {
     loops: watch::Sender<usize>,
 }
 
-impl Accepting {
+impl Default for Accepting {
     /// By this process.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { taker: watch::Sender::new(Taker::Here), loops: watch::Sender::new(0) }
     }
+}
 
+impl Accepting {
     /// Tells of changes.
     pub fn taker(&self) -> watch::Receiver<Taker> {
         self.taker.subscribe()
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_successor_takes_connections_only_once_every_loop_has_let_go() {
-        let accepting = Accepting::new();
+        let accepting = Accepting::default();
         let taker = accepting.taker();
         let mut loops = [(); 2].map(|()| Box::pin(accepting.unless_handed_over(pending())));
         for one in &mut loops {
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_begins_after_that_does_no_work() {
-        let accepting = Accepting::new();
+        let accepting = Accepting::default();
         assert_eq!(polled(&mut pin!(accepting.hand_over())), Poll::Ready(()));
         let works = async { panic!("another process has taken over") };
         assert_eq!(polled(&mut pin!(accepting.unless_handed_over(works))), Poll::Pending);

@@ -119,7 +119,7 @@ impl<N: Net> Shared<N> {
             rates: Rates::default(),
             health: Board::new(&config),
             warm: watch::Sender::new(false),
-            accepting: Accepting::new(),
+            accepting: Accepting::default(),
             predecessor: OnceLock::new(),
             admission: Admission::new(config.capacity),
             outgoing: Outgoing::default(),

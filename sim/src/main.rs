@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ops_proxy_sim::explore::{Found, Plan, explore};
-use ops_proxy_sim::real::{self, Tally};
+use ops_proxy_sim::real::{self, Chaos, Lived, Tally};
 use ops_proxy_sim::run::{Options, Played, run};
 use ops_proxy_sim::scenario::Scenario;
 use ops_proxy_sim::{generate, report};
@@ -65,6 +65,30 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Plays what `explore` draws in the real world until time is up
+    ///
+    /// No two runs are the same there, so peers are held against what must always hold: no byte
+    /// is wrong, every request ends and is counted once, and what is served in the simulation
+    /// once all is healed is served here. Needs what `real` needs.
+    Chaos {
+        /// Begin no seed after so many minutes
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// So many seeds at most
+        #[arg(long, default_value_t = u64::MAX)]
+        seeds: u64,
+        /// At a time; they mostly wait
+        #[arg(long, default_value_t = 8)]
+        jobs: usize,
+        /// Where scenarios that went wrong are written
+        #[arg(long, default_value = "failures")]
+        failures: PathBuf,
+        #[command(flatten)]
+        real: Real,
+    },
     /// Plays one scenario and shows every event
     Replay {
         /// The scenario file
@@ -79,18 +103,41 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct How {
-    /// The command under test [default: `ops-proxy` beside this program]
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
     /// Skip scenarios that take longer than this in the simulation
     #[arg(long, value_name = "TIME", default_value = "90s")]
     longest: humantime::Duration,
     /// At a time; they mostly wait
     #[arg(long, default_value_t = 8)]
     jobs: usize,
+    #[command(flatten)]
+    real: Real,
+}
+
+#[derive(Debug, Args)]
+struct Real {
+    /// The command under test [default: `ops-proxy` beside this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Keep what the peers log, in a folder for each scenario
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
+}
+
+impl Real {
+    /// The command under test; `None` once it was said what is missing.
+    fn binary(&self) -> Option<PathBuf> {
+        if let Err(missing) = real::can_be_made() {
+            eprintln!("{missing}");
+            return None;
+        }
+        let beside = || Ok(std::env::current_exe()?.with_file_name("ops-proxy"));
+        let binary = self.binary.clone().map_or_else(beside, Ok).and_then(std::path::absolute);
+        let binary = binary.ok().filter(|binary| binary.is_file());
+        if binary.is_none() {
+            eprintln!("there is no `ops-proxy` beside this program: say with --binary where it is");
+        }
+        binary
+    }
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +153,9 @@ struct Show {
     report: Option<PathBuf>,
 }
 
+/// How many seeds pass between two lines of `chaos`.
+const PROGRESS_EVERY: u64 = 20;
+
 /// A scenario file that cannot be run, as a wrong configuration of the peer.
 const BAD_SCENARIO: u8 = 2;
 
@@ -113,6 +163,11 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { scenarios, seed, show } => play_all(&scenarios, seed, &show),
         Command::Real { scenarios, how } => play_for_real(&scenarios, how),
+        Command::Chaos { minutes, from, seeds, jobs, failures, real } => {
+            let Some(binary) = real.binary() else { return ExitCode::FAILURE };
+            let at_most = Duration::from_secs(60 * minutes);
+            live(&Chaos { from, seeds, at_most, jobs, binary, logs: real.logs }, &failures)
+        }
         Command::Replay { scenario } => {
             play_all(&[scenario], None, &Show { trace: true, story: false, report: None })
         }
@@ -155,16 +210,7 @@ fn play_all(scenarios: &[PathBuf], seed: Option<u64>, show: &Show) -> ExitCode {
 }
 
 fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
-    if let Err(missing) = real::can_be_made() {
-        eprintln!("{missing}");
-        return ExitCode::FAILURE;
-    }
-    let beside = || Ok(std::env::current_exe()?.with_file_name("ops-proxy"));
-    let binary = how.binary.map_or_else(beside, Ok).and_then(std::path::absolute);
-    let Some(binary) = binary.ok().filter(|binary| binary.is_file()) else {
-        eprintln!("there is no `ops-proxy` beside this program: say with --binary where it is");
-        return ExitCode::FAILURE;
-    };
+    let Some(binary) = how.real.binary() else { return ExitCode::FAILURE };
     let mut scenarios = Vec::new();
     for path in files {
         match Scenario::load(path) {
@@ -175,7 +221,7 @@ fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
             }
         }
     }
-    let How { longest, jobs, logs, .. } = how;
+    let How { longest, jobs, real: Real { logs, .. } } = how;
     let plan = real::Plan { scenarios, binary, longest: longest.into(), jobs, logs };
     let (over, tally) = (AtomicBool::new(false), Tally::default());
     let played = until_told_to_end(&over, || plan.play(&over, |told| tally.tell(&told)));
@@ -184,6 +230,38 @@ fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
         Ok(()) if tally.is_good(&plan) => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays seeds in the real world; writes down what went wrong there.
+fn live(chaos: &Chaos, failures: &Path) -> ExitCode {
+    let (over, lived, violated) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let tell = |Lived { seed, scenario, violation }| {
+        let count = lived.fetch_add(1, Relaxed) + 1;
+        if let Some(violation) = violation {
+            violated.fetch_add(1, Relaxed);
+            println!("seed {seed}: {violation}");
+            let file = failures.join(format!("chaos-{seed}.toml"));
+            let first = violation.lines().next().unwrap_or_default();
+            let text = format!("# In the real world: {first}\n{}", scenario.to_toml());
+            let written =
+                std::fs::create_dir_all(failures).and_then(|()| std::fs::write(&file, text));
+            if let Err(error) = written {
+                eprintln!("{}: {error}", file.display());
+            }
+        } else if count.is_multiple_of(PROGRESS_EVERY) {
+            eprintln!("{count} seeds, {} violations", violated.load(Relaxed));
+        }
+    };
+    let played = until_told_to_end(&over, || chaos.play(&over, tell));
+    println!("{} seeds, {} violations", lived.load(Relaxed), violated.load(Relaxed));
+    match (played, violated.into_inner()) {
+        (Ok(()), 0) => ExitCode::SUCCESS,
+        (Ok(()), _) => ExitCode::FAILURE,
+        (Err(error), _) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }

@@ -6,11 +6,13 @@
 //!
 //! Time is real: nothing here is the same twice, and all that is asserted has some leeway.
 
+mod chaos;
 mod config;
 mod counters;
 mod dns;
 mod hosts;
 mod lab;
+mod laws;
 mod names;
 mod namespaces;
 mod net;
@@ -22,6 +24,7 @@ mod steps;
 mod tally;
 mod verdict;
 
+pub use chaos::{Chaos, Lived};
 pub use namespaces::{NoNamespaces, can_be_made};
 pub use plan::{Plan, Told};
 pub use tally::Tally;

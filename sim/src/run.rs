@@ -13,6 +13,7 @@ mod sample;
 mod stage;
 mod story;
 
+pub(crate) use heal::HEALED_WITHIN;
 pub use play::{Options, run};
 pub use played::Played;
 pub use reached::Reached;

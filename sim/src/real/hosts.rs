@@ -214,6 +214,32 @@ impl Lab {
         self.namespaces.set_way(&way[0], &way[1], true)
     }
 
+    /// Opens all ways, and starts what does not run or stands still.
+    ///
+    /// # Errors
+    /// What `ip` or `ss` had against it, or what kept a host from starting.
+    pub(super) fn heal_all(&mut self) -> io::Result<()> {
+        let cut = self.cut.borrow().clone();
+        for way in &cut {
+            self.heal(way)?;
+        }
+        let hosts: Vec<String> = self.nets.keys().cloned().collect();
+        for (index, a) in hosts.iter().enumerate() {
+            for b in &hosts[index + 1..] {
+                self.namespaces.set_way(a, b, true)?;
+            }
+        }
+        for host in &hosts {
+            // It may not be frozen, and may not run.
+            let _ = self.signal(host, Signal::CONT);
+            if !self.is_running(host) {
+                self.start(host)?;
+            }
+            self.names.heal(host, self.namespaces.ip(host));
+        }
+        Ok(())
+    }
+
     /// Both ends of a way, each with the address of the other.
     fn ends(&self, [a, b]: &[String; 2]) -> [(RealNet, Ipv4Addr); 2] {
         [(a, b), (b, a)].map(|(here, there)| (self.nets[here].clone(), self.namespaces.ip(there)))

@@ -27,6 +27,16 @@ impl Names {
         names.insert(name.to_owned(), Entry { ips, takes });
     }
 
+    /// A host that has no address has this one again, and no lookup takes time.
+    pub(super) fn heal(&self, host: &str, ip: Ipv4Addr) {
+        let mut names = self.0.lock().expect("nobody panics while holding this");
+        names.values_mut().for_each(|entry| entry.takes = Duration::ZERO);
+        let entry = names.entry(host.to_owned()).or_default();
+        if entry.ips.is_empty() {
+            entry.ips.push(ip);
+        }
+    }
+
     /// The addresses of `name`.
     pub(super) fn of(&self, name: &str) -> Vec<Ipv4Addr> {
         self.entry(name).unwrap_or_default().ips

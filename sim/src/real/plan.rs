@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::counters::is_compared;
-use super::player::{Setup, play};
+use super::player::{Against, Setup, play};
 use super::verdict::Verdict;
 use crate::run::{Options, Played, run};
 use crate::scenario::Scenario;
@@ -71,7 +71,7 @@ impl Plan {
             let logs = self.logs.as_ref().zip(file.file_stem());
             let logs = logs.map(|(logs, name)| logs.join(name));
             let setup = Setup { binary: &self.binary, logs, over };
-            let verdict = match play(scenario, played, &setup) {
+            let verdict = match play(scenario, &Against::Simulated(played), &setup) {
                 Ok(()) => Verdict::Agrees,
                 Err(what) => Verdict::Differs(what),
             };

@@ -1,4 +1,4 @@
-//! One scenario, played in the real world and compared with its simulated run.
+//! One scenario, played in the real world and held against its simulated run.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use super::counters::difference;
 use super::lab::Lab;
+use super::laws::check_sums;
 use crate::checks::check_outcome;
 use crate::metrics::Exported;
-use crate::run::Played;
-use crate::scenario::steps::{Expect, How};
+use crate::run::{HEALED_WITHIN, Played};
+use crate::scenario::steps::{Expect, How, Request};
 use crate::scenario::{Kind, Scenario};
 
 /// What is so at a certain moment of the simulation may be so this much later, if the scenario
@@ -34,6 +35,18 @@ const UP_WITHIN: Duration = Duration::from_secs(20);
 /// A process that was told to stop at once has ended within this time.
 const DOWN_WITHIN: Duration = Duration::from_secs(20);
 
+/// Between two tries of what is not served yet.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// What a run is held against, beside what must always hold.
+#[derive(Debug)]
+pub(super) enum Against<'a> {
+    /// The peers must have counted what those of this simulated run have.
+    Simulated(&'a Played),
+    /// Once all faults are healed, these requests must be served, as in a simulated run.
+    Healed(&'a [Request]),
+}
+
 /// How to play one scenario.
 #[derive(Debug)]
 pub(super) struct Setup<'a> {
@@ -45,27 +58,27 @@ pub(super) struct Setup<'a> {
     pub(super) over: &'a AtomicBool,
 }
 
-/// Plays a scenario whose simulated run came out like this.
+/// Plays a scenario.
 ///
 /// # Errors
-/// The first thing that is not as there.
+/// The first thing that must not be so.
 pub(super) fn play(
     scenario: &Scenario,
-    simulated: &Played,
+    against: &Against<'_>,
     setup: &Setup<'_>,
 ) -> Result<(), String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
         let mut lab = Lab::make(scenario, setup.binary, setup.logs.clone())?;
-        let player = Player { scenario, simulated, over: setup.over };
+        let player = Player { scenario, against, over: setup.over };
         player.perform(&mut lab).await
     })
 }
 
 struct Player<'a> {
     scenario: &'a Scenario,
-    simulated: &'a Played,
+    against: &'a Against<'a>,
     over: &'a AtomicBool,
 }
 
@@ -77,7 +90,17 @@ impl Player<'_> {
         let within = self.scenario.network.quiet_within.0;
         self.wait(lab, within, async |lab| self.quiet(lab).await).await?;
         self.check_outcomes(lab)?;
-        self.wait(lab, self.leeway(), async |lab| self.same_counters(lab).await).await?;
+        self.wait(lab, self.leeway(), async |lab| self.lawful(lab).await).await?;
+        match self.against {
+            Against::Simulated(played) => {
+                self.wait(lab, self.leeway(), async |lab| self.same_counters(lab, played).await)
+                    .await?;
+            }
+            Against::Healed(probes) => {
+                lab.heal_all().map_err(|error| error.to_string())?;
+                self.served(lab, probes).await?;
+            }
+        }
         self.stop_all(lab).await
     }
 
@@ -160,7 +183,11 @@ impl Player<'_> {
             match kind {
                 Kind::Expect(expect) => self.expect(lab, expect).await.map_err(said)?,
                 kind => {
-                    lab.take(kind).map_err(said)?;
+                    match lab.take(kind) {
+                        Ok(()) => {}
+                        Err(_) if !self.scenario.faults_must_bite => {}
+                        Err(amiss) => return Err(said(amiss)),
+                    }
                     if !matches!(kind, Kind::Request(_) | Kind::Raw(_)) {
                         self.pause(SETTLES_IN).await?;
                     }
@@ -213,10 +240,46 @@ impl Player<'_> {
         Ok(())
     }
 
+    /// Checks what the peers have counted against itself.
+    async fn lawful(&self, lab: &mut Lab) -> Result<(), String> {
+        for host in self.scenario.peers.keys() {
+            if lab.is_running(host) {
+                lab.scrape(host).await.map_err(|error| format!("{host}: {error}"))?;
+                let exported = &lab.exported[host];
+                check_sums(exported).map_err(|amiss| format!("at {host}: {amiss}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes these requests until each was served once.
+    async fn served(&self, lab: &mut Lab, probes: &[Request]) -> Result<(), String> {
+        let began = Instant::now();
+        let mut missing = probes.to_vec();
+        loop {
+            let before = lab.outcomes.with(<[_]>::len);
+            for probe in missing.drain(..) {
+                lab.request_later(Duration::ZERO, probe);
+            }
+            let within = self.scenario.network.quiet_within.0;
+            self.wait(lab, within, async |lab| self.quiet(lab).await).await?;
+            let asked = lab.outcomes.all().split_off(before);
+            let failed: Vec<_> = asked.into_iter().filter(|one| !one.is_whole()).collect();
+            match failed.first() {
+                None => return Ok(()),
+                Some(one) if began.elapsed() > HEALED_WITHIN => {
+                    return Err(format!("not served after all was healed: {one}"));
+                }
+                Some(_) => missing.extend(failed.into_iter().map(|one| one.request)),
+            }
+            self.pause(ASK_AGAIN_AFTER).await?;
+        }
+    }
+
     /// Compares what the peers have counted with what those of the simulation have, at its
     /// end. One that has ended by itself has nothing left to say.
-    async fn same_counters(&self, lab: &mut Lab) -> Result<(), String> {
-        for kept in self.simulated.kept.iter().filter(|kept| kept.label == "end") {
+    async fn same_counters(&self, lab: &mut Lab, simulated: &Played) -> Result<(), String> {
+        for kept in simulated.kept.iter().filter(|kept| kept.label == "end") {
             let host = &kept.peer;
             let uncompared = &self.scenario.real.uncompared;
             if uncompared.contains_key(host) || !lab.is_running(host) {

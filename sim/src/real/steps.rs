@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio_rustls::rustls;
 
 use super::lab::{Lab, Raw};
+use super::laws::check_growth;
 use super::scrape;
 use crate::actions::{heard_amiss, metric_amiss, replaced, written};
 use crate::client::{Heard, RawOrder, Say};
+use crate::ground::Ground;
 use crate::scenario::Kind;
 use crate::scenario::steps;
 use crate::tls::client_config;
@@ -143,6 +145,12 @@ impl Lab {
     pub(super) async fn scrape(&mut self, peer: &str) -> Result<(), String> {
         match scrape::metrics(&self.nets[peer]).await {
             Ok(exported) => {
+                let keeps = self.scenario.peers[peer].name_retention.is_none();
+                if let Some(before) = self.exported.get(peer).filter(|_| keeps)
+                    && let Err(amiss) = check_growth(before, &exported)
+                {
+                    self.nets[peer].wrong(format!("at {peer}: {amiss}"));
+                }
                 self.exported.insert(peer.to_owned(), exported);
                 Ok(())
             }

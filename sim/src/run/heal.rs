@@ -11,7 +11,7 @@ use crate::scenario::steps::Request;
 
 /// After everything was healed, every name must be up within this time: a full
 /// backoff, a dial, and a registration, with a second try.
-const HEALED_WITHIN: Duration = Duration::from_secs(90);
+pub(crate) const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Every name must then stay up for this time: that a link is going, for something
 /// that was done just before, is news that may still be on its way.
@@ -19,7 +19,7 @@ const STEADY_FOR: Duration = Duration::from_secs(1);
 
 impl Player {
     /// All faults end, and every name must come up and be served again.
-    pub(super) fn heal(&self, stage: &mut Stage) -> Result<(), String> {
+    pub(super) fn heal(&mut self, stage: &mut Stage) -> Result<(), String> {
         stage.mesh.heal_all();
         let (mut up_since, mut is_up) = (None, Memo::default());
         stage.until(HEALED_WITHIN, "every name up after all was healed", |stage| {
@@ -29,8 +29,9 @@ impl Player {
             up_since.is_some_and(|since| stage.mesh.now() - since >= STEADY_FOR)
         })?;
         let before = stage.mesh.outcomes().all().len();
-        for probe in probes(&stage.mesh) {
-            stage.mesh.request_later(Duration::ZERO, probe);
+        self.probes = probes(&stage.mesh);
+        for probe in &self.probes {
+            stage.mesh.request_later(Duration::ZERO, probe.clone());
         }
         let within = self.scenario.network.quiet_within.0;
         let mut quiet = Memo::default();

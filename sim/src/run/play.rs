@@ -47,6 +47,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Played {
         raws: player.raws,
         events: state.trace.take_events(),
         samples: player.samples,
+        probes: player.probes,
         reached: player.reached,
     }
 }

@@ -6,6 +6,7 @@ use super::reached::Reached;
 use super::sample::Sample;
 use crate::client::{Heard, Outcome};
 use crate::mesh::Kept;
+use crate::scenario::steps::Request;
 use crate::trace::Event;
 
 /// What came of a run.
@@ -31,6 +32,8 @@ pub struct Played {
     pub events: Vec<Event>,
     /// Some metrics over time, if recorded.
     pub samples: Vec<Sample>,
+    /// The requests that were made once all was healed, and had to be served.
+    pub probes: Vec<Request>,
     /// How often each kind of state was reached.
     pub reached: Reached,
 }

@@ -15,7 +15,7 @@ use crate::client::{Heard, Outcome, Say};
 use crate::mesh::{Kept, Mesh};
 use crate::network::Fabric;
 use crate::scenario::Scenario;
-use crate::scenario::steps::{Close, How};
+use crate::scenario::steps::{Close, How, Request};
 use crate::trace::What;
 
 /// After all peers have ended, every connection must be closed within this time.
@@ -36,6 +36,7 @@ pub(super) struct Player {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) raws: Vec<(String, Heard)>,
     pub(super) samples: Vec<Sample>,
+    pub(super) probes: Vec<Request>,
     pub(super) reached: Reached,
     record: bool,
 }
@@ -60,6 +61,7 @@ impl Player {
             outcomes: Vec::new(),
             raws: Vec::new(),
             samples: Vec::new(),
+            probes: Vec::new(),
             reached: Reached::default(),
             record,
         }
