@@ -112,6 +112,9 @@ async fn main() {
 async fn rigs(arguments: &Arguments, loads: &[Load], ours: &Path, nginx: &Nginx) -> Vec<Rig> {
     let mut rigs = vec![Rig::direct(nginx), Rig::haproxy(nginx), Rig::haproxy_http(nginx)];
     rigs.push(Rig::plaintext("plaintext", ours, nginx).await);
+    if !arguments.hops {
+        rigs.push(Rig::port("TCP port", ours, nginx).await);
+    }
     if arguments.lab {
         // The kernel moves bytes past the end of a connection: the last one is for keep-alive.
         let all = loads.iter().all(|load| matches!(load, Load::KeepAlive));

@@ -78,6 +78,18 @@ impl Rig {
         Self::chain(name, binary, nginx, 0).await
     }
 
+    /// The same by a mapped port, where no request is read: what both HAProxies in TCP mode do.
+    pub(crate) async fn port(name: &'static str, binary: &Path, nginx: &Nginx) -> Self {
+        let listen = format!("--listen 127.0.0.1:0 --peer-id hub --tcp 127.0.0.1:0={NAME}");
+        let hub = peer(binary, &listen).await;
+        let addr = hub.tcp()[0];
+        let service = format!("--service {NAME}={} --peer-id site", nginx.addr);
+        let site = peer(binary, &format!("--connect {} {service}", hub.listen())).await;
+        hub.serves(&[NAME]).await;
+        let held = [site, hub].map(|peer| Held::Peer(Box::new(peer)));
+        Self { name, addr, _held: held.into() }
+    }
+
     /// The same, with so many peers between the two that pass the name on.
     pub(crate) async fn chain(
         name: &'static str,

@@ -332,6 +332,11 @@ impl Drop for Busy {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::num::NonZero;
+
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::config::PeerConfig;
 
@@ -354,6 +359,28 @@ mod tests {
         tasks.spawn(async move { drop(busy) });
         tasks.idle().await;
         assert_eq!(metrics.panic_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_on_a_worker_weighs_nothing_until_it_is_served() {
+        let workers = Workers::start(NonZero::new(2).unwrap()).unwrap();
+        let metrics = Arc::new(Metrics::new(&PeerConfig::new("p".parse().unwrap())));
+        let tasks = Arc::new(Tasks::new(metrics, workers.clone()));
+        let here = workers.for_dialled();
+        let (serve, served) = oneshot::channel();
+        let (told, tell) = oneshot::channel();
+        let held = tasks.clone();
+        tasks.spawn_in_reserve(here, async move {
+            let _ = served.await;
+            let _busy = held.busy_here();
+            let _ = told.send(());
+            pending().await
+        });
+        assert_eq!(workers.for_dialled(), here);
+        assert_ne!(workers.for_reserve(), here, "one waits there already");
+        serve.send(()).unwrap();
+        tell.await.unwrap();
+        assert_ne!(workers.for_dialled(), here);
     }
 
     #[tokio::test]

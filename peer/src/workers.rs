@@ -9,6 +9,7 @@
 //! A peer may have no workers: then all tasks run where they are spawned.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -104,11 +105,13 @@ impl Workers {
         self.place(chosen(loads.enumerate(), None))
     }
 
-    /// Returns once each of them has got round to saying so: none is stuck in what it does.
+    /// Returns once each of them has got round to saying so: never, while one is stuck in what it
+    /// does, or once its thread has died.
     pub async fn answered(&self) {
         for worker in &*self.0 {
-            // One that has ended is stuck in nothing.
-            let _ = worker.runtime.spawn(async {}).await;
+            if worker.runtime.spawn(async {}).await.is_err() {
+                pending::<()>().await;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ops_proxy_sim::explore::{Found, Plan, explore};
-use ops_proxy_sim::real::{self, Chaos, Lived, Tally};
+use ops_proxy_sim::real::{self, Came, Chaos, Lived, Tally};
 use ops_proxy_sim::run::{Options, Played, run};
 use ops_proxy_sim::scenario::Scenario;
 use ops_proxy_sim::{generate, report};
@@ -71,15 +71,15 @@ enum Command {
     /// is wrong, every request ends and is counted once, and what is served in the simulation
     /// once all is healed is served here. Needs what `real` needs.
     Chaos {
-        /// Begin no seed after so many minutes
+        /// Start no new seed after this many minutes
         #[arg(long, default_value_t = 60)]
         minutes: u64,
         /// The first seed
         #[arg(long, default_value_t = 1)]
         from: u64,
-        /// So many seeds at most
-        #[arg(long, default_value_t = u64::MAX)]
-        seeds: u64,
+        /// At most this many seeds
+        #[arg(long)]
+        seeds: Option<u64>,
         /// At a time; they mostly wait
         #[arg(long, default_value_t = 8)]
         jobs: usize,
@@ -238,33 +238,44 @@ fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
 
 /// Plays seeds in the real world; writes down what went wrong there.
 fn live(chaos: &Chaos, failures: &Path) -> ExitCode {
-    let (over, lived, violated) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let tell = |Lived { seed, scenario, violation }| {
-        let count = lived.fetch_add(1, Relaxed) + 1;
-        if let Some(violation) = violation {
+    let over = AtomicBool::new(false);
+    let [good, violated, left_out] = [const { AtomicU64::new(0) }; 3];
+    let sum = || {
+        let [good, violated, left_out] = [&good, &violated, &left_out].map(|one| one.load(Relaxed));
+        let played = good + violated;
+        (played, format!("{played} seeds, {violated} violations; {left_out} left out"))
+    };
+    let tell = |Lived { seed, scenario, came }| match came {
+        Came::LeftOut => drop(left_out.fetch_add(1, Relaxed)),
+        Came::Good => {
+            good.fetch_add(1, Relaxed);
+            let (played, line) = sum();
+            if played.is_multiple_of(PROGRESS_EVERY) {
+                eprintln!("{line}");
+            }
+        }
+        Came::Violation(what) => {
             violated.fetch_add(1, Relaxed);
-            println!("seed {seed}: {violation}");
+            println!("seed {seed}: {what}");
             let file = failures.join(format!("chaos-{seed}.toml"));
-            let first = violation.lines().next().unwrap_or_default();
+            let first = what.lines().next().unwrap_or_default();
             let text = format!("# In the real world: {first}\n{}", scenario.to_toml());
             let written =
                 std::fs::create_dir_all(failures).and_then(|()| std::fs::write(&file, text));
             if let Err(error) = written {
                 eprintln!("{}: {error}", file.display());
             }
-        } else if count.is_multiple_of(PROGRESS_EVERY) {
-            eprintln!("{count} seeds, {} violations", violated.load(Relaxed));
         }
     };
-    let played = until_told_to_end(&over, || chaos.play(&over, tell));
-    println!("{} seeds, {} violations", lived.load(Relaxed), violated.load(Relaxed));
-    match (played, violated.into_inner()) {
-        (Ok(()), 0) => ExitCode::SUCCESS,
-        (Ok(()), _) => ExitCode::FAILURE,
-        (Err(error), _) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+    let done = until_told_to_end(&over, || chaos.play(&over, tell));
+    let (played, line) = sum();
+    println!("{line}");
+    if let Err(error) = &done {
+        eprintln!("{error}");
+    }
+    match done.is_ok() && played > 0 && violated.load(Relaxed) == 0 {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
@@ -272,9 +283,11 @@ fn live(chaos: &Chaos, failures: &Path) -> ExitCode {
 fn until_told_to_end(over: &AtomicBool, work: impl FnOnce()) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hangup) = {
         let _guard = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        (interrupt?, terminate?, hangup?)
     };
     let done = tokio::sync::Notify::new();
     std::thread::scope(|scope| {
@@ -285,6 +298,7 @@ fn until_told_to_end(over: &AtomicBool, work: impl FnOnce()) -> std::io::Result<
                     () = done.notified() => return,
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
                 over.store(true, Relaxed);
             });

@@ -21,6 +21,14 @@ pub struct Series {
     pub value: f64,
 }
 
+impl Series {
+    /// The family with its labels, as they are exported.
+    pub fn key(&self) -> String {
+        let labels = self.labels.iter().map(|(label, value)| format!("{label}=\"{value}\""));
+        format!("{}{{{}}}", self.name, labels.collect::<Vec<_>>().join(","))
+    }
+}
+
 impl Exported {
     /// Reads text format 0.0.4.
     ///

@@ -4,6 +4,9 @@
 //! those of the simulation, on real sockets. What a scenario expects must come true here as
 //! well, and at the end the peers must have counted what those of the simulation have.
 //!
+//! What is explored is played here, too, without end: it expects nothing, so that peers are held
+//! against what must always hold.
+//!
 //! Time is real: nothing here is the same twice, and all that is asserted has some leeway.
 
 mod chaos;
@@ -24,7 +27,7 @@ mod steps;
 mod tally;
 mod verdict;
 
-pub use chaos::{Chaos, Lived};
+pub use chaos::{Came, Chaos, Lived};
 pub use namespaces::{NoNamespaces, can_be_made};
 pub use plan::{Plan, Told};
 pub use tally::Tally;

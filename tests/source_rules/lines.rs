@@ -60,8 +60,10 @@ fn only_the_seam_names_real_sockets() {
 #[test]
 fn every_task_is_scheduled_by_the_network() {
     let spawns = |line: &str| {
-        let spawned = ["tokio::spawn(", ".spawn(", ".spawn_at(", "tasks.keep_at("];
-        let by_the_network = ["shared.spawn(", "shared.spawn_at(", ".scheduled("];
+        let spawned =
+            ["tokio::spawn(", ".spawn(", ".spawn_at(", ".spawn_in_reserve(", "tasks.keep_at("];
+        let by_the_network =
+            ["shared.spawn(", "shared.spawn_at(", "shared.spawn_in_reserve(", ".scheduled("];
         spawned.iter().any(|call| line.contains(call))
             && !by_the_network.iter().any(|call| line.contains(call))
     };

@@ -34,7 +34,7 @@ pub(super) fn succeeded_by(pid: u32) {
 }
 
 /// Says twice as often as it must that the process is alive, if that is asked for. It is not
-/// while a worker is stuck or the tables that every request needs are. Never returns.
+/// while a worker, or a table that every request needs, is stuck. Never returns.
 pub(super) async fn keep_alive<N: Net>(handle: PeerHandle<N>) {
     let limit = watchdog_enabled().filter(|limit| !limit.is_zero());
     let Some(limit) = limit else { return pending().await };

@@ -194,7 +194,7 @@ impl<N: Net> PeerHandle<N> {
     /// looked at: never, while one of these is stuck.
     pub async fn is_alive(&self) {
         self.shared.tasks.workers().answered().await;
-        self.shared.is_ready();
+        self.shared.mesh.expected();
     }
 
     /// What `/readyz` answers now.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::metrics::Exported;
+use crate::metrics::{Exported, Series};
 
 /// The families that must be the same in both worlds. Of the others, some measure time
 /// (durations, waits, latencies, and registrations, which are repeated as heartbeats), some
@@ -76,10 +76,9 @@ pub(super) fn difference<'a>(
     };
     let differs = |key: &&&Key| value(&simulated, key) != value(&real, key) && !is_vague(key);
     keys.iter().find(differs).map(|key| {
-        let labels = key.1.iter().map(|(label, value)| format!("{label}=\"{value}\""));
-        let labels = labels.collect::<Vec<_>>().join(",");
-        let (simulated, real) = (value(&simulated, key), value(&real, key));
-        format!("{}{{{labels}}} is {real}, not {simulated}", key.0)
+        let (name, labels) = (key.0.clone(), key.1.clone());
+        let series = Series { name, labels, value: value(&real, key) };
+        format!("{} is {}, not {}", series.key(), series.value, value(&simulated, key))
     })
 }
 

@@ -78,8 +78,17 @@ impl Lab {
         };
         let process = process.start()?;
         self.exported.remove(host);
+        self.bury(host);
         self.peers.insert(host.to_owned(), process);
         Ok(())
+    }
+
+    /// Ends a peer's process without a word, and says what was wrong with its life.
+    fn bury(&mut self, host: &str) {
+        let Some(mut process) = self.peers.remove(host) else { return };
+        if let Some(amiss) = process.amiss() {
+            self.nets[host].wrong(format!("{host}: {amiss}"));
+        }
     }
 
     /// Writes a peer's configuration and the files of its TLS, as they are now.
@@ -136,10 +145,15 @@ impl Lab {
             // It must not notice what happens to its connections.
             process.signal(Signal::STOP);
         }
-        if how == How::Reset {
-            end_connections(&self.nets[host], None)?;
+        if how == How::Reset
+            && let Err(error) = end_connections(&self.nets[host], None)
+        {
+            if let Some(process) = self.peers.get_mut(host) {
+                process.signal(Signal::CONT);
+            }
+            return Err(error);
         }
-        self.peers.remove(host);
+        self.bury(host);
         self.exported.remove(host);
         self.software.remove(host);
         if how == How::Silent {

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::names::SERVER;
 
@@ -45,7 +46,8 @@ pub fn can_be_made() -> Result<(), NoNamespaces> {
         let asked = Command::new(program).arg("-Version").stdout(Stdio::null()).status();
         asked.map_err(|_| NoNamespaces::Missing(program))?;
     }
-    let name = format!("opsx-{}-probe", std::process::id());
+    static PROBED: AtomicU32 = AtomicU32::new(0);
+    let name = format!("opsx-{}-probe{}", std::process::id(), PROBED.fetch_add(1, Relaxed));
     batch(None, &[format!("netns add {name}")])
         .map_err(|error| NoNamespaces::Refused(error.to_string()))?;
     let _ = batch(None, &[format!("netns del {name}")]);

@@ -15,7 +15,7 @@ use super::laws::check_sums;
 use crate::checks::check_outcome;
 use crate::metrics::Exported;
 use crate::run::{HEALED_WITHIN, Played};
-use crate::scenario::steps::{Expect, How, Request};
+use crate::scenario::steps::{self, Expect, How, Request};
 use crate::scenario::{Kind, Scenario};
 
 /// What is so at a certain moment of the simulation may be so this much later, if the scenario
@@ -99,6 +99,8 @@ impl Player<'_> {
             Against::Healed(probes) => {
                 lab.heal_all().map_err(|error| error.to_string())?;
                 self.served(lab, probes).await?;
+                self.check_outcomes(lab)?;
+                self.wait(lab, self.leeway(), async |lab| self.lawful(lab).await).await?;
             }
         }
         self.stop_all(lab).await
@@ -185,8 +187,14 @@ impl Player<'_> {
                 kind => {
                     match lab.take(kind) {
                         Ok(()) => {}
-                        Err(_) if !self.scenario.faults_must_bite => {}
+                        Err(_) if self.may_be_impossible(kind) => {}
                         Err(amiss) => return Err(said(amiss)),
+                    }
+                    // It has no ears for signals before it is up.
+                    if let Kind::Restart(steps::Restart(host)) = kind
+                        && self.scenario.peers.contains_key(host)
+                    {
+                        self.wait_for_peer(lab, host).await.map_err(said)?;
                     }
                     if !matches!(kind, Kind::Request(_) | Kind::Raw(_)) {
                         self.pause(SETTLES_IN).await?;
@@ -195,6 +203,16 @@ impl Player<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step that cannot be taken is left out: what it is for may be gone.
+    fn may_be_impossible(&self, kind: Kind<'_>) -> bool {
+        let of_a_process = matches!(
+            kind,
+            Kind::Drain(_) | Kind::Stop(_) | Kind::Freeze(_) | Kind::Thaw(_) | Kind::Reload(_)
+        );
+        let of_something = of_a_process || matches!(kind, Kind::Configure(_) | Kind::Raw(_));
+        !self.scenario.faults_must_bite && of_something
     }
 
     async fn expect(&self, lab: &mut Lab, expect: &Expect) -> Result<(), String> {
@@ -226,9 +244,12 @@ impl Player<'_> {
     }
 
     fn check_outcomes(&self, lab: &Lab) -> Result<(), String> {
-        let crashes = self.scenario.steps().filter_map(|step| step.crash.as_ref());
-        // A process that is killed ends its connections like this, too.
-        let truncating = crashes.into_iter().any(|crash| crash.how != How::Silent);
+        // A process that is killed ends its connections like this, too; and one that still runs
+        // is killed before it is started anew.
+        let truncating = self.scenario.steps().any(|step| {
+            step.restart.is_some()
+                || step.crash.as_ref().is_some_and(|crash| crash.how != How::Silent)
+        });
         for outcome in lab.outcomes.all() {
             check_outcome(&outcome, truncating)?;
             if let Some(wanted) = &outcome.request.expect
@@ -297,25 +318,27 @@ impl Player<'_> {
     /// All peers stop, and none may have failed.
     async fn stop_all(&self, lab: &mut Lab) -> Result<(), String> {
         let hosts: Vec<String> = lab.peers.keys().cloned().collect();
+        let amiss = |lab: &mut Lab, host: &String| {
+            let amiss = lab.peers.get_mut(host)?.amiss()?;
+            Some(format!("{host}: {amiss}"))
+        };
         for host in &hosts {
+            if let Some(amiss) = amiss(lab, host) {
+                return Err(amiss);
+            }
             for signal in [Signal::TERM, Signal::INT] {
                 // One that has ended is not there to be stopped.
                 let _ = lab.signal(host, signal);
             }
         }
         for host in &hosts {
-            self.wait(lab, DOWN_WITHIN, async |lab| {
-                let process = lab.peers.get_mut(host).ok_or("it is gone")?;
-                match process.ended() {
-                    None => Err(format!("{host} does not stop")),
-                    // 1: it was interrupted while it drained.
-                    Some(status) if matches!(status.code(), Some(0 | 1)) => Ok(()),
-                    Some(status) => Err(format!("{host}: {status}: {}", process.last_words())),
-                }
+            self.wait(lab, DOWN_WITHIN, async |lab| match lab.is_running(host) {
+                true => Err(format!("{host} does not stop")),
+                false => Ok(()),
             })
             .await?;
-            if let Some(line) = lab.peers[host].trouble() {
-                return Err(format!("{host} has logged: {line}"));
+            if let Some(amiss) = amiss(lab, host) {
+                return Err(amiss);
             }
         }
         lab.witness.wrongs().into_iter().next().map_or(Ok(()), Err)

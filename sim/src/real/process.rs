@@ -15,6 +15,8 @@ pub(super) struct Process {
     log: PathBuf,
     /// Where its part of the log begins, in bytes.
     begins: u64,
+    /// It was told to end.
+    told_to_end: bool,
 }
 
 /// What a process is started with.
@@ -49,7 +51,8 @@ impl Launch<'_> {
         command.env("NODE_NAME", self.host).env("POD_NAME", "sim").stdin(Stdio::null());
         // A Ctrl-C is for whoever plays the scenario.
         command.stdout(log.try_clone()?).stderr(log).process_group(0);
-        Ok(Process { child: command.spawn()?, log: self.log.to_owned(), begins })
+        let child = command.spawn()?;
+        Ok(Process { child, log: self.log.to_owned(), begins, told_to_end: false })
     }
 }
 
@@ -59,8 +62,24 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// What must not have become of it so far: it has ended, and nobody has told it to, or it has
+    /// failed; or it has logged what no peer may.
+    pub(super) fn amiss(&mut self) -> Option<String> {
+        let (told, ended) = (self.told_to_end, self.ended());
+        // 1: it was interrupted while it drained.
+        let as_told = |status: &ExitStatus| told && matches!(status.code(), Some(0 | 1));
+        match (ended, self.trouble()) {
+            (_, Some(line)) => Some(format!("it has logged: {line}")),
+            (Some(status), None) if !as_told(&status) => {
+                Some(format!("it has ended: {status}: {}", self.last_words()))
+            }
+            _ => None,
+        }
+    }
+
     /// Sends it a signal; one that has ended hears nothing.
     pub(super) fn signal(&mut self, signal: Signal) {
+        self.told_to_end |= matches!(signal, Signal::TERM | Signal::INT);
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let (Some(pid), None) = (pid, self.ended()) {
             let _ = kill_process(pid, signal);
@@ -75,7 +94,7 @@ impl Process {
     }
 
     /// The first line of its log that no peer may write.
-    pub(super) fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<String> {
         let text = fs::read(&self.log).ok()?;
         let text = text.get(usize::try_from(self.begins).ok()?..)?;
         trouble_in(&String::from_utf8_lossy(text)).map(str::to_owned)

@@ -145,9 +145,9 @@ impl Lab {
     pub(super) async fn scrape(&mut self, peer: &str) -> Result<(), String> {
         match scrape::metrics(&self.nets[peer]).await {
             Ok(exported) => {
-                let keeps = self.scenario.peers[peer].name_retention.is_none();
-                if let Some(before) = self.exported.get(peer).filter(|_| keeps)
-                    && let Err(amiss) = check_growth(before, &exported)
+                let forgets = self.scenario.peers[peer].name_retention.is_some();
+                if let Some(before) = self.exported.get(peer)
+                    && let Err(amiss) = check_growth(before, &exported, forgets)
                 {
                     self.nets[peer].wrong(format!("at {peer}: {amiss}"));
                 }
