@@ -7,10 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::reserve::{Begun, Budget, FromLink, Reserve};
-use super::serve::{Active, Serving};
+use super::serve::{Active, NotServed, Serving, counted};
 use crate::names::ProxyId;
 use crate::observe::metrics::{ClientFailure, Metrics};
 use crate::shared::Shared;
@@ -205,24 +206,34 @@ impl<N: Net> Pool<N> {
         let slot = self.slots.clone().try_acquire_owned();
         if slot.is_err() || !self.begun().begin(id) {
             active.end(Err(ClientFailure::Overloaded));
-            let line = format!("{}\n", Line::Fail(id, FailReason::Overloaded));
-            close_after(stream, line.as_bytes()).await;
+            refuse(stream, id, FailReason::Overloaded).await;
             return None;
         }
         let noted = Noted { pool: self, id, cleanly: false };
         let served = serving.in_place(stream, ahead, || self.begun().answered(id)).await;
-        noted.end(served.is_ok());
+        active.end(counted(&served));
         match served {
             Ok(kept) => {
-                active.end(Ok(()));
+                noted.end(true);
                 kept
             }
-            Err(failure) => {
-                active.end(Err(failure));
+            Err(NotServed { untold, .. }) => {
+                if let Some((stream, reason)) = untold {
+                    refuse(stream, id, reason).await;
+                }
                 None
             }
         }
     }
+}
+
+/// Answers FORWARD with FAIL, on an idle connection, which that closes.
+async fn refuse<S>(stream: Transport<S>, id: ProxyId, reason: FailReason)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let line = format!("{}\n", Line::Fail(id, reason));
+    close_after(stream, line.as_bytes()).await;
 }
 
 /// Marks a FORWARD as running until dropped.

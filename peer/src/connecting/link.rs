@@ -18,7 +18,7 @@ use super::idle_data::IdleData;
 use super::offers::{Change, Offers, offers_to};
 use super::refused::Refused;
 use super::reserve::FromLink;
-use super::serve::{Active, Serving};
+use super::serve::{Active, NotServed, Serving, counted};
 use crate::backend::health::board::{Sorted, Standing};
 use crate::limits::{FORWARDS_PER_LINK, LINK_SETTLE, PASS_ON_AFTER};
 use crate::mesh::hubs::To;
@@ -484,7 +484,12 @@ impl<N: Net> Link<N> {
         let busy = self.shared.tasks.busy();
         let place = self.shared.tasks.workers().for_dialled();
         self.shared.spawn_at(place, async move {
-            active.end(serving.by_dialling(&failed).await);
+            let ended = serving.by_dialling().await;
+            active.end(counted(&ended));
+            if let Err(NotServed { untold: Some(reason), .. }) = ended {
+                // A link that has ended has failed the request already.
+                let _ = failed.send(Line::Fail(id, reason)).await;
+            }
             drop((busy, slot));
         });
     }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::pass_on::{is_passed_on, pass_on};
@@ -19,7 +18,6 @@ use crate::offer::Way;
 use crate::shared::Shared;
 use crate::stream::control::write_line;
 use crate::stream::datagrams::{CarriedEnd, ConnectedEnd, relay_datagrams};
-use crate::stream::lingering::close_after;
 use crate::stream::net::Net;
 use crate::stream::relay::{Meter, RelayError, Side};
 use crate::stream::transport::{Transport, relay};
@@ -96,44 +94,30 @@ impl<N: Net> Serving<N> {
     /// Serves it on a DATA connection of its own.
     ///
     /// # Errors
-    /// How it failed, for the count; the listening peer was told.
-    pub(super) async fn by_dialling(
-        &self,
-        failed: &mpsc::Sender<Line>,
-    ) -> Result<(), ClientFailure> {
+    /// [`NotServed`]; what is untold is the reason of a FAIL.
+    pub(super) async fn by_dialling(&self) -> Result<(), NotServed<FailReason>> {
         let tally = self.tally();
-        let ended = self.dial_and_carry(failed, &tally).await;
-        self.log(&tally, ended);
+        let ended = self.dial_and_carry(&tally).await;
+        self.log(&tally, counted(&ended));
         ended
     }
 
-    async fn dial_and_carry(
-        &self,
-        failed: &mpsc::Sender<Line>,
-        tally: &Tally,
-    ) -> Result<(), ClientFailure> {
-        let (mut data, mut reached) = match self.connect().await {
-            Ok(both) => both,
-            Err((reason, failure)) => {
-                // A link that has ended has failed the request already.
-                let _ = failed.send(Line::Fail(self.id, reason)).await;
-                return Err(failure);
-            }
-        };
+    async fn dial_and_carry(&self, tally: &Tally) -> Result<(), NotServed<FailReason>> {
+        let (mut data, mut reached) = self.connect().await.map_err(|(reason, failure)| {
+            NotServed { failure, untold: Some(reason) }
+        })?;
         let ended = self.carry(&mut data, &mut reached, tally).await;
         let Err(error) = ended else {
             reached.succeeded();
             return Ok(());
         };
-        if error.is_of_data {
-            // The listening peer may have refused the DATA connection, which TLS 1.3
-            // tells after the handshake: then the request still waits. One that does
-            // not wait is not concerned.
-            let _ = failed.send(Line::Fail(self.id, FailReason::Overloaded)).await;
-        }
         self.shared.abort(data.stream);
         reached.failed(&self.shared);
-        Err(error.failure)
+        // The listening peer may have refused the DATA connection, which TLS 1.3 tells after
+        // the handshake: then the request still waits. One that does not wait is not
+        // concerned.
+        let untold = error.is_of_data.then_some(FailReason::Overloaded);
+        Err(NotServed { failure: error.failure, untold })
     }
 
     /// Serves it on the connection that it came on, behind which `ahead` was read,
@@ -141,16 +125,16 @@ impl<N: Net> Serving<N> {
     /// written.
     ///
     /// # Errors
-    /// As [`by_dialling`](Self::by_dialling).
+    /// [`NotServed`]; what is untold goes back on that connection, which is then closed.
     pub(super) async fn in_place(
         &self,
         data: Transport<N::Stream>,
         ahead: Bytes,
         answered: impl FnOnce(),
-    ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
+    ) -> Result<Option<Kept<N>>, NotServed<Refused<N>>> {
         let tally = self.tally();
         let ended = self.carry_in_place(data, ahead, answered, &tally).await;
-        self.log(&tally, ended.as_ref().map(drop).map_err(|failure| *failure));
+        self.log(&tally, counted(&ended));
         ended
     }
 
@@ -160,15 +144,13 @@ impl<N: Net> Serving<N> {
         ahead: Bytes,
         answered: impl FnOnce(),
         tally: &Tally,
-    ) -> Result<Option<(Transport<N::Stream>, Bytes)>, ClientFailure> {
+    ) -> Result<Option<Kept<N>>, NotServed<Refused<N>>> {
         let first = Frames::split_first(&ahead);
         let head = first.as_ref().map_or(&b""[..], |(head, _)| head);
         let mut reached = match self.reach(head).await {
             Ok(reached) => reached,
             Err((reason, failure)) => {
-                let line = format!("{}\n", Line::Fail(self.id, reason));
-                close_after(data, line.as_bytes()).await;
-                return Err(failure);
+                return Err(NotServed { failure, untold: Some((data, reason)) });
             }
         };
         answered();
@@ -178,14 +160,14 @@ impl<N: Net> Serving<N> {
             tracing::debug!(id = %self.id, %error, "idle DATA connection failed");
             self.shared.abort(data);
             reached.failed(&self.shared);
-            return Err(ClientFailure::DataIoError);
+            return Err(ClientFailure::DataIoError.into());
         }
         let ahead = first.filter(|_| reached.head_sent).map_or(ahead, |(_, rest)| rest);
         let mut data = Side { stream: data, frames: Frames::framed(ahead) };
         if let Err(error) = self.carry(&mut data, &mut reached, tally).await {
             self.shared.abort(data.stream);
             reached.failed(&self.shared);
-            return Err(error.failure);
+            return Err(error.failure.into());
         }
         reached.succeeded();
         let Side { stream, frames } = data;
@@ -334,6 +316,33 @@ impl<N: Net> Serving<N> {
         };
         self.target.dial_data(&self.shared, line).await
     }
+}
+
+/// A DATA connection that can carry another request, and what was read behind this one.
+pub(super) type Kept<N> = (Transport<<N as Net>::Stream>, Bytes);
+
+/// A DATA connection on which FAIL goes back, with this reason.
+pub(super) type Refused<N> = (Transport<<N as Net>::Stream>, FailReason);
+
+/// A FORWARD was not served to its end. Its listening peer is told once that is counted, so
+/// that whoever hears of it finds it counted.
+pub(super) struct NotServed<T> {
+    /// How that is counted.
+    pub failure: ClientFailure,
+    /// What the listening peer does not know yet.
+    pub untold: Option<T>,
+}
+
+impl<T> From<ClientFailure> for NotServed<T> {
+    /// With nothing to tell.
+    fn from(failure: ClientFailure) -> Self {
+        Self { failure, untold: None }
+    }
+}
+
+/// How the end of a FORWARD is counted.
+pub(super) fn counted<T, U>(ended: &Result<T, NotServed<U>>) -> Result<(), ClientFailure> {
+    ended.as_ref().map(drop).map_err(|not_served| not_served.failure)
 }
 
 /// A forwarded request broke.

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
@@ -168,7 +169,8 @@ impl<N: Net> Fetch<'_, N> {
         };
         let head: &[u8] = if head.len() <= FRAME_BYTES { &head } else { b"" };
         let mut answer = shared.mesh.await_data(link, assignment, id, deadline)?;
-        let mut asking = pin!(self.ask(stream, head));
+        let written = AtomicBool::new(false);
+        let mut asking = pin!(self.ask(stream, head, &written));
         // Without bytes behind it, a FORWARD may be sent twice as soon as it seems
         // lost: on the way of an idle connection, a middlebox may have forgotten it.
         let patience = Instant::now() + shared.config().timing.data_timeout / 2;
@@ -202,6 +204,11 @@ impl<N: Net> Fetch<'_, N> {
             }
         };
         match dialled {
+            // Only this task knows.
+            Err(ForwardError::NotWritten) if written.load(Relaxed) => {
+                shared.mesh.written_before_link_ended(assignment);
+                Err(NotFetched { error: ForwardError::LinkLost, untouched: head.is_empty() })
+            }
             Ok(data) => {
                 let head_sent = if has_asked && !again { head.len() } else { 0 };
                 let data = settled(shared, data).await;
@@ -215,8 +222,13 @@ impl<N: Net> Fetch<'_, N> {
     }
 
     /// Sends FORWARD and `head` down an idle connection and reads the answer, which
-    /// the request gets from the mesh, as any other.
-    async fn ask(&self, mut stream: Transport<N::Stream>, head: &[u8]) -> IdleResult {
+    /// the request gets from the mesh, as any other. Both are `written` before it is read.
+    async fn ask(
+        &self,
+        mut stream: Transport<N::Stream>,
+        head: &[u8],
+        written: &AtomicBool,
+    ) -> IdleResult {
         let mut lines = LineBuffer::default();
         let asked = async {
             let mut bytes = format!("{}\n", self.line).into_bytes();
@@ -226,6 +238,7 @@ impl<N: Net> Fetch<'_, N> {
             }
             stream.write_all(&bytes).await?;
             stream.flush().await?;
+            written.store(true, Relaxed);
             self.shared.mesh.forward_written(self.id);
             first_line(&mut stream, &mut lines).await.map_err(io::Error::other)
         };

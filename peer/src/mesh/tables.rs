@@ -487,6 +487,16 @@ impl<S> Mesh<S> {
         }
     }
 
+    /// The FORWARD line of a request of `assignment` had been written when its link ended, but
+    /// the link's end came before [`forward_written`](Self::forward_written), from another
+    /// thread, and took the id as [`NotWritten`](ForwardError::NotWritten).
+    pub fn written_before_link_ended(&self, assignment: &Assignment) {
+        // A scrape finds both counted, or neither.
+        let _tables = self.lock();
+        assignment.stats.forward_written();
+        assignment.stats.forward_failed(ForwardFailure::LinkLost);
+    }
+
     /// A DATA connection of `principal`, if it is anybody's, names this id. On success it
     /// belongs to the request that waited; otherwise it is closed, and counted if nobody
     /// asked for it.
