@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
-use super::player::{Against, Setup, play};
+use super::player::{Against, Setup, Upgrade, play};
 use crate::generate;
 use crate::run::{Options, run};
 use crate::scenario::steps::Configure;
@@ -88,7 +90,8 @@ impl Chaos {
             return Came::Violation(format!("it fails in the simulation already: {failure}"));
         }
         let logs = self.logs.as_ref().map(|logs| logs.join(format!("seed-{seed}")));
-        let setup = Setup { binary: &self.binary, logs, over };
+        let upgrades = upgrades(seed, scenario);
+        let setup = Setup { binary: &self.binary, logs, over, upgrades };
         let against = Against::Healed(&played.probes);
         // Its own end must not be that of an hour.
         match catch_unwind(AssertUnwindSafe(|| play(scenario, &against, &setup))) {
@@ -112,6 +115,24 @@ fn drawn(seed: u64) -> Scenario {
     scenario
 }
 
+/// When which peers are replaced by another process: one or two, at any time while the steps are
+/// taken. The simulation knows no processes, and what is served in the end is the same.
+fn upgrades(seed: u64, scenario: &Scenario) -> Vec<Upgrade> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let last = scenario.steps().filter_map(|step| step.at).map(|at| at.0).max();
+    let last = last.unwrap_or_default().as_millis() as u64;
+    let peers: Vec<&String> = scenario.peers.keys().collect();
+    let count = random.random_range(1..=2);
+    let mut upgrades: Vec<Upgrade> = (0..count)
+        .map(|_| Upgrade {
+            at: Duration::from_millis(random.random_range(0..=last)),
+            peer: peers[random.random_range(0..peers.len())].clone(),
+        })
+        .collect();
+    upgrades.sort();
+    upgrades
+}
+
 /// Whether a peer does not connect for nothing.
 fn registers(peer: &PeerSpec) -> bool {
     let nothing = peer.services.is_empty() && peer.transit.is_empty() && peer.reach.is_empty();
@@ -131,5 +152,21 @@ mod tests {
         assert!(steps().all(|step| step.clock.is_none()));
         assert!(steps().any(|step| step.crash.is_some()));
         assert!(steps().any(|step| step.configure.is_some()));
+    }
+
+    #[test]
+    fn each_run_has_upgrades_among_its_steps() {
+        for seed in 1..=40 {
+            let scenario = drawn(seed);
+            let drawn = upgrades(seed, &scenario);
+            assert!((1..=2).contains(&drawn.len()));
+            assert!(drawn.is_sorted());
+            let last = scenario.steps().filter_map(|step| step.at).map(|at| at.0).max();
+            let is_possible = |one: &Upgrade| {
+                Some(one.at) <= last.max(Some(Duration::ZERO))
+                    && scenario.peers.contains_key(&one.peer)
+            };
+            assert!(drawn.iter().all(is_possible), "{drawn:?}");
+        }
     }
 }

@@ -113,7 +113,7 @@ impl Lab {
     /// Whether a host's software runs.
     pub(super) fn is_running(&mut self, host: &str) -> bool {
         match self.peers.get_mut(host) {
-            Some(process) => process.ended().is_none(),
+            Some(process) => process.is_running(),
             None => self.software.contains_key(host),
         }
     }
@@ -130,6 +130,16 @@ impl Lab {
             process.signal(signal);
         }
         Ok(())
+    }
+
+    /// Has a peer replaced by another process of the same program, with its files as they are now,
+    /// if it runs.
+    pub(super) fn upgrade(&mut self, host: &str) {
+        if self.is_running(host)
+            && let Some(process) = self.peers.get_mut(host)
+        {
+            process.upgrade();
+        }
     }
 
     /// Ends a host's software without notice.

@@ -70,7 +70,8 @@ impl Plan {
             let began = Instant::now();
             let logs = self.logs.as_ref().zip(file.file_stem());
             let logs = logs.map(|(logs, name)| logs.join(name));
-            let setup = Setup { binary: &self.binary, logs, over };
+            let upgrades = Vec::new();
+            let setup = Setup { binary: &self.binary, logs, over, upgrades };
             let verdict = match play(scenario, &Against::Simulated(played), &setup) {
                 Ok(()) => Verdict::Agrees,
                 Err(what) => Verdict::Differs(what),

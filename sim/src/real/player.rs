@@ -56,6 +56,17 @@ pub(super) struct Setup<'a> {
     pub(super) logs: Option<PathBuf>,
     /// Set once nobody waits for the result any more.
     pub(super) over: &'a AtomicBool,
+    /// What happens beside the steps, in the order of its time.
+    pub(super) upgrades: Vec<Upgrade>,
+}
+
+/// A peer is replaced by another process of the same program.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Upgrade {
+    /// When, after all have been started.
+    pub(super) at: Duration,
+    /// Its host.
+    pub(super) peer: String,
 }
 
 /// Plays a scenario.
@@ -71,7 +82,8 @@ pub(super) fn play(
     let runtime = runtime.map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
         let mut lab = Lab::make(scenario, setup.binary, setup.logs.clone())?;
-        let player = Player { scenario, against, over: setup.over };
+        let upgrades = &setup.upgrades;
+        let player = Player { scenario, against, over: setup.over, upgrades };
         player.perform(&mut lab).await
     })
 }
@@ -80,6 +92,7 @@ struct Player<'a> {
     scenario: &'a Scenario,
     against: &'a Against<'a>,
     over: &'a AtomicBool,
+    upgrades: &'a [Upgrade],
 }
 
 impl Player<'_> {
@@ -169,7 +182,13 @@ impl Player<'_> {
 
     /// The steps, each when its time has come and the one before it is done.
     async fn timeline(&self, lab: &mut Lab) -> Result<(), String> {
-        let mut began = Duration::ZERO;
+        let (mut began, mut upgrades) = (Duration::ZERO, self.upgrades.iter().peekable());
+        let mut upgrade = |lab: &mut Lab| {
+            let now = lab.witness.elapsed();
+            while let Some(upgrade) = upgrades.next_if(|upgrade| upgrade.at <= now) {
+                lab.upgrade(&upgrade.peer);
+            }
+        };
         for (number, step) in (1..).zip(self.scenario.steps()) {
             let due = match (step.at, step.after) {
                 (Some(at), _) => at.0,
@@ -178,6 +197,7 @@ impl Player<'_> {
             };
             while let Some(left) = due.checked_sub(lab.witness.elapsed()).filter(|d| !d.is_zero()) {
                 self.pause(left.min(LOOK_EVERY)).await?;
+                upgrade(lab);
             }
             began = lab.witness.elapsed();
             let kind = step.kind();

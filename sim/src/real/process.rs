@@ -1,14 +1,17 @@
-//! One peer as a process in its host's namespace.
+//! One peer as a process in its host's namespace, and the processes that take over from it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-/// A process that runs, or has ended; killed when dropped.
+/// How a line of the log goes on, behind its time, level and place, that says who has taken over.
+const TAKEN_OVER: &str = ": another process has taken over";
+
+/// A process that runs, or has ended, and those that have taken over from it; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -17,6 +20,16 @@ pub(super) struct Process {
     begins: u64,
     /// It was told to end.
     told_to_end: bool,
+    /// Those that have taken over, one from the other. Absent, as long as none was asked to.
+    successors: Option<Successors>,
+}
+
+/// Who has taken over, as far as the log was read.
+#[derive(Debug)]
+struct Successors {
+    pids: Vec<Pid>,
+    /// In bytes.
+    read: u64,
 }
 
 /// What a process is started with.
@@ -52,44 +65,97 @@ impl Launch<'_> {
         // A Ctrl-C is for whoever plays the scenario.
         command.stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = command.spawn()?;
-        Ok(Process { child, log: self.log.to_owned(), begins, told_to_end: false })
+        let (log, successors) = (self.log.to_owned(), None);
+        Ok(Process { child, log, begins, told_to_end: false, successors })
     }
 }
 
 impl Process {
-    /// How it has ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    /// Whether any process of it runs.
+    pub(super) fn is_running(&mut self) -> bool {
+        let runs = self.ended().is_none();
+        runs || self.successors().iter().any(|pid| lives(*pid))
+    }
+
+    /// How the first process has ended, if it has.
+    fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// What must not have become of it so far: it has ended, and nobody has told it to, or it has
     /// failed; or it has logged what no peer may.
     pub(super) fn amiss(&mut self) -> Option<String> {
-        let (told, ended) = (self.told_to_end, self.ended());
-        // 1: it was interrupted while it drained.
-        let as_told = |status: &ExitStatus| told && matches!(status.code(), Some(0 | 1));
-        match (ended, self.trouble()) {
-            (_, Some(line)) => Some(format!("it has logged: {line}")),
-            (Some(status), None) if !as_told(&status) => {
-                Some(format!("it has ended: {status}: {}", self.last_words()))
-            }
-            _ => None,
+        if let Some(line) = self.trouble() {
+            return Some(format!("it has logged: {line}"));
         }
+        let last = self.successors().last().copied();
+        let told = self.told_to_end;
+        // 1: it was interrupted while it drained.
+        let as_told =
+            |status: &ExitStatus| (told || last.is_some()) && matches!(status.code(), Some(0 | 1));
+        if let Some(status) = self.ended().filter(|status| !as_told(status)) {
+            return Some(format!("it has ended: {status}: {}", self.last_words()));
+        }
+        // How one that is no child of ours has ended, nobody tells us.
+        let gone = last.filter(|pid| !told && !lives(*pid))?;
+        let pid = gone.as_raw_nonzero();
+        Some(format!("it has ended, as process {pid}, which took over: {}", self.last_words()))
     }
 
-    /// Sends it a signal; one that has ended hears nothing.
+    /// Has it start another process to take over from it.
+    pub(super) fn upgrade(&mut self) {
+        let read = self.begins;
+        self.successors.get_or_insert(Successors { pids: Vec::new(), read });
+        self.signal(Signal::USR2);
+    }
+
+    /// Whether another was to take over from it: its counters may begin anew at any time.
+    pub(super) fn was_upgraded(&self) -> bool {
+        self.successors.is_some()
+    }
+
+    /// Those that have taken over, one from the other.
+    fn successors(&mut self) -> &[Pid] {
+        let Some(Successors { pids, read }) = &mut self.successors else { return &[] };
+        let mut text = Vec::new();
+        let new = File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(*read))?;
+            log.read_to_end(&mut text)
+        });
+        // The last line may not be whole.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        if new.is_ok() {
+            *read += whole as u64;
+            pids.extend(taken_over(&String::from_utf8_lossy(&text[..whole])));
+        }
+        pids
+    }
+
+    /// Sends it a signal; one that has ended hears nothing. What stands still does so as a whole,
+    /// and what ends does, too.
     pub(super) fn signal(&mut self, signal: Signal) {
         self.told_to_end |= matches!(signal, Signal::TERM | Signal::INT);
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let (Some(pid), None) = (pid, self.ended()) {
-            let _ = kill_process(pid, signal);
+        if !self.is_running() {
+            return;
         }
+        let first = self.first();
+        let last = self.successors().last().copied();
+        let _ = match last {
+            Some(last) if matches!(signal, Signal::HUP | Signal::USR2) => {
+                kill_process(last, signal)
+            }
+            _ => kill_process_group(first, signal),
+        };
+    }
+
+    fn first(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Ends it without a word.
     pub(super) fn kill(&mut self) {
         // It may have ended.
-        let _ = self.child.kill();
+        let _ = kill_process_group(self.first(), Signal::KILL);
         let _ = self.child.wait();
     }
 
@@ -113,6 +179,22 @@ impl Drop for Process {
     }
 }
 
+/// Whether a process runs that may be no child of ours.
+fn lives(pid: Pid) -> bool {
+    // Who has adopted it may be slow to take its last words.
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let is_dead = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
+    test_kill_process(pid).is_ok() && state.is_ok_and(|stat| !is_dead(&stat))
+}
+
+/// Who has taken over, one after the other.
+fn taken_over(log: &str) -> impl Iterator<Item = Pid> {
+    log.lines().filter(|line| line.contains(TAKEN_OVER)).filter_map(|line| {
+        let (_, pid) = line.rsplit_once(" pid=")?;
+        pid.split_whitespace().next()?.parse().ok().and_then(Pid::from_raw)
+    })
+}
+
 fn trouble_in(log: &str) -> Option<&str> {
     log.lines().find(|line| {
         line.split_whitespace().nth(1) == Some("ERROR") || line.contains("panicked at")
@@ -121,6 +203,8 @@ fn trouble_in(log: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
     use super::*;
 
     #[test]
@@ -130,5 +214,31 @@ mod tests {
         assert_eq!(trouble_in(&(line("WARN") + &line("INFO"))), None);
         assert!(trouble_in(&(line("INFO") + &line("ERROR"))).unwrap().contains("ERROR ops"));
         assert!(trouble_in("thread 'main' panicked at src/main.rs:1:1").is_some());
+    }
+
+    #[test]
+    fn who_took_over_is_in_the_log_of_who_was_there_before() {
+        let line = |pid: u32| {
+            format!(
+                "2026-01-01T00:00:00Z  INFO ops_proxy::cli::run{TAKEN_OVER}; draining pid={pid}\n"
+            )
+        };
+        let others = "2026-01-01T00:00:00Z  INFO ops_proxy: link up pid=7\n";
+        let log = line(41) + others + &line(42);
+        let pids = taken_over(&log).map(|pid| pid.as_raw_nonzero().get());
+        assert!(pids.eq([41, 42]));
+    }
+
+    #[test]
+    fn a_process_lives_until_it_ends_even_if_nobody_has_taken_note() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(lives(pid));
+        child.kill().unwrap();
+        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), dead).unwrap();
+        assert!(!lives(pid), "it is dead, and waits to be buried");
+        child.wait().unwrap();
+        assert!(!lives(pid));
     }
 }

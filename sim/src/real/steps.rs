@@ -11,6 +11,7 @@ use tokio_rustls::rustls;
 
 use super::lab::{Lab, Raw};
 use super::laws::check_growth;
+use super::process::Process;
 use super::scrape;
 use crate::actions::{heard_amiss, metric_amiss, replaced, written};
 use crate::client::{Heard, RawOrder, Say};
@@ -146,7 +147,8 @@ impl Lab {
         match scrape::metrics(&self.nets[peer]).await {
             Ok(exported) => {
                 let forgets = self.scenario.peers[peer].name_retention.is_some();
-                if let Some(before) = self.exported.get(peer)
+                let same = !self.peers.get(peer).is_some_and(Process::was_upgraded);
+                if let Some(before) = self.exported.get(peer).filter(|_| same)
                     && let Err(amiss) = check_growth(before, &exported, forgets)
                 {
                     self.nets[peer].wrong(format!("at {peer}: {amiss}"));
