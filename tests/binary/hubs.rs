@@ -133,7 +133,7 @@ async fn requests_go_on_while_hubs_and_instances_come_and_go() {
     rounds(&hubs).await;
     assert_eq!(failures(&hubs), lost);
     for Hub { peer, visitors } in hubs {
-        drop(visitors);
+        visitors.leave().await;
         assert_eq!(unexpected(&peer.quiet().await), 0.0, "{}", peer.listen());
     }
     assert_eq!(a.events().iter().filter(|event| event.message() == UP).count(), 4);

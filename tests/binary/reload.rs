@@ -87,8 +87,7 @@ async fn services_come_and_go_beside_one_that_is_never_withdrawn() {
         has_status(&hub, &other, 503).await;
         visitors.round().await;
     }
-    assert_eq!(visitors.failures(), Vec::<String>::new());
-    drop(visitors);
+    assert_eq!(visitors.leave().await, Vec::<String>::new());
     let metrics = hub.quiet().await;
     let of_name = |family| metrics.value(family, &[("client_name", NAME)]);
     assert_eq!(of_name("ops_proxy_client_disconnects_total"), 0.0);

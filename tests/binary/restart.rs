@@ -112,8 +112,7 @@ async fn requests_wait_for_the_only_site_of_a_name_to_come_back() {
         before = site().await;
         visitors.round().await;
     }
-    assert_eq!(visitors.failures(), Vec::<String>::new());
-    drop(visitors);
+    assert_eq!(visitors.leave().await, Vec::<String>::new());
     let metrics = hub.quiet().await;
     assert_eq!(metrics.value("ops_proxy_client_disconnects_total", &[("client_name", NAME)]), 3.0);
     assert_eq!(metrics.value("ops_proxy_no_client_total", &[("client_name", NAME)]), 0.0);

@@ -2,7 +2,7 @@
 //! load, with a limit.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 pub struct Visitors {
     asked: [Arc<AtomicUsize>; VISITORS],
     failures: Arc<Mutex<Vec<String>>>,
-    _tasks: JoinSet<()>,
+    leaving: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
 }
 
 impl Visitors {
@@ -42,12 +43,14 @@ impl Visitors {
     pub fn start(to: SocketAddr, name: &'static str) -> Self {
         let asked: [Arc<AtomicUsize>; VISITORS] = std::array::from_fn(|_| Arc::default());
         let failures = Arc::new(Mutex::new(Vec::new()));
+        let leaving = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
         for (number, asked) in asked.iter().enumerate() {
             let visitor = Visitor { to, name, keeps_alive: number % 2 == 0 };
-            tasks.spawn(visitor.keep_asking(Arc::clone(asked), Arc::clone(&failures)));
+            let (asked, failures) = (Arc::clone(asked), Arc::clone(&failures));
+            tasks.spawn(visitor.keep_asking(asked, failures, Arc::clone(&leaving)));
         }
-        Self { asked, failures, _tasks: tasks }
+        Self { asked, failures, leaving, tasks }
     }
 
     /// Waits until every visitor has asked anew and been answered.
@@ -65,6 +68,14 @@ impl Visitors {
     pub fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap().clone()
     }
+
+    /// Waits for the answers that are still to come, and has no more asked: none is cut short.
+    /// How requests have failed.
+    pub async fn leave(mut self) -> Vec<String> {
+        self.leaving.store(true, Ordering::Relaxed);
+        while self.tasks.join_next().await.is_some() {}
+        self.failures()
+    }
 }
 
 struct Visitor {
@@ -74,9 +85,17 @@ struct Visitor {
 }
 
 impl Visitor {
-    async fn keep_asking(self, asked: Arc<AtomicUsize>, failures: Arc<Mutex<Vec<String>>>) {
+    async fn keep_asking(
+        self,
+        asked: Arc<AtomicUsize>,
+        failures: Arc<Mutex<Vec<String>>>,
+        leaving: Arc<AtomicBool>,
+    ) {
         let mut kept = None;
         for _ in 0..REQUESTS {
+            if leaving.load(Ordering::Relaxed) {
+                return;
+            }
             let answer = timeout(LIMIT, self.ask(&mut kept)).await;
             let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
             asked.fetch_add(1, Ordering::Relaxed);
