@@ -103,9 +103,10 @@ impl<N: Net> Serving<N> {
     }
 
     async fn dial_and_carry(&self, tally: &Tally) -> Result<(), NotServed<FailReason>> {
-        let (mut data, mut reached) = self.connect().await.map_err(|(reason, failure)| {
-            NotServed { failure, untold: Some(reason) }
-        })?;
+        let (mut data, mut reached) = self
+            .connect()
+            .await
+            .map_err(|(reason, failure)| NotServed { failure, untold: Some(reason) })?;
         let ended = self.carry(&mut data, &mut reached, tally).await;
         let Err(error) = ended else {
             reached.succeeded();
