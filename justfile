@@ -18,17 +18,17 @@ test *args:
 
 # The simulator: just sim run scenarios/NAME.toml --seed 7
 sim *args:
-    cargo run --release -p ops-proxy-sim -- {{ args }}
+    cargo run --profile quick -p ops-proxy-sim -- {{ args }}
 
 # The scenarios once more on the real binary, between network namespaces (needs root): just real [scenarios/NAME.toml...]
 real *args:
-    cargo build --release -p ops-proxy -p ops-proxy-sim
-    "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim real {{ if args == "" { "scenarios/*.toml --jobs 20 --longest 4m" } else { args } }}
+    cargo build --profile quick -p ops-proxy -p ops-proxy-sim
+    "${CARGO_TARGET_DIR:-target}"/quick/ops-proxy-sim real {{ if args == "" { "scenarios/*.toml --jobs 20 --longest 4m" } else { args } }}
 
 # What the explorer draws, on the real binary, for an hour or so many minutes (needs root): just chaos 5
 chaos minutes="60" *args:
-    cargo build --release -p ops-proxy -p ops-proxy-sim
-    "${CARGO_TARGET_DIR:-target}"/release/ops-proxy-sim chaos --minutes {{ minutes }} --jobs 16 {{ args }}
+    cargo build --profile quick -p ops-proxy -p ops-proxy-sim
+    "${CARGO_TARGET_DIR:-target}"/quick/ops-proxy-sim chaos --minutes {{ minutes }} --jobs 16 {{ args }}
 
 # Does the simulator find bugs? Plants them: just mutants [NAME...] (needs tree-sitter, tree-sitter-rust)
 mutants *args:
@@ -63,8 +63,9 @@ bench-compare base *args:
 
 # The whole tunnel compared with two chained HAProxies (needs nginx, haproxy, wrk, curl)
 bench-tunnel *args:
-    cargo build --release -p ops-proxy -p ops-proxy-benches
-    cargo run --release -p ops-proxy-benches --bin bench-tunnel -- {{ args }}
+    cargo build --release -p ops-proxy
+    cargo build --profile quick -p ops-proxy-benches
+    "${CARGO_TARGET_DIR:-target}"/quick/bench-tunnel {{ args }}
 
 # Keep-alive of the smallest relays that can be written, beside the tunnel (needs root, for BPF): just bench-lab --connections 256
 bench-lab *args:
@@ -80,20 +81,23 @@ bench-tunnel-compare base *args:
     trap 'git worktree remove --force "$before"' EXIT
     git worktree add --detach "$before" "$1"
     (cd "$before" && cargo build --release -p ops-proxy --target-dir "$CARGO_TARGET_DIR/base")
-    cargo build --release -p ops-proxy -p ops-proxy-benches
-    cargo run --release -p ops-proxy-benches --bin bench-tunnel -- \
+    cargo build --release -p ops-proxy
+    cargo build --profile quick -p ops-proxy-benches
+    "$CARGO_TARGET_DIR/quick/bench-tunnel" \
         --before "$CARGO_TARGET_DIR/base/release/ops-proxy" "${@:2}"
 
 # One listening peer with 100,000 names, then with 10,000 idle connections
 bench-scale *args:
-    cargo build --release -p ops-proxy -p ops-proxy-benches
-    cargo run --release -p ops-proxy-benches --bin bench-scale -- {{ args }}
+    cargo build --release -p ops-proxy
+    cargo build --profile quick -p ops-proxy-benches
+    "${CARGO_TARGET_DIR:-target}"/quick/bench-scale {{ args }}
 
 # Each fuzz target, or those named, for this many seconds: just fuzz 60 wire hello (needs cargo-fuzz)
 fuzz seconds *targets:
     #!/usr/bin/env bash
     set -euo pipefail
-    export CARGO_PROFILE_RELEASE_LTO=off  # thin LTO gains nothing here but a long build
+    # Optimising further gains nothing here but a long build.
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
     targets=({{ targets }})
     [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
     for target in "${targets[@]}"; do
@@ -105,11 +109,11 @@ fuzz seconds *targets:
 
 # A minute of datagrams as WireGuard sends them, 5,000 a second both ways, without a loss
 udp-minute:
-    UDP_FLOW_SECONDS=60 cargo test --release -p ops-proxy-tests --test binary -- --nocapture udp::a_steady_flow_loses_nothing
+    UDP_FLOW_SECONDS=60 cargo test --profile quick -p ops-proxy-tests --test binary -- --nocapture udp::a_steady_flow_loses_nothing
 
 # 50 reloads and two upgrades while wrk asks as fast as it can (needs wrk)
 upgrades-under-load:
-    cargo test --release -p ops-proxy-tests --test binary -- --nocapture upgrade::fifty_reloads
+    cargo test --profile quick -p ops-proxy-tests --test binary -- --nocapture upgrade::fifty_reloads
 
 # Licences, advisories, sources and bans of all dependencies (needs cargo-deny)
 deny:

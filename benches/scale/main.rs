@@ -3,7 +3,7 @@
 //!
 //! The peers under measure are processes; the thousand links are this program's,
 //! which speaks the wire protocol for all of them. Needs a release build of
-//! `ops-proxy` beside this program: `just bench-scale` sees to that.
+//! `ops-proxy`: `just bench-scale` sees to that.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(
     clippy::disallowed_types,
@@ -19,7 +19,7 @@ mod scrape;
 use std::time::Duration;
 
 use clap::Parser;
-use ops_proxy_tests::process::{Launch, Peer};
+use ops_proxy_tests::process::{Launch, Peer, released};
 
 use idle::Idle;
 use names::Names;
@@ -52,10 +52,7 @@ async fn main() {
 
 /// A peer of the release build, with these arguments.
 async fn peer(arguments: &str) -> Peer {
-    let here = std::env::current_exe().unwrap();
-    let binary = here.with_file_name("ops-proxy");
-    assert!(binary.exists(), "no release build of ops-proxy beside this program");
-    Launch::new(binary.to_str().unwrap()).args(&format!("run {arguments}")).peer().await
+    Launch::new(released().to_str().unwrap()).args(&format!("run {arguments}")).peer().await
 }
 
 /// The middle and the greatest of `times`.

@@ -4,8 +4,8 @@
 //! Every round measures every rig once, and every other one in the opposite order, so that a
 //! machine that changes its pace changes it for all; what counts are the medians of the ratios
 //! within a round. Each round starts all processes anew, for where the kernel happens to put their
-//! threads makes a difference of a fifth, as long as they live. Needs `nginx`, `haproxy`, `wrk` and `curl`, and a release build of `ops-proxy`
-//! beside this program: `just bench-tunnel` sees to that.
+//! threads makes a difference of a fifth, as long as they live. Needs `nginx`, `haproxy`, `wrk` and
+//! `curl`, and a release build of `ops-proxy`: `just bench-tunnel` sees to that.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(
     clippy::disallowed_types,
@@ -21,6 +21,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use ops_proxy_tests::process::released;
 
 use load::Load;
 use rig::{Nginx, Rig};
@@ -78,9 +79,7 @@ async fn main() {
         arguments.only.as_ref().is_none_or(|only| load.to_string().contains(only.as_str()))
     };
     let loads: Vec<Load> = Load::ALL.into_iter().filter(wanted).collect();
-    let beside = std::env::current_exe().unwrap();
-    let ours = beside.with_file_name("ops-proxy");
-    assert!(ours.exists(), "no release build of ops-proxy beside this program");
+    let ours = released();
     let mut table = Table::default();
     for round in 1..=arguments.rounds {
         let nginx = Nginx::start(arguments.bulk_mib);
@@ -118,8 +117,9 @@ async fn rigs(arguments: &Arguments, loads: &[Load], ours: &Path, nginx: &Nginx)
     if arguments.lab {
         // The kernel moves bytes past the end of a connection: the last one is for keep-alive.
         let all = loads.iter().all(|load| matches!(load, Load::KeepAlive));
+        let beside = std::env::current_exe().unwrap().with_file_name("bench-relay");
         for (name, relay) in &RELAYS[..RELAYS.len() - usize::from(!all)] {
-            rigs.push(Rig::relays(name, relay, &ours.with_file_name("bench-relay"), nginx));
+            rigs.push(Rig::relays(name, relay, &beside, nginx));
         }
     }
     if arguments.hops {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,16 @@ const TAKEN_OVER: &str = "another process has taken over";
 
 /// The next port for a peer whose log tells no address.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// The release build of the command, in the target directory that this program is in, whatever
+/// this program was built with.
+pub fn released() -> PathBuf {
+    let here = std::env::current_exe().expect("this program has a path");
+    let target = here.parent().and_then(Path::parent).expect("it is in the folder of its profile");
+    let binary = target.join("release/ops-proxy");
+    assert!(binary.exists(), "no {}: cargo build --release -p ops-proxy", binary.display());
+    binary
+}
 
 /// A command line and an environment, about to be started. Nothing is inherited
 /// from the environment of the tests.
