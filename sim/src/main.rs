@@ -239,16 +239,21 @@ fn play_for_real(files: &[PathBuf], how: How) -> ExitCode {
 /// Plays seeds in the real world; writes down what went wrong there.
 fn live(chaos: &Chaos, failures: &Path) -> ExitCode {
     let over = AtomicBool::new(false);
-    let [good, violated, left_out] = [const { AtomicU64::new(0) }; 3];
+    let [good, violated, left_out, upgrades] = [const { AtomicU64::new(0) }; 4];
     let sum = || {
-        let [good, violated, left_out] = [&good, &violated, &left_out].map(|one| one.load(Relaxed));
+        let all = [&good, &violated, &left_out, &upgrades].map(|one| one.load(Relaxed));
+        let [good, violated, left_out, upgrades] = all;
         let played = good + violated;
-        (played, format!("{played} seeds, {violated} violations; {left_out} left out"))
+        let line = format!(
+            "{played} seeds, {violated} violations; {left_out} left out; {upgrades} upgrades"
+        );
+        (played, line)
     };
     let tell = |Lived { seed, scenario, came }| match came {
         Came::LeftOut => drop(left_out.fetch_add(1, Relaxed)),
-        Came::Good => {
+        Came::Good { taken_over } => {
             good.fetch_add(1, Relaxed);
+            upgrades.fetch_add(taken_over as u64, Relaxed);
             let (played, line) = sum();
             if played.is_multiple_of(PROGRESS_EVERY) {
                 eprintln!("{line}");

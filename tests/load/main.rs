@@ -1,5 +1,5 @@
 //! Many at a time, against the real binary: in a process of their own, because they take
-//! most of the files that one may open. `cargo test --release` scrapes ten times as often.
+//! most of the files that one may open. `cargo test --profile quick` scrapes ten times as often.
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod resets;

@@ -69,8 +69,8 @@ impl Visitors {
         self.failures.lock().unwrap().clone()
     }
 
-    /// Waits for the answers that are still to come, and has no more asked: none is cut short.
-    /// How requests have failed.
+    /// Stops asking, once the answers that are under way have come: none is cut short. How
+    /// requests have failed.
     pub async fn leave(mut self) -> Vec<String> {
         self.leaving.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}

@@ -325,8 +325,8 @@ pub(super) type Kept<N> = (Transport<<N as Net>::Stream>, Bytes);
 /// A DATA connection on which FAIL goes back, with this reason.
 pub(super) type Refused<N> = (Transport<<N as Net>::Stream>, FailReason);
 
-/// A FORWARD was not served to its end. Its listening peer is told once that is counted, so
-/// that whoever hears of it finds it counted.
+/// A FORWARD was not served to its end. FAIL is sent once that is counted: whoever reads it finds
+/// it counted.
 pub(super) struct NotServed<T> {
     /// How that is counted.
     pub failure: ClientFailure,

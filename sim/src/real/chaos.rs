@@ -50,7 +50,10 @@ pub struct Lived {
 #[derive(Debug)]
 pub enum Came {
     /// Nothing was wrong.
-    Good,
+    Good {
+        /// How often another process has taken over from a peer.
+        taken_over: usize,
+    },
     /// The first thing that must not be so.
     Violation(String),
     /// It was left out: a peer that connects would register nothing, which the command refuses.
@@ -95,7 +98,7 @@ impl Chaos {
         let against = Against::Healed(&played.probes);
         // Its own end must not be that of an hour.
         match catch_unwind(AssertUnwindSafe(|| play(scenario, &against, &setup))) {
-            Ok(Ok(())) => Came::Good,
+            Ok(Ok(taken_over)) => Came::Good { taken_over },
             Ok(Err(what)) => Came::Violation(what),
             Err(_) => Came::Violation("the player panicked".to_owned()),
         }
@@ -115,8 +118,8 @@ fn drawn(seed: u64) -> Scenario {
     scenario
 }
 
-/// When which peers are replaced by another process: one or two, at any time while the steps are
-/// taken. The simulation knows no processes, and what is served in the end is the same.
+/// When other processes are to take over, and from which peers: once or twice while the steps are
+/// taken. One that is not there then, or drains, is left alone. The simulation knows no processes, and what is served in the end is the same.
 fn upgrades(seed: u64, scenario: &Scenario) -> Vec<Upgrade> {
     let mut random = SmallRng::seed_from_u64(seed);
     let last = scenario.steps().filter_map(|step| step.at).map(|at| at.0).max();

@@ -86,6 +86,7 @@ impl Lab {
     /// Ends a peer's process without a word, and says what was wrong with its life.
     fn bury(&mut self, host: &str) {
         let Some(mut process) = self.peers.remove(host) else { return };
+        self.taken_over += process.taken_over();
         if let Some(amiss) = process.amiss() {
             self.nets[host].wrong(format!("{host}: {amiss}"));
         }

@@ -68,6 +68,8 @@ pub(super) struct Lab {
     /// Ways that are cut.
     pub(super) cut: Rc<RefCell<Vec<[String; 2]>>>,
     asked: usize,
+    /// How often another process has taken over from a peer that is no more.
+    pub(super) taken_over: usize,
     /// Requests of a series that are still to come.
     to_come: Rc<Cell<usize>>,
 }
@@ -133,6 +135,7 @@ impl Lab {
             dark: Rc::default(),
             cut: Rc::default(),
             asked: 0,
+            taken_over: 0,
             to_come: Rc::default(),
         })
     }

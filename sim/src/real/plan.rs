@@ -73,7 +73,7 @@ impl Plan {
             let upgrades = Vec::new();
             let setup = Setup { binary: &self.binary, logs, over, upgrades };
             let verdict = match play(scenario, &Against::Simulated(played), &setup) {
-                Ok(()) => Verdict::Agrees,
+                Ok(_) => Verdict::Agrees,
                 Err(what) => Verdict::Differs(what),
             };
             tell(Told { file, scenario, verdict, took: began.elapsed() });

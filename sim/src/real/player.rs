@@ -69,7 +69,7 @@ pub(super) struct Upgrade {
     pub(super) peer: String,
 }
 
-/// Plays a scenario.
+/// Plays a scenario. How often another process has taken over from a peer.
 ///
 /// # Errors
 /// The first thing that must not be so.
@@ -77,14 +77,16 @@ pub(super) fn play(
     scenario: &Scenario,
     against: &Against<'_>,
     setup: &Setup<'_>,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
         let mut lab = Lab::make(scenario, setup.binary, setup.logs.clone())?;
         let upgrades = &setup.upgrades;
         let player = Player { scenario, against, over: setup.over, upgrades };
-        player.perform(&mut lab).await
+        player.perform(&mut lab).await?;
+        lab.peers.values_mut().for_each(|process| lab.taken_over += process.taken_over());
+        Ok(lab.taken_over)
     })
 }
 
@@ -199,6 +201,7 @@ impl Player<'_> {
                 self.pause(left.min(LOOK_EVERY)).await?;
                 upgrade(lab);
             }
+            upgrade(lab);
             began = lab.witness.elapsed();
             let kind = step.kind();
             let said = |amiss: String| format!("step {number}, {}: {amiss}", kind.title());

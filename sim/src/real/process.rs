@@ -5,11 +5,16 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 /// How a line of the log goes on, behind its time, level and place, that says who has taken over.
 const TAKEN_OVER: &str = ": another process has taken over";
+
+/// One that is killed has gone within this time.
+const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A process that runs, or has ended, and those that have taken over from it; killed when dropped.
 #[derive(Debug)]
@@ -20,7 +25,7 @@ pub(super) struct Process {
     begins: u64,
     /// It was told to end.
     told_to_end: bool,
-    /// Those that have taken over, one from the other. Absent, as long as none was asked to.
+    /// Those that have taken over, one from the other. Absent until one is asked to.
     successors: Option<Successors>,
 }
 
@@ -96,7 +101,7 @@ impl Process {
         if let Some(status) = self.ended().filter(|status| !as_told(status)) {
             return Some(format!("it has ended: {status}: {}", self.last_words()));
         }
-        // How one that is no child of ours has ended, nobody tells us.
+        // Nobody tells us how one has ended that is no child of ours.
         let gone = last.filter(|pid| !told && !lives(*pid))?;
         let pid = gone.as_raw_nonzero();
         Some(format!("it has ended, as process {pid}, which took over: {}", self.last_words()))
@@ -112,6 +117,11 @@ impl Process {
     /// Whether another was to take over from it: its counters may begin anew at any time.
     pub(super) fn was_upgraded(&self) -> bool {
         self.successors.is_some()
+    }
+
+    /// How often another has taken over.
+    pub(super) fn taken_over(&mut self) -> usize {
+        self.successors().len()
     }
 
     /// Those that have taken over, one from the other.
@@ -131,8 +141,8 @@ impl Process {
         pids
     }
 
-    /// Sends it a signal; one that has ended hears nothing. What stands still does so as a whole,
-    /// and what ends does, too.
+    /// Sends it a signal; one that has ended hears nothing. Stopping and ending are for the whole
+    /// group, anything else is for who has taken over last.
     pub(super) fn signal(&mut self, signal: Signal) {
         self.told_to_end |= matches!(signal, Signal::TERM | Signal::INT);
         if !self.is_running() {
@@ -140,10 +150,9 @@ impl Process {
         }
         let first = self.first();
         let last = self.successors().last().copied();
-        let _ = match last {
-            Some(last) if matches!(signal, Signal::HUP | Signal::USR2) => {
-                kill_process(last, signal)
-            }
+        let _ = match signal {
+            // One that gets ready to take over has no ears for these yet.
+            Signal::HUP | Signal::USR2 => kill_process(last.unwrap_or(first), signal),
             _ => kill_process_group(first, signal),
         };
     }
@@ -152,11 +161,17 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Ends it without a word.
+    /// Ends it without a word. Its addresses are free then.
     pub(super) fn kill(&mut self) {
-        // It may have ended.
+        // Its group may belong to others once nothing of it is left.
+        if !self.is_running() {
+            return;
+        }
         let _ = kill_process_group(self.first(), Signal::KILL);
         let _ = self.child.wait();
+        for pid in self.successors() {
+            is_over(*pid, GONE_WITHIN);
+        }
     }
 
     /// The first line of its log that no peer may write.
@@ -181,10 +196,16 @@ impl Drop for Process {
 
 /// Whether a process runs that may be no child of ours.
 fn lives(pid: Pid) -> bool {
-    // Who has adopted it may be slow to take its last words.
-    let state = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    let is_dead = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
-    test_kill_process(pid).is_ok() && state.is_ok_and(|stat| !is_dead(&stat))
+    !is_over(pid, Duration::ZERO)
+}
+
+/// Whether a process that may be no child of ours ends within this time, or has.
+fn is_over(pid: Pid, within: Duration) -> bool {
+    // Whoever has adopted it may be slow to take note of its end: then it is still known.
+    let Ok(file) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let within = Timespec::try_from(within).ok();
+    let mut file = [PollFd::new(&file, PollFlags::IN)];
+    poll(&mut file, within.as_ref()).is_ok_and(|count| count > 0)
 }
 
 /// Who has taken over, one after the other.
