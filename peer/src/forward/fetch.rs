@@ -222,7 +222,8 @@ impl<N: Net> Fetch<'_, N> {
     }
 
     /// Sends FORWARD and `head` down an idle connection and reads the answer, which
-    /// the request gets from the mesh, as any other. `written` is set once both are, before the answer is read.
+    /// the request gets from the mesh, as any other. `written` is set once both are, before
+    /// the answer is read.
     async fn ask(
         &self,
         mut stream: Transport<N::Stream>,

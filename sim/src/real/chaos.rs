@@ -119,7 +119,8 @@ fn drawn(seed: u64) -> Scenario {
 }
 
 /// When other processes are to take over, and from which peers: once or twice while the steps are
-/// taken. One that is not there then, or drains, is left alone. The simulation knows no processes, and what is served in the end is the same.
+/// taken. One that is not there then, or drains, is left alone. The simulation knows no processes,
+/// and what is served in the end is the same.
 fn upgrades(seed: u64, scenario: &Scenario) -> Vec<Upgrade> {
     let mut random = SmallRng::seed_from_u64(seed);
     let last = scenario.steps().filter_map(|step| step.at).map(|at| at.0).max();
