@@ -47,7 +47,7 @@ pub enum Dismissal {
 pub struct Opened {
     /// Its id.
     pub id: LinkId,
-    /// The FORWARD lines for it; closed when it was dismissed.
+    /// The FORWARD lines for it; closed once it was dismissed and the reason is there.
     pub forwards: mpsc::Receiver<Forward>,
     /// Why it was dismissed.
     pub dismissed: oneshot::Receiver<Dismissal>,
@@ -171,7 +171,7 @@ impl<S> Links<S> {
     /// Takes a link out, and with it its idle DATA connections, which are closed when
     /// they are dropped. Its task is told why, if that is not its own doing.
     pub fn close(&mut self, id: LinkId, why: Option<Dismissal>) -> Option<Closed<S>> {
-        let Link { holder, dismiss, idle, .. } = self.open.remove(&id)?;
+        let Link { holder, forwards, dismiss, idle, .. } = self.open.remove(&id)?;
         self.by_holder.remove(&(holder.clone(), id));
         self.held.remove(&holder);
         idle.iter().for_each(|_| self.idle.remove(&id));
@@ -179,6 +179,8 @@ impl<S> Links<S> {
             // A link that is ending already does not listen.
             let _ = dismiss.send(why);
         }
+        // On another thread, its task looks for the reason as soon as these are closed.
+        drop(forwards);
         Some(Closed { _idle: idle })
     }
 
@@ -284,6 +286,8 @@ fn take_last<S>(idle: &mut VecDeque<Idle<S>>, here: Place, now: Instant) -> Opti
 mod tests {
     use std::time::Duration;
 
+    use tokio::sync::mpsc::error::TryRecvError;
+
     use super::*;
     use crate::trust::TokenRules;
 
@@ -300,6 +304,20 @@ mod tests {
         links.close(greedy[0], Some(Dismissal::Crowded));
         assert_eq!(links.crowded(), None);
         assert!(links.principal(honest).is_some());
+    }
+
+    #[test]
+    fn who_finds_a_link_closed_finds_why() {
+        let mut links = Links::<()>::default();
+        for _ in 0..1000 {
+            let Opened { id, mut forwards, mut dismissed } = links.open(of([10, 0, 0, 1]));
+            let looks = std::thread::spawn(move || {
+                while !matches!(forwards.try_recv(), Err(TryRecvError::Disconnected)) {}
+                dismissed.try_recv()
+            });
+            links.close(id, Some(Dismissal::Replaced));
+            assert_eq!(looks.join().unwrap(), Ok(Dismissal::Replaced));
+        }
     }
 
     #[test]
