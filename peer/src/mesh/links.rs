@@ -311,12 +311,15 @@ mod tests {
         let mut links = Links::<()>::default();
         for _ in 0..1000 {
             let Opened { id, mut forwards, mut dismissed } = links.open(of([10, 0, 0, 1]));
-            let looks = std::thread::spawn(move || {
-                while !matches!(forwards.try_recv(), Err(TryRecvError::Disconnected)) {}
-                dismissed.try_recv()
+            let found = std::thread::scope(|threads| {
+                let looks = threads.spawn(move || {
+                    while !matches!(forwards.try_recv(), Err(TryRecvError::Disconnected)) {}
+                    dismissed.try_recv()
+                });
+                links.close(id, Some(Dismissal::Replaced));
+                looks.join().unwrap()
             });
-            links.close(id, Some(Dismissal::Replaced));
-            assert_eq!(looks.join().unwrap(), Ok(Dismissal::Replaced));
+            assert_eq!(found, Ok(Dismissal::Replaced));
         }
     }
 
