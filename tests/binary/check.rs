@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::pki::{Ca, Request};
+use ops_proxy_tests::process::Event;
 
 use crate::{NAME, launch, listening};
 
@@ -63,10 +64,12 @@ async fn a_secret_that_anyone_can_read_is_warned_about_with_the_remedy() {
             assert_eq!(code, Some(0), "{key}: {said}");
             assert_eq!(warned(&said), is_warned_of, "{key} {mode:o}: {said}");
             let peer = launch().args(&format!("run {args}")).peer().await;
-            let events = peer.events();
-            let found =
-                events.iter().any(|event| event.level() == "WARN" && warned(event.message()));
-            assert_eq!(found, is_warned_of, "{key} {mode:o}: {}", peer.log());
+            let warns = |event: &Event| event.level() == "WARN" && warned(event.message());
+            if is_warned_of {
+                peer.logged(&remedy, warns).await;
+            } else {
+                assert!(!peer.events().iter().any(warns), "{key} {mode:o}: {}", peer.log());
+            }
         }
         chmod(&path, 0o600);
     }
@@ -127,8 +130,7 @@ async fn a_file_that_anyone_can_write_from_now_on_is_not_loaded() {
     hub.process().hang_up();
     hub.until("the refused look", |metrics| counted(metrics).0 == 1.0).await;
     assert_eq!(counted(&hub.metrics().await).1, 0.0);
-    let said = |event: &ops_proxy_tests::process::Event| event.field("error").contains("chmod o-w");
-    assert!(hub.events().iter().any(said), "{}", hub.log());
+    hub.logged("the remedy", |event| event.field("error").contains("chmod o-w")).await;
     chmod(&ca.path("ca.pem"), 0o644);
     hub.process().hang_up();
     hub.until("the good look", |metrics| counted(metrics).1 == 1.0).await;
@@ -163,10 +165,8 @@ async fn services_that_the_certificate_does_not_permit_are_named_with_the_remedy
 
     // The peer runs all the same: the others may be registered.
     let peer = launch().args(&format!("run {bad}")).peer().await;
-    let warned = |event: &ops_proxy_tests::process::Event| {
-        event.level() == "WARN" && event.message().contains(&remedy)
-    };
-    assert!(peer.events().iter().any(warned), "{}", peer.log());
+    let warns = |event: &Event| event.level() == "WARN" && event.message().contains(&remedy);
+    peer.logged(&remedy, warns).await;
 }
 
 #[tokio::test]

@@ -112,8 +112,7 @@ async fn a_good_way_is_said_to_be_one_step_by_step_and_a_running_peer_notices_no
     assert_eq!(ups, 1, "{}", running.log());
     let refused = hub.events().iter().any(|event| event.message().contains("refused"));
     assert!(!refused, "{}", hub.log());
-    let came = hub.events().iter().any(|event| event.field("peer").starts_with("site/check-"));
-    assert!(came, "{}", hub.log());
+    hub.logged("who came", |event| event.field("peer").starts_with("site/check-")).await;
 }
 
 #[tokio::test]

@@ -210,7 +210,10 @@ async fn what_cannot_be_meant_is_refused_logged_and_counted_once() {
         let of = |event| (field(event, "service"), field(event, "reason"), field(event, "problem"));
         refusals.map(of).collect()
     };
-    let mut said = refusals(&site);
+    let mut said = until("three refusals in the log", async || {
+        Some(refusals(&site)).filter(|said| said.len() == 3)
+    })
+    .await;
     said.sort();
     let words: Vec<_> = said.iter().map(|(name, reason, _)| format!("{name} {reason}")).collect();
     assert_eq!(
@@ -251,8 +254,8 @@ async fn names_are_bounded_by_the_certificate_and_follow_it_when_it_is_renewed()
     hub.serves(&[STAYS]).await;
     let metrics = site.metrics().await;
     assert_eq!((refused(&metrics, "not_permitted"), metrics.value(SERVED, &[])), (1.0, 1.0));
-    let refusal = |event: &&Event| event.message() == REFUSAL;
-    let problem = site.events().iter().find(refusal).unwrap().field("problem").to_owned();
+    let refusal = site.logged(REFUSAL, |event| event.message() == REFUSAL).await;
+    let problem = refusal.field("problem");
     assert!(problem.contains("does not permit more.example: issue one that does"), "{problem}");
 
     // The link was opened with the old certificate, so it takes another one.

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod absence;
 mod access_log;
 mod admin;
 mod attacks;
@@ -44,7 +45,6 @@ mod pki;
 mod providers;
 mod proxy_protocol;
 mod reach;
-mod readers;
 mod readme;
 mod refusals;
 mod reload;

@@ -66,9 +66,7 @@ async fn names_that_do_not_come_back_are_said_and_held_up_no_longer() {
     let ready = async || (hub.page("/readyz").await.status == 200).then_some(());
     until("the hub to be ready", ready).await;
     assert_eq!(hub.metrics().await.value(EXPECTED, &[]), 0.0);
-    let events = hub.events();
-    let said = events.iter().find(|event| event.field("first") == "gone.example");
-    let said = said.expect("the log names it");
+    let said = hub.logged("which name", |event| event.field("first") == "gone.example").await;
     assert!(said.message().contains("were not registered in time"), "{said:?}");
     // It may come yet.
     let _site = connecting(hub.listen(), &format!("--service gone.example={}", http.addr())).await;

@@ -180,8 +180,9 @@ async fn spans_that_cannot_be_sent_are_counted_and_hold_nothing_up() {
         .until("lost spans", |metrics| metrics.value("ops_proxy_spans_lost_total", &[]) == 3.0)
         .await;
     assert_eq!(metrics.value("ops_proxy_spans_sent_total", &[]), 0.0);
-    let said = hub.events().into_iter().find(|event| event.message().contains("cannot send spans"));
-    assert!(said.expect("the log says so").field("error").contains("503"));
+    let said =
+        hub.logged("what is lost", |event| event.message().contains("cannot send spans")).await;
+    assert!(said.field("error").contains("503"), "{said:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use ops_proxy_tests::client;
 use ops_proxy_tests::datagrams::{self, Echo, Flow, LONGEST, exchange, next};
 use ops_proxy_tests::metrics::Metrics;
 use ops_proxy_tests::pki::{Ca, Request};
-use ops_proxy_tests::process::Peer;
+use ops_proxy_tests::process::{Event, Peer};
 use ops_proxy_tests::wait::until;
 
 use crate::{NAME, Path, connecting, idle_data, launch, listening};
@@ -170,7 +170,8 @@ async fn at_its_share_a_source_loses_its_longest_idle_request() {
     assert_eq!(exchange(&clients[0], b"again").await, b"again");
     let metrics = mesh.public.metrics().await;
     assert_eq!(requests(&metrics)[0], 4.0);
-    assert!(mesh.public.log().contains("to make room for another"), "{}", mesh.public.log());
+    let makes_room = |event: &Event| event.message().contains("to make room for another");
+    mesh.public.logged("why one had to end", makes_room).await;
 }
 
 #[tokio::test]

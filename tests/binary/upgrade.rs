@@ -20,10 +20,7 @@ const OTHER: &str = "other.example";
 
 /// Waits until the log has this message.
 async fn logged(peer: &Peer, message: &str) -> Event {
-    until(&format!("the log to say {message:?}"), async || {
-        peer.events().into_iter().find(|event| event.message().contains(message))
-    })
-    .await
+    peer.logged(message, |event| event.message().contains(message)).await
 }
 
 /// Asks for `name` on a connection that is kept; the status, and what the answer says of the
@@ -61,12 +58,13 @@ async fn a_hub_and_then_its_site_are_upgraded_under_load_and_no_request_fails() 
     assert_eq!(unexpected, 0.0);
 }
 
-/// A hub whose successor is not ready for long, since it waits for a name that nobody has:
-/// until then the hub serves who is connected to it.
-const SLOW: &str = "--expect never.example --warm-up 20s";
+/// A hub whose successor is not ready before somebody registers another name: until then the hub
+/// serves who is connected to it.
+const SLOW: &str = "--expect late.example --warm-up 1m";
 
-/// Two names, asked for in turn through a hub whose successor takes all new connections.
-async fn asked_in_turn_while_another_accepts(mut hub: Peer, site: Peer) {
+/// Two names, asked for in turn through a hub whose successor takes all new connections, until a
+/// peer with the arguments `late` comes.
+async fn asked_in_turn_while_another_accepts(mut hub: Peer, site: Peer, late: &str) {
     hub.serves(&[NAME, OTHER]).await;
     let mut kept = connect(hub.listen()).await;
     assert_eq!(ask(&mut kept, NAME).await.0, 200);
@@ -83,6 +81,7 @@ async fn asked_in_turn_while_another_accepts(mut hub: Peer, site: Peer) {
     let requests = metrics.value("ops_proxy_requests_total", &[("client_name", NAME)]);
     assert_eq!(requests, 1.0, "the new process counts what came to it alone");
     assert_eq!(metrics.value("ops_proxy_data_connections_unexpected_total", &[]), 0.0);
+    let _late = connecting(hub.listen(), late).await;
     logged(&hub, "another process has taken over").await;
     // The next answer is the last on this connection, and says so.
     assert_eq!(ask(&mut kept, NAME).await, (200, "close".to_owned()));
@@ -96,7 +95,8 @@ async fn what_the_old_process_asks_for_comes_to_it_through_the_new_one() {
     let hub = listening(&format!("--peer-id hub {SLOW}")).await;
     let services = format!("--service {NAME}={0} --service {OTHER}={0}", http.addr());
     let site = connecting(hub.listen(), &format!("{services} --peer-id site --idle-data 0")).await;
-    asked_in_turn_while_another_accepts(hub, site).await;
+    let late = format!("--service late.example={} --peer-id late", http.addr());
+    asked_in_turn_while_another_accepts(hub, site, &late).await;
 }
 
 #[tokio::test]
@@ -108,7 +108,10 @@ async fn what_was_shown_to_the_new_process_lets_a_peer_in_at_the_old_one() {
     let services = format!("--service {NAME}={0} --service {OTHER}={0}", http.addr());
     let args = format!("{services} --peer-id site --idle-data 0 {}", ca.flags(&files));
     let site = connecting(hub.listen(), &args).await;
-    asked_in_turn_while_another_accepts(hub, site).await;
+    let files = ca.issue("late", Request::peer("late", &["late.example"]));
+    let late = format!("--service late.example={} --peer-id late", http.addr());
+    let late = format!("{late} {}", ca.flags(&files));
+    asked_in_turn_while_another_accepts(hub, site, &late).await;
 }
 
 #[tokio::test]

@@ -407,6 +407,15 @@ impl Peer {
         self.process.events()
     }
 
+    /// Waits for a log event of which this holds, and says `what` that is. What a peer has counted
+    /// or answered may not be in its log yet.
+    pub async fn logged(&self, what: &str, holds: impl Fn(&Event) -> bool) -> Event {
+        until(&format!("the log to say {what}"), async || {
+            self.events().into_iter().find(|event| holds(event))
+        })
+        .await
+    }
+
     /// Its log so far, as it was written.
     pub fn log(&self) -> String {
         self.process.stderr()

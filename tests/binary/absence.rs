@@ -1,4 +1,5 @@
-//! Readers that pause and readers that vanish: the one is waited for, the other noticed.
+//! Readers that pause and readers that vanish: the one is waited for, the other noticed. That takes
+//! longer than any other test, so it begins first: tests begin in the order of their names.
 //!
 //! Those that vanish are at the far end of a network of this test's own, whose cable is
 //! pulled. That takes root.

@@ -37,7 +37,7 @@ fn play(file: &Path) -> String {
         panic!("{}: {failure}\n{}", file.display(), played.story());
     }
     insta::with_settings!({
-        snapshot_path => "snapshots",
+        snapshot_path => "../snapshots",
         prepend_module_to_snapshot => false,
         description => scenario.title,
         omit_expression => true,
@@ -87,7 +87,11 @@ fn every_scenario_tells_the_same_story_in_two_processes() {
         return;
     }
     let other = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "every_scenario_tells_the_same_story_in_two_processes", "--nocapture"])
+        .args([
+            "--exact",
+            "simulated::every_scenario_tells_the_same_story_in_two_processes",
+            "--nocapture",
+        ])
         .env(OTHER_PROCESS, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -180,7 +184,7 @@ fn a_mistake_is_shown_with_file_line_and_key() {
     ];
     let told: Vec<String> = broken.iter().map(|text| mistake(text)).collect();
     insta::with_settings!({
-        snapshot_path => "snapshots",
+        snapshot_path => "../snapshots",
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
