@@ -30,6 +30,7 @@ use ops_proxy::workers::Workers;
 use ops_proxy_tests::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
 
 const RUNS: u64 = 10_000;
@@ -192,17 +193,17 @@ impl Rig {
         self.shared.mesh.snapshot().names.into_iter().next().unwrap().counts
     }
 
-    /// All runs are accounted for, each once.
-    fn assert_each_counted_once(&self, matched: u64) {
+    /// All `runs` are accounted for, each once.
+    fn assert_each_counted_once(&self, runs: u64, matched: u64) {
         let (counts, snapshot) = (self.counts(), self.shared.mesh.snapshot());
         let errors = |reason: ProxyError| counts.errors[reason as usize];
-        assert_eq!(counts.requests_in_all(), (RUNS, matched, RUNS - matched));
+        assert_eq!(counts.requests_in_all(), (runs, matched, runs - matched));
         assert_eq!(errors(ProxyError::DataTimeout), counts.timed_out);
         let unwritten = errors(ProxyError::ForwardWriteError);
-        assert_eq!(matched + counts.timed_out + unwritten, RUNS);
-        assert_eq!((counts.matched, counts.forwards), (matched, RUNS - unwritten));
+        assert_eq!(matched + counts.timed_out + unwritten, runs);
+        assert_eq!((counts.matched, counts.forwards), (matched, runs - unwritten));
         assert_eq!((counts.active, snapshot.pending), (0, 0));
-        assert_eq!(snapshot.unexpected, RUNS - matched);
+        assert_eq!(snapshot.unexpected, runs - matched);
     }
 }
 
@@ -228,16 +229,26 @@ async fn data_is_matched_before_its_deadline_and_never_at_it_or_after() {
         assert_eq!(seen.matched, seen.claimed, "{offset:?} after a millisecond before");
         matched += u64::from(seen.matched);
     }
-    rig.assert_each_counted_once(matched);
+    rig.assert_each_counted_once(RUNS, matched);
     assert_eq!(rig.counts().timed_out, RUNS - matched, "every FORWARD was written");
 }
+
+/// So many peers race at the same time, each for its own deadlines: a race takes a millisecond,
+/// which is spent waiting.
+const RACES: u64 = 8;
 
 /// The clock goes on while the two race on two threads; who wins is chance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_for_the_deadline_has_one_winner() {
+    let races: JoinSet<()> = (0..RACES).map(race).collect();
+    races.join_all().await;
+}
+
+/// A share of the runs, one after another.
+async fn race(first: u64) {
     let mut rig = Rig::new(MILLISECOND);
     let mut matched = 0;
-    for run in 0..RUNS {
+    for run in (first..RUNS).step_by(RACES as usize) {
         let seen = rig
             .run(async |deadline| {
                 let arrival = deadline - MILLISECOND + Duration::from_micros(run * 7 % 2001);
@@ -249,5 +260,5 @@ async fn a_race_for_the_deadline_has_one_winner() {
         assert_eq!(seen.matched, seen.claimed, "run {run}");
         matched += u64::from(seen.matched);
     }
-    rig.assert_each_counted_once(matched);
+    rig.assert_each_counted_once(RUNS / RACES, matched);
 }
