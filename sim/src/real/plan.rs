@@ -1,7 +1,7 @@
 //! Many scenarios in both worlds: the simulation of all, then the real runs, many at a time,
 //! since those mostly wait.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -40,11 +40,15 @@ pub struct Told<'a> {
     pub verdict: Verdict,
     /// How long that took.
     pub took: Duration,
+    /// What differed the first time, if it was played a second time.
+    pub first: Option<String>,
 }
 
 impl Plan {
-    /// Plays all of it, and tells of each scenario when it is done. Ends early once `over` is
-    /// set: what was not played is then not told of.
+    /// Plays all of it, and tells of each scenario when it is done. What differs and should not is
+    /// played a second time in the end, alone: so many at a time make a machine slow, and on one
+    /// that is slow, things may come in another order. Ends early once `over` is set: what was not
+    /// played is then not told of.
     pub fn play(&self, over: &AtomicBool, tell: impl Fn(Told<'_>) + Sync) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let simulated = Mutex::new(Vec::new());
@@ -57,27 +61,53 @@ impl Plan {
                     let mut all = simulated.lock().expect("nobody panics while holding this");
                     all.push((file, scenario, played));
                 }
-                Err(verdict) => tell(Told { file, scenario, verdict, took: Duration::ZERO }),
+                Err(verdict) => {
+                    let took = Duration::ZERO;
+                    tell(Told { file, scenario, verdict, took, first: None });
+                }
             }
         });
         let mut simulated = simulated.into_inner().expect("nobody panics while holding this");
         // Those that take longest begin first, so that the last ones end soon.
         simulated.sort_by_key(|(_, _, played)| std::cmp::Reverse(played.quiet_after));
-        in_parallel(self.jobs, &simulated, |(file, scenario, played)| {
-            if over.load(Relaxed) {
-                return;
+        let again = Mutex::new(Vec::new());
+        in_parallel(self.jobs, &simulated, |one @ (file, scenario, played)| {
+            let Some((verdict, took)) = self.live(file, scenario, played, over) else { return };
+            match verdict {
+                Verdict::Differs(what) if scenario.real.differs.is_none() => {
+                    again.lock().expect("nobody panics while holding this").push((one, what));
+                }
+                verdict => tell(Told { file, scenario, verdict, took, first: None }),
             }
-            let began = Instant::now();
-            let logs = self.logs.as_ref().zip(file.file_stem());
-            let logs = logs.map(|(logs, name)| logs.join(name));
-            let upgrades = Vec::new();
-            let setup = Setup { binary: &self.binary, logs, over, upgrades };
-            let verdict = match play(scenario, &Against::Simulated(played), &setup) {
-                Ok(_) => Verdict::Agrees,
-                Err(what) => Verdict::Differs(what),
-            };
-            tell(Told { file, scenario, verdict, took: began.elapsed() });
         });
+        for ((file, scenario, played), what) in
+            again.into_inner().expect("nobody panics while holding this")
+        {
+            let Some((verdict, took)) = self.live(file, scenario, played, over) else { return };
+            tell(Told { file, scenario, verdict, took, first: Some(what) });
+        }
+    }
+
+    /// Plays one on the real binary; `None` once it is over.
+    fn live(
+        &self,
+        file: &Path,
+        scenario: &Scenario,
+        played: &Played,
+        over: &AtomicBool,
+    ) -> Option<(Verdict, Duration)> {
+        if over.load(Relaxed) {
+            return None;
+        }
+        let began = Instant::now();
+        let logs = self.logs.as_ref().zip(file.file_stem());
+        let logs = logs.map(|(logs, name)| logs.join(name));
+        let setup = Setup { binary: &self.binary, logs, over, upgrades: Vec::new() };
+        let verdict = match play(scenario, &Against::Simulated(played), &setup) {
+            Ok(_) => Verdict::Agrees,
+            Err(what) => Verdict::Differs(what),
+        };
+        Some((verdict, began.elapsed()))
     }
 
     /// The simulated run of a scenario that is to be played.

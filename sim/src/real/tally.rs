@@ -12,6 +12,7 @@ pub struct Tally {
     agree: AtomicUsize,
     differ: AtomicUsize,
     skipped: AtomicUsize,
+    again: AtomicUsize,
     unexpected: AtomicUsize,
 }
 
@@ -27,6 +28,10 @@ impl Tally {
         let known = &told.scenario.real;
         let seconds = told.took.as_secs_f64();
         let mut line = format!("{}: {} ({seconds:.1} s)", told.file.display(), told.verdict);
+        if let Some(what) = &told.first {
+            self.again.fetch_add(1, Relaxed);
+            line += &format!("; the first time: {what}");
+        }
         match told.verdict.judge(known) {
             Ok(()) => {
                 let why = known.differs.iter().cloned();
@@ -59,12 +64,13 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [agree, differ, skipped, unexpected] =
-            [&self.agree, &self.differ, &self.skipped, &self.unexpected]
+        let [agree, differ, skipped, again, unexpected] =
+            [&self.agree, &self.differ, &self.skipped, &self.again, &self.unexpected]
                 .map(|count| count.load(Relaxed));
         write!(
             f,
-            "{agree} agree, {differ} differ, {skipped} skipped; {unexpected} not as their files say"
+            "{agree} agree, {differ} differ, {skipped} skipped; {again} played twice, {unexpected} \
+             not as their files say"
         )
     }
 }
