@@ -2,6 +2,7 @@
 //!
 //! Nothing here may change the mesh: it is looked at, and compared with models of it.
 
+mod access;
 mod calm;
 mod chance;
 mod counts;
@@ -18,6 +19,7 @@ mod standing;
 mod trust;
 mod wanted;
 
+pub use access::check_access;
 pub use calm::Verdict;
 pub use invariants::Invariants;
 pub use model::names_to_come;

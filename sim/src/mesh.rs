@@ -2,6 +2,7 @@
 //!
 //! Nothing here may know the steps of a scenario, or what must hold in a run.
 
+mod access;
 mod build;
 mod files;
 mod hosts;
@@ -14,6 +15,7 @@ mod simulation;
 mod slot;
 mod ways;
 
+pub use access::Sums;
 pub use kept::Kept;
 pub use raws::Opening;
 pub use simulation::Mesh;

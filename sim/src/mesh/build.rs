@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use ops_proxy::observe::sinks::Sinks;
 use ops_proxy::peer::Peer;
+use ops_proxy::workers::Workers;
 
+use super::access::Told;
 use super::simulation::Mesh;
 use super::slot::Slot;
 use crate::backend::{Backend, Temper};
@@ -105,6 +109,9 @@ impl Mesh {
         self.sim.host(name, move || {
             slot.starts.set(slot.starts.get() + 1);
             slot.leaving.set(false);
+            let told = Arc::new(Told::default());
+            *slot.told.borrow_mut() = told.clone();
+            let sinks = Sinks { access: Some(told), ..Sinks::default() };
             let (net, config) = (net(slot.starts.get()), slot.config());
             let net = match order {
                 Order::Woken => net,
@@ -115,7 +122,7 @@ impl Mesh {
             let host = net.clone();
             let run = async move {
                 let _undertaker = undertaker;
-                let peer = Peer::start(config, net).await?;
+                let peer = Peer::start_with(config, net, sinks, Workers::default()).await?;
                 let handle = peer.handle();
                 *slot.handle.borrow_mut() = Some(handle.clone());
                 tokio::select! {

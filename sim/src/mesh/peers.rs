@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use ops_proxy::peer::PeerHandle;
 
+use super::access::Sums;
 use super::kept::Kept;
 use super::simulation::Mesh;
 use crate::metrics::Exported;
@@ -14,6 +15,13 @@ impl Mesh {
     /// The peer on a host, if one was started and has not crashed.
     pub fn peer(&self, host: &str) -> Option<PeerHandle<SimNet>> {
         self.peers[host].handle.borrow().clone()
+    }
+
+    /// What the access log of the peer on this host comes to, if one was started and has not
+    /// crashed.
+    pub fn told(&self, host: &str) -> Option<Sums> {
+        let slot = &self.peers[host];
+        slot.handle.borrow().is_some().then(|| slot.told.borrow().sums())
     }
 
     /// How often the peer on this host was started.

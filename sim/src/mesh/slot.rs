@@ -1,11 +1,13 @@
 //! The place of a peer.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use ops_proxy::config::PeerConfig;
 use ops_proxy::peer::PeerHandle;
 use tokio::sync::Notify;
 
+use super::access::Told;
 use crate::network::SimNet;
 
 /// What is known of one peer's host.
@@ -13,6 +15,8 @@ use crate::network::SimNet;
 pub(super) struct Slot {
     /// The peer that runs, or that has ended by itself.
     pub(super) handle: RefCell<Option<PeerHandle<SimNet>>>,
+    /// What the access log of the last one that was started has told.
+    pub(super) told: RefCell<Arc<Told>>,
     /// How often it was started.
     pub(super) starts: Cell<u64>,
     /// What it is started with, and runs with.

@@ -10,7 +10,7 @@ use super::reached::Reached;
 use super::sample::Sample;
 use super::stage::Stage;
 use crate::actions::{Effect, action};
-use crate::checks::{Verdict, check_bytes, check_outcome, is_quiet};
+use crate::checks::{Verdict, check_access, check_bytes, check_outcome, is_quiet};
 use crate::client::{Heard, Outcome, Say};
 use crate::mesh::{Kept, Mesh};
 use crate::network::Fabric;
@@ -108,6 +108,7 @@ impl Player {
         self.reached.metrics(&stage.mesh);
         self.check_outcomes(stage)?;
         check_bytes(&stage.mesh, &self.outcomes)?;
+        check_access(&stage.mesh)?;
         for (kind, step, _) in &stage.effects {
             if self.scenario.faults_must_bite {
                 return Err(format!("without effect: {step}"));
