@@ -161,8 +161,15 @@ async fn a_hundred_thousand_unknown_names_add_no_series() {
     crowd(public.listen(), 10, |n| get_request("/", &format!("h{n}.example")).into_bytes()).await;
     crowd(public.listen(), 10, |n| first_bytes(&format!("s{n}.example"))).await;
     let before = series().await;
-    crowd(public.listen(), 50_000, |n| get_request("/", &format!("host-{n}.example")).into_bytes())
-        .await;
+    // A hundred on each connection, of which the last closes it.
+    let a_hundred = |n: usize| {
+        let get = |m| format!("GET / HTTP/1.1\r\nHost: host-{m}.example\r\n\r\n");
+        let last = 100 * n + 99;
+        let mut all: String = (100 * n..last).map(get).collect();
+        all += &get_request("/", &format!("host-{last}.example"));
+        all.into_bytes()
+    };
+    crowd(public.listen(), 500, a_hundred).await;
     crowd(public.listen(), 50_000, |n| first_bytes(&format!("sni-{n}.example"))).await;
     assert_eq!(series().await, before);
     let metrics = public.quiet().await;
