@@ -63,6 +63,8 @@ pub(super) struct Relied {
     ups: BTreeMap<(String, String), Spells>,
     /// Listening peers that take requests.
     hubs: BTreeMap<String, Spells>,
+    /// How often each of them had been started.
+    starts: BTreeMap<String, u64>,
     /// From a client to a listening peer.
     ways: BTreeMap<(String, String), Spells>,
 }
@@ -90,7 +92,12 @@ impl Relied {
                 && !mesh.is_leaving(hub)
                 && !mesh.is_frozen(hub)
                 && mesh.hosts_of(hub) == [hub.as_str()];
-            self.hubs.entry(hub.clone()).or_default().note(takes, now);
+            let spells = self.hubs.entry(hub.clone()).or_default();
+            // One may take the place of another between two looks.
+            if self.starts.insert(hub.clone(), mesh.starts(hub)) != Some(mesh.starts(hub)) {
+                spells.note(false, now);
+            }
+            spells.note(takes, now);
             for client in &mesh.scenario().clients {
                 // What only waits arrives: a client that waits with it is answered.
                 let is_open = mesh.is_open(client, hub)
