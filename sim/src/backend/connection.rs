@@ -131,7 +131,18 @@ impl<N: Ground> Connection<N> {
                 self.write_pattern(Pattern(request.seed | 1), request.download).await?;
             }
         }
-        self.stream.shutdown().await
+        self.linger().await
+    }
+
+    /// Ends the answer, and reads what still comes until the client ends, too: requests behind
+    /// the last one would have the connection reset, and the reset may overtake the answer
+    /// (RFC 9112, 9.6).
+    async fn linger(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        while self.more().await? > 0 {
+            self.ahead.clear();
+        }
+        Ok(())
     }
 
     /// The head of the next request; none at a clean end.
