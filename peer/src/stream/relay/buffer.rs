@@ -28,7 +28,7 @@ where
 {
     const RAW: bool = false;
 
-    fn acquire() -> Option<Self> {
+    fn acquire(_reader: &Side<R>) -> Option<Self> {
         let pooled = POOL.lock().pop();
         let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
         Some(Self { bytes, taken: 0..0 })

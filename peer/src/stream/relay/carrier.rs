@@ -11,8 +11,9 @@ pub trait Carrier<R, W>: Sized {
     /// Whether it moves bytes past the frames: then neither side may have any left.
     const RAW: bool;
 
-    /// An empty one; `None` when there is none to be had, and small reads go on.
-    fn acquire() -> Option<Self>;
+    /// An empty one, to carry what `reader` has; `None` when there is none to be had, and small
+    /// reads go on.
+    fn acquire(reader: &Side<R>) -> Option<Self>;
 
     /// Takes at most `limit` bytes from `reader`, and says how many; 0 when it has ended.
     /// Called only while [empty](Self::is_empty).

@@ -73,7 +73,7 @@ impl<C> Direction<C> {
                     if C::RAW {
                         ready!(writer.poll_raw(cx)).map_err(Broken::Writer)?;
                     }
-                    *self = C::acquire().map_or(Self::Reading, Self::Carrying);
+                    *self = C::acquire(reader).map_or(Self::Reading, Self::Carrying);
                 }
                 Self::Carrying(carrier) if carrier.is_empty() => {
                     match carrier.poll_fill(cx, reader, usize::MAX).map_err(Broken::Reader)? {

@@ -292,7 +292,7 @@ impl<C> Gated<C> {
                 if C::RAW {
                     ready!(writer.poll_raw(cx)).map_err(Broken::Writer)?;
                 }
-                if let Some(carrier) = C::acquire() {
+                if let Some(carrier) = C::acquire(reader) {
                     self.state = State::Carrying(carrier, left);
                     return Poll::Ready(Ok(()));
                 }

@@ -48,7 +48,7 @@ const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 impl Carrier<&mut TcpStream, &mut TcpStream> for Pipe {
     const RAW: bool = true;
 
-    fn acquire() -> Option<Self> {
+    fn acquire(_reader: &Side<&mut TcpStream>) -> Option<Self> {
         let pooled = POOL.lock().pop();
         // Without descriptors for a pipe, bytes are copied.
         let ends = pooled.or_else(|| Ends::open().ok())?;
