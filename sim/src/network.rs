@@ -11,13 +11,14 @@ mod host;
 mod ledger;
 mod listener;
 mod net;
+mod pipe;
 mod schedule;
 mod stream;
 mod undertaker;
 mod watched;
 mod way;
 
-pub use counters::Counters;
+pub use counters::{Bulk, Counters};
 pub use datagrams::SimDatagrams;
 pub use fabric::{Fabric, State};
 pub use host::{Host, HostState};

@@ -12,4 +12,4 @@ mod requests;
 
 pub use connections::Tap;
 pub use forwards::{Forwards, Tally};
-pub use heard::Role;
+pub use heard::{Idled, Role};

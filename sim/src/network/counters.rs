@@ -18,4 +18,19 @@ pub struct Counters {
     pub lookups: BTreeMap<String, u64>,
     /// Looks at a host's wall clock.
     pub clock_reads: BTreeMap<IpAddr, u64>,
+    /// What became of bulk.
+    pub bulk: Bulk,
+}
+
+/// What became of bulk that was to be carried past the frames.
+#[derive(Debug, Default, Clone)]
+pub struct Bulk {
+    /// Pipes that were lent for it.
+    pub lent: u64,
+    /// How often there was none to be had.
+    pub refused: u64,
+    /// How often a stream failed under one.
+    pub failed: u64,
+    /// Pipes that were let go with bytes in them.
+    pub spilt: u64,
 }

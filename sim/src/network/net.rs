@@ -8,7 +8,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ops_proxy::http::Conversation;
 use ops_proxy::stream::net::Net;
+use ops_proxy::stream::relay::{
+    Ahead, Leaving, Meter, Over, RelayError, Side, carry_both, converse,
+};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use tokio_rustls::rustls::crypto::CryptoProvider;
@@ -17,6 +21,7 @@ use super::datagrams::SimDatagrams;
 use super::dial::dial;
 use super::fabric::Fabric;
 use super::listener::SimListener;
+use super::pipe::SimPipe;
 use super::schedule::{Ordered, Schedule};
 use super::stream::SimStream;
 use super::watched::Watched;
@@ -160,6 +165,42 @@ impl Net for SimNet {
 
     fn crypto_provider(&self) -> Arc<CryptoProvider> {
         crypto::provider()
+    }
+
+    async fn relay<M: Meter>(
+        &self,
+        public: &mut Side<&mut SimStream>,
+        backend: &mut Side<&mut SimStream>,
+        meter: &M,
+    ) -> Result<(), RelayError> {
+        let outstanding = |public: &&mut SimStream, backend: &&mut SimStream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        carry_both::<SimPipe, _, _, _>(public, backend, meter, Some(outstanding)).await
+    }
+
+    async fn converse<M: Meter>(
+        &self,
+        public: &mut Side<&mut SimStream>,
+        backend: &mut Side<&mut SimStream>,
+        ahead: Ahead,
+        conversation: &mut Conversation,
+        meter: &M,
+        leaving: Leaving<'_>,
+    ) -> Result<Over, RelayError> {
+        let outstanding = |public: &&mut SimStream, backend: &&mut SimStream| {
+            [self.unacknowledged(public), self.unacknowledged(backend)]
+        };
+        converse::<SimPipe, _, _, _>(
+            public,
+            backend,
+            ahead,
+            conversation,
+            meter,
+            leaving,
+            Some(outstanding),
+        )
+        .await
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {

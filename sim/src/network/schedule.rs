@@ -9,7 +9,7 @@
 //! Now and then a task also stands still for some time, as one does whose thread is not run:
 //! what the network brings meanwhile comes before what it was about to do. And a stream may
 //! have nothing for a moment, give less than has come, and take less than it could: so a task
-//! is stopped in the middle of what it does with it.
+//! is stopped in the middle of what it does with it. Bulk may find a small pipe, or none.
 //!
 //! All that is drawn follows from one seed.
 
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ops_proxy::limits::PIPE_BYTES;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Sleep;
@@ -32,8 +33,11 @@ const FALLS: u32 = 4;
 const POLLS_BETWEEN_PAUSES: u32 = 400;
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
-/// One of so many turns at a stream is lost, and one of so many is cut short.
+/// One of so many turns at a stream is lost, one of so many is cut short, and one of so many
+/// times there is no pipe.
 const LOST_TURNS: u32 = 8;
+/// The pipes of a host are at most so many times half as large as they could be.
+const SMALLEST_PIPE: u32 = 7;
 
 /// The schedule of one host.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ struct Drawn {
     lowest: u32,
     until_fall: u32,
     until_pause: u32,
+    /// What a pipe of the host holds.
+    pipe_bytes: usize,
 }
 
 /// What a poll has brought a task.
@@ -60,7 +66,10 @@ impl Schedule {
         let mut random = SmallRng::seed_from_u64(seed);
         let until_fall = random.random_range(1..=POLLS_BETWEEN_FALLS);
         let until_pause = random.random_range(1..=POLLS_BETWEEN_PAUSES);
-        Self(Arc::new(Mutex::new(Drawn { random, lowest: RANKS, until_fall, until_pause })))
+        let smaller = if random.random() { 0 } else { random.random_range(0..=SMALLEST_PIPE) };
+        let pipe_bytes = PIPE_BYTES >> smaller;
+        let drawn = Drawn { random, lowest: RANKS, until_fall, until_pause, pipe_bytes };
+        Self(Arc::new(Mutex::new(drawn)))
     }
 
     /// The rank of a new task.
@@ -89,9 +98,19 @@ impl Schedule {
         let random = &mut self.drawn().random;
         (bytes > 1 && random.random_ratio(1, LOST_TURNS)).then(|| random.random_range(1..bytes))
     }
+
+    /// How many bytes a pipe holds; `None` if there is none to be had now.
+    pub(super) fn pipe_bytes(&self) -> Option<usize> {
+        let mut drawn = self.drawn();
+        drawn.has_pipe().then_some(drawn.pipe_bytes)
+    }
 }
 
 impl Drawn {
+    fn has_pipe(&mut self) -> bool {
+        !self.random.random_ratio(1, LOST_TURNS)
+    }
+
     fn rank(&mut self, rank: u32) -> u32 {
         if self.lowest == RANKS + FALLS {
             return rank;
@@ -235,6 +254,21 @@ mod tests {
             polls.dedup();
             assert!(polls.len() < 100, "time passes in pauses alone");
         });
+    }
+
+    #[test]
+    fn some_hosts_have_small_pipes_and_now_and_then_there_is_none() {
+        let schedules = (0..200).map(Schedule::new);
+        let sizes: std::collections::BTreeSet<_> = schedules
+            .map(|schedule| {
+                let lent: Vec<_> = (0..100).filter_map(|_| schedule.pipe_bytes()).collect();
+                assert!((60..100).contains(&lent.len()), "{} of 100 times", lent.len());
+                assert!(lent.iter().all(|bytes| *bytes == lent[0]), "{lent:?}");
+                lent[0]
+            })
+            .collect();
+        assert_eq!(sizes.first(), Some(&(PIPE_BYTES >> SMALLEST_PIPE)));
+        assert_eq!(sizes.last(), Some(&PIPE_BYTES));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use ops_proxy::limits::PIPE_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
 
@@ -75,6 +76,16 @@ impl SimStream {
 
     fn cut(&self, bytes: usize) -> Option<usize> {
         self.schedule.as_ref()?.cut(bytes)
+    }
+
+    /// What all hosts share.
+    pub(super) fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// How many bytes a pipe holds that carries its bulk; `None` while there is none to be had.
+    pub(super) fn pipe_bytes(&self) -> Option<usize> {
+        self.schedule.as_ref().map_or(Some(PIPE_BYTES), Schedule::pipe_bytes)
     }
 
     /// Reads what is there, or as much of it as fits.

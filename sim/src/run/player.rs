@@ -106,6 +106,7 @@ impl Player {
         self.keep(stage);
         self.reached.outcomes(&self.outcomes);
         self.reached.metrics(&stage.mesh);
+        self.reached.bulk(&self.fabric.state());
         self.check_outcomes(stage)?;
         check_bytes(&stage.mesh, &self.outcomes)?;
         check_access(&stage.mesh)?;

@@ -1,11 +1,13 @@
 //! Which states a run has reached: a check that never saw a fault bite, or an
 //! error happen, has shown nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
+use crate::network::{Bulk, State};
 use crate::scenario::steps::Via;
+use crate::tap::Idled;
 
 /// What a long exploration should see at least once of each kind.
 const SOMETIMES: &[&str] = &[
@@ -99,6 +101,13 @@ const SOMETIMES: &[&str] = &[
     "metric tls_reloads_total",
     "metric udp_dropped_total no_request",
     "verdict certain",
+    "bulk idle connections",
+    "bulk idle connections in TLS",
+    "bulk left frames",
+    "bulk carried",
+    "bulk without a pipe",
+    "bulk failed",
+    "bulk spilt",
 ];
 
 /// How often each state was reached, by what it is called.
@@ -142,6 +151,25 @@ impl Reached {
                 let which = word("reason").or(word("result")).unwrap_or_default();
                 self.add(&format!("metric {}", series.name), which);
             }
+        }
+    }
+
+    /// Takes in what became of bulk: one for each run in which it happened.
+    pub fn bulk(&mut self, state: &State) {
+        let idled: BTreeSet<Idled> = state.tap.idled().collect();
+        let is_clear = |idled: &Idled| *idled != Idled::InTls;
+        let Bulk { lent, refused, failed, spilt } = state.counters.bulk;
+        let happened = [
+            ("idle connections", idled.iter().any(is_clear)),
+            ("idle connections in TLS", idled.contains(&Idled::InTls)),
+            ("left frames", idled.contains(&Idled::LeftFrames)),
+            ("carried", lent > 0),
+            ("without a pipe", refused > 0),
+            ("failed", failed > 0),
+            ("spilt", spilt > 0),
+        ];
+        for (what, _) in happened.iter().filter(|(_, happened)| *happened) {
+            self.add("bulk", what);
         }
     }
 

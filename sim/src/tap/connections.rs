@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ops_proxy::wire::Line;
 
-use super::heard::{Heard, Role};
+use super::heard::{Heard, Idled, Role};
 use crate::connection::End;
 
 /// What was heard on the connections of a run.
@@ -24,6 +24,11 @@ impl Tap {
     /// Whether this is a DATA connection that waits for a request.
     pub fn is_idle(&self, conn: u64) -> bool {
         self.connections.get(&conn).is_some_and(Heard::is_idle)
+    }
+
+    /// What each idle DATA connection of the run has come to.
+    pub fn idled(&self) -> impl Iterator<Item = Idled> {
+        self.connections.values().filter_map(Heard::idled)
     }
 
     /// The proxy ids of all FORWARD lines so far.

@@ -18,6 +18,17 @@ pub enum Role {
     Data,
 }
 
+/// What an idle DATA connection came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Idled {
+    /// All that it has carried was in frames.
+    Framed,
+    /// Its last request has left the frames.
+    LeftFrames,
+    /// It was inside TLS, where bulk is copied.
+    InTls,
+}
+
 #[derive(Debug)]
 enum Reading {
     /// The first bytes of the dialler, until they say what it is.
@@ -52,6 +63,18 @@ impl Heard {
             Reading::Idle { dialler, acceptor } => dialler.is_idle() && acceptor.is_idle(),
             Reading::Tls { within, .. } => within.is_idle(),
             _ => false,
+        }
+    }
+
+    /// What an idle DATA connection came to; `None` if this is none.
+    pub(super) fn idled(&self) -> Option<Idled> {
+        match &self.reading {
+            Reading::Idle { dialler, acceptor } => {
+                let left_frames = dialler.is_raw() || acceptor.is_raw();
+                Some(if left_frames { Idled::LeftFrames } else { Idled::Framed })
+            }
+            Reading::Tls { within, .. } => within.idled().map(|_| Idled::InTls),
+            _ => None,
         }
     }
 

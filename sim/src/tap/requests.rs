@@ -12,6 +12,8 @@ pub(super) enum Requests {
     Header(Option<u8>),
     /// So many bytes are left of a frame.
     Frame(u16),
+    /// What follows is the request's, without frames, until the connection ends.
+    Raw,
     /// Nothing more that could be told apart.
     Done,
 }
@@ -26,6 +28,11 @@ impl Requests {
     /// Whether nothing was said since the last request.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self, Self::Line(buffer) if buffer.is_empty())
+    }
+
+    /// Whether the last request has left the frames.
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self, Self::Raw)
     }
 
     /// Takes in what was written; returns the lines that it ended.
@@ -62,7 +69,7 @@ impl Requests {
                 Self::Header(Some(high)) => {
                     *self = match u16::from_be_bytes([*high, first]) {
                         END => Self::default(),
-                        RAW => Self::Done,
+                        RAW => Self::Raw,
                         length => Self::Frame(length),
                     };
                     bytes = rest;
@@ -75,7 +82,7 @@ impl Requests {
                     };
                     bytes = &bytes[count..];
                 }
-                Self::Done => return lines,
+                Self::Raw | Self::Done => return lines,
             }
         }
         lines
@@ -99,6 +106,20 @@ mod tests {
             let mut lines = heard.wrote(&said[..cut]);
             lines.extend(heard.wrote(&said[cut..]));
             assert_eq!(lines, [first.clone(), second.clone()], "cut at {cut}");
+            assert!(!heard.is_raw());
+        }
+    }
+
+    #[test]
+    fn no_line_is_heard_behind_the_frames() {
+        let said =
+            [format!("DATA:{ID}").as_bytes(), b"\n\0\x01a\xff\xffb", b"\0\0DATA:x\n"].concat();
+        for cut in 0..said.len() {
+            let mut heard = Requests::default();
+            let mut lines = heard.wrote(&said[..cut]);
+            lines.extend(heard.wrote(&said[cut..]));
+            assert_eq!(lines, [format!("DATA:{ID}")], "cut at {cut}");
+            assert!(heard.is_raw() && !heard.is_idle());
         }
     }
 }
