@@ -63,7 +63,7 @@ pub(super) struct Relied {
     ups: BTreeMap<(String, String), Spells>,
     /// Listening peers that take requests.
     hubs: BTreeMap<String, Spells>,
-    /// How often each of them had been started.
+    /// How often each peer had been started.
     starts: BTreeMap<String, u64>,
     /// From a client to a listening peer.
     ways: BTreeMap<(String, String), Spells>,
@@ -73,6 +73,7 @@ impl Relied {
     /// Takes in how everything is now.
     pub(super) fn observe(&mut self, mesh: &Mesh, chances: &BTreeMap<Wanted, Chance>) {
         let now = mesh.now();
+        let restarted = self.restarted(mesh);
         for (one, spells) in &mut self.names {
             if !chances.contains_key(one) {
                 spells.note(false, now);
@@ -82,6 +83,10 @@ impl Relied {
             let spells = self.names.entry(one.clone()).or_default();
             let hosts: Vec<IpAddr> = one.hosts().map(|host| mesh.ip(host)).collect();
             let is_cut = mesh.fabric().state().ledger.has_severed_among(&hosts);
+            // One peer may take the place of another between two looks.
+            if one.hosts().any(|host| restarted.contains(host)) {
+                spells.note(false, now);
+            }
             spells.note(*chance == Chance::Good && !is_cut, now);
             let service = (one.served_by().to_owned(), one.name.clone());
             let serves = serves(mesh, &service.0, &service.1);
@@ -93,8 +98,7 @@ impl Relied {
                 && !mesh.is_frozen(hub)
                 && mesh.hosts_of(hub) == [hub.as_str()];
             let spells = self.hubs.entry(hub.clone()).or_default();
-            // One may take the place of another between two looks.
-            if self.starts.insert(hub.clone(), mesh.starts(hub)) != Some(mesh.starts(hub)) {
+            if restarted.contains(hub) {
                 spells.note(false, now);
             }
             spells.note(takes, now);
@@ -107,6 +111,16 @@ impl Relied {
                 self.ways.entry(way).or_default().note(is_open, now);
             }
         }
+    }
+
+    /// The peers that have been started since the last look.
+    fn restarted(&mut self, mesh: &Mesh) -> BTreeSet<String> {
+        let hosts = mesh.scenario().peers.keys();
+        let is_new = |host: &&String| {
+            let starts = mesh.starts(host);
+            self.starts.insert((*host).clone(), starts) != Some(starts)
+        };
+        hosts.filter(is_new).cloned().collect()
     }
 
     /// Those of the names of a request at `hub` that are served, where nothing that it depends on
