@@ -4,6 +4,7 @@ mod access;
 mod ask;
 mod check;
 mod completions;
+mod copying;
 mod demo;
 mod failure;
 mod found;

@@ -9,6 +9,7 @@ use tracing::info;
 use tracing::level_filters::LevelFilter;
 
 use super::access::AccessWriter;
+use super::copying;
 use super::failure::Failure;
 use super::found::Found;
 use super::log::Log;
@@ -28,6 +29,7 @@ use crate::stream::net::tokio::{TokioNet, inherited};
 use crate::workers::Workers;
 
 pub(super) fn run(sources: Sources) -> Result<(), Failure> {
+    copying::be_fast();
     let before = Takeover::begin()?;
     let texts = sources.read()?;
     let settings = sources.merged_with(&texts)?;
@@ -45,6 +47,12 @@ pub(super) fn run(sources: Sources) -> Result<(), Failure> {
     let access = access.map(|format| AccessWriter::to_stderr(format, query)).transpose()?;
     for unknown in unknown_variables() {
         tracing::warn!("{unknown}");
+    }
+    if copying::was_slow() {
+        tracing::info!(
+            "this processor is slow at `rep movsb`, so memory is copied without it; \
+             GLIBC_TUNABLES says so"
+        );
     }
     raise_file_limit();
     let files = Files { sources, surroundings, started, texts, state, before };
