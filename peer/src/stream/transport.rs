@@ -3,9 +3,9 @@
 use std::io::{self, IoSlice};
 use std::mem::take;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -15,6 +15,9 @@ use crate::stream::net::Net;
 use crate::stream::relay::{
     Ahead, Buffer, Leaving, Meter, Over, RelayError, Side, carry_both, converse,
 };
+
+/// A read of a session of TLS that was given so much finds bulk: it asks for no more.
+const BULK_READ_BYTES: usize = 4096;
 
 /// A connection over the network stream `S`.
 #[derive(Debug)]
@@ -139,32 +142,59 @@ pub async fn hold_conversation<N: Net, M: Meter>(
     }
 }
 
-/// A stream that returns bytes read earlier before it reads more.
+/// What a session of TLS reads and writes: a stream that gives bytes read earlier before it
+/// reads more.
+///
+/// The session asks for 4 KiB at a time, a quarter of what it can decrypt at once. Once bulk
+/// flows, this reads for it as much as a pooled buffer holds.
 #[derive(Debug)]
 pub struct Rewound<S> {
     stream: S,
     read_ahead: Bytes,
+    /// Held only while bulk flows.
+    bulk: Option<Buffer>,
 }
 
 impl<S> Rewound<S> {
     /// `read_ahead` was read from `stream`.
     pub fn new(stream: S, read_ahead: Bytes) -> Self {
-        Self { stream, read_ahead }
+        Self { stream, read_ahead, bulk: None }
+    }
+
+    /// Whether a read is answered without one of the stream.
+    fn is_ahead(&self) -> bool {
+        self.bulk.as_ref().is_some_and(|bulk| !bulk.is_spent())
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_ahead.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Self { stream, read_ahead, bulk } = self.get_mut();
+        if !read_ahead.is_empty() {
+            let count = read_ahead.len().min(buf.remaining());
+            buf.put_slice(&read_ahead.split_to(count));
+            return Poll::Ready(Ok(()));
         }
-        let count = self.read_ahead.len().min(buf.remaining());
-        buf.put_slice(&self.read_ahead[..count]);
-        self.read_ahead.advance(count);
+        if let Some(buffer) = bulk {
+            if buffer.is_spent() {
+                let refilled = buffer.poll_refill(cx, stream);
+                if !matches!(refilled, Poll::Ready(Ok(1..))) {
+                    *bulk = None;
+                    return refilled.map_ok(|_| ());
+                }
+            }
+            buffer.give(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let room = buf.remaining();
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
+        if room >= BULK_READ_BYTES && buf.remaining() == 0 {
+            *bulk = Some(Buffer::pooled());
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -207,7 +237,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => {
+                ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
+                // One record came; more of them may be here.
+                let mut before = 0;
+                while stream.get_ref().0.is_ahead()
+                    && buf.remaining() > 0
+                    && buf.filled().len() > before
+                {
+                    before = buf.filled().len();
+                    // What stops it is said again by the next read.
+                    let _ = Pin::new(&mut *stream).poll_read(cx, buf);
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Bulk by copying, through pooled buffers that are larger than a stack read.
+//! Bulk by copying, through pooled buffers that are larger than a stack read. TLS reads its own
+//! bulk through them, too.
 
 use std::io;
 use std::pin::Pin;
@@ -21,6 +22,57 @@ pub struct Buffer {
     taken: std::ops::Range<usize>,
 }
 
+impl Buffer {
+    /// An empty one, from the pool if it has any.
+    pub fn pooled() -> Self {
+        let pooled = POOL.lock().pop();
+        let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
+        Self { bytes, taken: 0..0 }
+    }
+
+    /// Whether all that was taken has been given.
+    pub fn is_spent(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    /// Takes what `reader` has and this can hold, and says how many bytes; 0 when it has ended.
+    /// To be called only while [spent](Self::is_spent).
+    pub fn poll_refill<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<io::Result<usize>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let room = self.bytes.len();
+        self.poll_take(cx, reader, room)
+    }
+
+    /// Gives as much as fits.
+    pub fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let count = self.taken.len().min(buffer.remaining());
+        buffer.put_slice(&self.bytes[self.taken.start..self.taken.start + count]);
+        self.taken.start += count;
+    }
+
+    fn poll_take<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        room: usize,
+    ) -> Poll<io::Result<usize>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let mut buffer = ReadBuf::new(&mut self.bytes[..room]);
+        ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.taken = 0..count;
+        Poll::Ready(Ok(count))
+    }
+}
+
 impl<R, W> Carrier<R, W> for Buffer
 where
     R: AsyncRead + Unpin,
@@ -29,9 +81,7 @@ where
     const RAW: bool = false;
 
     fn acquire(_reader: &Side<R>) -> Option<Self> {
-        let pooled = POOL.lock().pop();
-        let bytes = pooled.unwrap_or_else(|| vec![0; RELAY_BULK_BYTES].into_boxed_slice());
-        Some(Self { bytes, taken: 0..0 })
+        Some(Self::pooled())
     }
 
     fn poll_fill(
@@ -41,11 +91,7 @@ where
         limit: usize,
     ) -> Poll<io::Result<usize>> {
         let room = self.bytes.len().min(limit);
-        let mut buffer = ReadBuf::new(&mut self.bytes[..room]);
-        ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
-        let count = buffer.filled().len();
-        self.taken = 0..count;
-        Poll::Ready(Ok(count))
+        self.poll_take(cx, reader, room)
     }
 
     fn poll_drain(
@@ -60,7 +106,7 @@ where
     }
 
     fn is_empty(&self) -> bool {
-        self.taken.is_empty()
+        self.is_spent()
     }
 }
 
