@@ -201,7 +201,8 @@ impl<N: Net> Edge<N> {
         cause: Cause,
         answer: Vec<u8>,
     ) -> Option<Self> {
-        let stays = self.shared.tasks.phase() < Phase::Draining;
+        // A client that is gone reads no answer, and what it asked for as well is asked of nobody.
+        let stays = self.shared.tasks.phase() < Phase::Draining && !cause.is_client_gone();
         let end = end_of(head, length, &self.read).filter(|_| stays);
         let (name, client) = (Some(&head.name), self.source);
         let shared = self.shared.clone();

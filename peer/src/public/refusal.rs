@@ -53,6 +53,13 @@ pub(super) enum Cause {
     NotForwarded(NotForwarded),
 }
 
+impl Cause {
+    /// Whether the client has reset its connection.
+    pub(super) fn is_client_gone(self) -> bool {
+        self == Self::NotForwarded(NotForwarded::Failed(ForwardError::ClientReset))
+    }
+}
+
 /// What becomes of the connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
