@@ -139,6 +139,10 @@ pub const LINKS_PER_UPSTREAM: usize = 16;
 /// The addresses of a listening peer's host are looked up so often, and when a link ends.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Where the address of a link that ended is gone, its host is looked up for so long as often as it
+/// would be dialled: whoever takes the place of that peer has another address.
+pub const SUCCESSOR_WINDOW: Duration = Duration::from_secs(120);
+
 /// A link to an address that its host no longer resolves to is given up after this time,
 /// unless it ends before.
 pub const ADDRESS_GRACE: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use super::backoff::Backoff;
 use super::held::{Held, Slot};
 use super::keeper::Keeper;
 use crate::config::{Endpoint, Upstream};
-use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL};
+use crate::limits::{CONNECT_TIMEOUT, LINKS_PER_UPSTREAM, LOOK_INTERVAL, SUCCESSOR_WINDOW};
 use crate::mesh::hubs::To;
 use crate::shared::Shared;
 use crate::stream::net::Net;
@@ -116,10 +116,13 @@ impl<N: Net> Follower<N> {
         let configured = self.configured.clone();
         let mut gone = pin!(until_gone(&shared, &configured));
         let mut backoff = Backoff::default();
+        // Links that have ended with their addresses and nothing came in their place, and until
+        // when that is expected.
+        let (mut missing, mut expected) = (0_usize, Instant::now());
         while shared.tasks.phase() < Phase::Draining {
-            self.look().await;
-            // A host that has never been found is looked for as if it were dialled.
-            let wait = match self.wishes.is_empty() {
+            missing = missing.saturating_sub(self.look().await);
+            // What is missing is looked for as if it were dialled.
+            let wait = match missing > 0 && Instant::now() < expected || self.wishes.is_empty() {
                 true => backoff.next(shared.random()),
                 false => LOOK_INTERVAL,
             };
@@ -136,6 +139,11 @@ impl<N: Net> Follower<N> {
                     let ip = resume(ended);
                     self.addresses.ended(ip);
                     self.wishes.remove(&ip);
+                    // A peer that is started anew leaves DNS for a while, or for good, and its
+                    // successor has an address of its own.
+                    missing += 1;
+                    expected = Instant::now() + SUCCESSOR_WINDOW;
+                    backoff = Backoff::default();
                 }
                 () = self.ended.notified() => {
                     // What was found a moment ago may be the reason.
@@ -152,9 +160,10 @@ impl<N: Net> Follower<N> {
     }
 
     /// Looks the host up, opens links to new addresses and tells the others what is to
-    /// become of them. What is known stays if there is no answer.
-    async fn look(&mut self) {
+    /// become of them. What is known stays if there is no answer. Returns how many are new.
+    async fn look(&mut self) -> usize {
         let upstream = &self.upstream;
+        let mut opened = 0;
         let looked = timeout(CONNECT_TIMEOUT, self.shared.resolver.addresses(&upstream.host));
         let now = match looked.await {
             Ok(Ok(found)) => {
@@ -169,18 +178,21 @@ impl<N: Net> Follower<N> {
                     );
                 }
                 self.last = Some(found);
+                opened = new.len();
                 new.into_iter().for_each(|ip| self.open(ip));
                 now
             }
             Ok(Err(error)) if self.wishes.is_empty() => {
-                return tracing::warn!(%upstream, %error, "cannot resolve the listening peer");
+                tracing::warn!(%upstream, %error, "cannot resolve the listening peer");
+                return opened;
             }
             Err(_) if self.wishes.is_empty() => {
-                return tracing::warn!(
+                tracing::warn!(
                     %upstream,
                     "cannot resolve the listening peer: DNS did not answer in time; look at this \
                      machine's resolver"
                 );
+                return opened;
             }
             Ok(Err(_)) | Err(_) => Instant::now(),
         };
@@ -189,6 +201,7 @@ impl<N: Net> Follower<N> {
                 sender.send_if_modified(|old| std::mem::replace(old, wish) != wish);
             }
         }
+        opened
     }
 
     fn open(&mut self, ip: IpAddr) {
