@@ -24,4 +24,5 @@ pub use calm::Verdict;
 pub use invariants::Invariants;
 pub use model::names_to_come;
 pub use outcomes::{check_bytes, check_outcome};
+pub use pace::answers_within;
 pub use quiet::is_quiet;

@@ -9,7 +9,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
 /// How long a peer may need to answer for a request, where nothing is broken: several times
 /// there and back, with handshakes and tasks that pause.
-pub(super) fn answers_within(scenario: &Scenario) -> Duration {
+pub fn answers_within(scenario: &Scenario) -> Duration {
     let network = &scenario.network;
     let latency = network.latency_max.unwrap_or(network.latency).0;
     LONG_ENOUGH.min(12 * latency + 30 * network.tick.0 + Duration::from_millis(500))

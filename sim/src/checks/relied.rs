@@ -176,6 +176,12 @@ impl Relied {
 
     /// Takes in what the listening peer on this host says of its names.
     pub(super) fn saw(&mut self, host: &str, numbers: &Snapshot, now: Duration) {
+        for ((_, name), up) in self.ups.iter_mut().filter(|((at, _), _)| at == host) {
+            // One that was started anew knows none of those from before.
+            if !numbers.names.iter().any(|row| row.name == *name) {
+                up.note(false, now);
+            }
+        }
         for row in &numbers.names {
             let up = self.ups.entry((host.to_owned(), row.name.clone())).or_default();
             up.note(!row.providers.is_empty(), now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::memo::Memo;
 use super::player::Player;
 use super::stage::Stage;
-use crate::checks::{is_quiet, names_to_come};
+use crate::checks::{answers_within, is_quiet, names_to_come};
 use crate::mesh::Mesh;
 use crate::scenario::steps::Request;
 
@@ -46,13 +46,16 @@ impl Player {
     }
 }
 
-/// One request for every name at every listening peer whose backends can
-/// all answer.
+/// One request for every name at every listening peer that waits long enough for a sound one, and
+/// whose backends can all answer.
 fn probes(mesh: &Mesh) -> Vec<Request> {
     let (scenario, mut probes) = (mesh.scenario(), Vec::new());
     let Some(client) = scenario.clients.first() else { return probes };
     for (host, peer) in &scenario.peers {
         let Some(port) = peer.listen else { continue };
+        if peer.timing().data_timeout < answers_within(scenario) {
+            continue;
+        }
         for name in names_to_come(mesh, host).into_iter().filter(|name| !name.contains('*')) {
             if let Some(via) = mesh.answers_by(&name) {
                 probes.push(Request::probe(client, &format!("{host}:{port}"), &name, via));
