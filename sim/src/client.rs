@@ -14,6 +14,7 @@ mod pace;
 mod progress;
 mod raw;
 mod script;
+mod told;
 
 pub use host::{Client, LONGEST_REQUEST};
 pub use orders::{Order, Orders};

@@ -17,6 +17,7 @@ mod mesh;
 mod names;
 mod scenario;
 mod strangers;
+mod told;
 mod transit;
 mod udp;
 mod work;

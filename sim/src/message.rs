@@ -12,6 +12,12 @@ pub const BACKEND: &str = "x-backend";
 /// The field in which a backend says [what it read](read).
 pub const READ: &str = "x-read";
 
+/// The field in which a backend says what it [was told](Head::told) of its client.
+pub const TOLD: &str = "x-told";
+
+/// Stands between two fields that it was told.
+pub const BETWEEN_TOLD: &str = " | ";
+
 /// Stands in all that no backend may ever see.
 pub const HIDDEN: &str = "hidden-behind-the-last";
 
@@ -99,6 +105,18 @@ impl Head {
     /// The value of a field; its name is in lower case.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|field| field.0 == name).map(|field| field.1.as_str())
+    }
+
+    /// What it says of the client, in the order of its fields. Who reads them by way of CGI sees
+    /// no difference between an underscore and a hyphen.
+    pub fn told(&self) -> String {
+        let is_told = |name: &str| {
+            let name = name.replace('_', "-");
+            name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-request-id"
+        };
+        let told = self.fields.iter().filter(|(name, _)| is_told(name));
+        let told: Vec<String> = told.map(|(name, value)| format!("{name}: {value}")).collect();
+        told.join(BETWEEN_TOLD)
     }
 
     /// Its Content-Length.

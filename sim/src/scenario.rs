@@ -25,7 +25,7 @@ mod units;
 pub use backend::{BackendKind, BackendSpec};
 pub use cast::Cast;
 pub use certificate::{CertificateSpec, RevocationSpec, Usage};
-pub use file::{Network, Order, Scenario};
+pub use file::{Network, Order, Scenario, serves_for};
 pub use health::HealthSpec;
 pub use load::BadScenario;
 pub use offer::OfferSpec;

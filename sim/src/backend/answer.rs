@@ -21,7 +21,7 @@ pub(super) fn answer(name: &str, asked: &Asked, read: &str) -> Vec<u8> {
     };
     let mut out = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(interim as usize);
     out.push_str(&format!("HTTP/1.1 {status}\r\n{BACKEND}: {name}\r\n{READ}: {read}\r\n"));
-    out.push_str(&format!("{framing}\r\n"));
+    out.push_str(&format!("{}{framing}\r\n", asked.told));
     let mut out = out.into_bytes();
     match wish {
         _ if asked.is_head => {}

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::message::{self, Head};
+use crate::message::{self, Head, TOLD};
 use crate::scenario::steps::Answer;
 
 /// What an HTTP client wants.
@@ -28,6 +28,8 @@ pub(super) struct Asked {
     /// How the answer shall be framed, and how many of status 103 come before it; the
     /// answer then says what was read.
     pub(super) wish: Option<(Answer, u32)>,
+    /// The field of the answer that says what was told of the client, if anything was.
+    pub(super) told: String,
     method: String,
     target: String,
     host: String,
@@ -56,6 +58,9 @@ impl Asked {
             has_seed: !seed.is_empty(),
             upgrade: head.field("upgrade").map(str::to_owned),
             wish: answer.zip(interim),
+            told: Some(head.told())
+                .filter(|told| !told.is_empty())
+                .map_or(String::new(), |told| format!("{TOLD}: {told}\r\n")),
             host: head.field("host").unwrap_or_default().to_owned(),
             method,
             target,

@@ -125,7 +125,8 @@ impl<N: Ground> Connection<N> {
                 self.write(head.as_bytes()).await?;
                 return self.echo(u64::MAX).await;
             }
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.download);
+            let Asked { told, download, .. } = &request;
+            let head = format!("HTTP/1.1 200 OK\r\n{told}Content-Length: {download}\r\n\r\n");
             self.write(head.as_bytes()).await?;
             if !request.is_head {
                 self.write_pattern(Pattern(request.seed | 1), request.download).await?;

@@ -8,11 +8,10 @@ use ops_proxy::config::Endpoint;
 
 use super::model::names_to_come;
 use super::pace::answers_within;
-use super::relied::serves_for;
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
-use crate::scenario::steps::{Answer, Exchange, Request, Via};
-use crate::scenario::{Scenario, Step};
+use crate::scenario::steps::{Answer, Exchange, Request, Via, plain_name};
+use crate::scenario::{Scenario, Step, serves_for};
 
 /// Behind what a peer needs to answer, names are up after this time.
 const UP_BEHIND: Duration = Duration::from_secs(1);
@@ -93,8 +92,7 @@ fn names_of(mesh: &Mesh, host: &str, request: &Request) -> Vec<String> {
         // It would have two ports, and a server name has none.
         Via::Connect | Via::Tls if request.name.contains(':') => None,
         Via::Http | Via::Connect | Via::Tls => {
-            let asked = Exchange { name: request.name.clone(), ..Exchange::default() };
-            return vec![asked.plain_name()];
+            return vec![plain_name(&request.name)];
         }
     };
     mapped.into_iter().cloned().collect()

@@ -12,13 +12,13 @@ use ops_proxy::observe::metrics::Snapshot;
 use super::chance::Chance;
 use super::health::{falls_within, health_of};
 use super::pace::answers_within;
-use super::relied::{Relied, is_asked, serves_for};
+use super::relied::{Relied, is_asked};
 use super::standing::standing;
 use super::wanted::{Asked, Wanted, wanted};
 use crate::client::Outcome;
 use crate::mesh::Mesh;
 use crate::scenario::steps::{Raw, Via};
-use crate::scenario::{PeerSpec, Step};
+use crate::scenario::{PeerSpec, Step, serves_for};
 
 /// Beyond the deadlines themselves: ticks, latency, one more round of each.
 const SLACK: Duration = Duration::from_secs(2);

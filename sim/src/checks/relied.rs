@@ -12,7 +12,7 @@ use super::chance::Chance;
 use super::wanted::Wanted;
 use crate::client::Outcome;
 use crate::mesh::Mesh;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, serves_for};
 
 /// What was so at the first look was so from the beginning.
 const BEGINNING: Duration = Duration::from_millis(100);
@@ -192,12 +192,6 @@ impl Relied {
 /// Whether a registration is for one of these names at a listening peer.
 pub(super) fn is_asked(one: &Wanted, hub: &str, names: &[String]) -> bool {
     one.listening == hub && names.iter().any(|name| serves_for(&one.name, name))
-}
-
-/// Whether who has registered `known` gets requests for `name`: a wildcard covers one label.
-pub(super) fn serves_for(known: &str, name: &str) -> bool {
-    let parent = name.split_once('.').map(|(_, parent)| parent);
-    known == name || parent.is_some_and(|parent| known.strip_prefix("*.") == Some(parent))
 }
 
 /// Whether what is held between two hosts is released before anybody has given up for it.

@@ -15,8 +15,9 @@ use super::outcome::{Answered, Ending};
 use super::pace::{Reader, Writer};
 use super::progress::Progress;
 use super::script::{Turn, turns};
+use super::told::{Asked, Told};
 use crate::ground::Ground;
-use crate::message::{BACKEND, Chunks, Head, READ, trailers_of};
+use crate::message::{BACKEND, Chunks, Head, READ, TOLD, trailers_of};
 use crate::payload::Pattern;
 use crate::scenario::steps::Answer;
 
@@ -34,7 +35,8 @@ pub(super) async fn converse<N: Ground>(
     let turns = turns(order, seed);
     let signals = Signals::default();
     let abort_after = order.request.abort_after.map_or(u64::MAX, |size| size.0);
-    let mut ear = Ear { progress, reader, ahead: Vec::new(), left: abort_after };
+    let (ahead, told, left) = (Vec::new(), Told::default(), abort_after);
+    let mut ear = Ear { progress, order, reader, ahead, told, left };
     let half_close = order.request.half_close;
     let sending = send(writer, &turns, &signals, order);
     let hearing = async {
@@ -124,9 +126,12 @@ enum Then {
 /// The client's ear on one connection.
 struct Ear<'a, N: Ground> {
     progress: &'a Progress<N>,
+    order: &'a Order,
     reader: &'a mut Reader<ReadHalf<N::Stream>>,
     /// Heard, and part of nothing yet.
     ahead: Vec<u8>,
+    /// What backends have said so far that they were told.
+    told: Told,
     /// Payload after which the client has enough, in bytes.
     left: u64,
 }
@@ -197,7 +202,7 @@ impl<N: Ground> Ear<'_, N> {
         };
         let Some(by) = head.field(BACKEND) else { return self.refusal(turn, status, &head).await };
         let told = |what: &str| wrong(&format!("{by} answered {status}: {what}"));
-        if !turn.by.contains(by) {
+        if !turn.by.backends.contains(by) {
             return Err(told(&format!("it does not serve {}", turn.exchange.name)));
         }
         let answered = Answered { status, by_backend: true };
@@ -219,6 +224,7 @@ impl<N: Ground> Ear<'_, N> {
         if read != turn.reads {
             return Err(told(&format!("it has read {read:?}, not {:?}", turn.reads)));
         }
+        self.was_told(turn, head.field(TOLD)).map_err(|what| told(&what))?;
         if status != turn.status() {
             return Err(told(&format!("it sent {}", turn.status())));
         }
@@ -227,7 +233,7 @@ impl<N: Ground> Ear<'_, N> {
             return Err(told(&format!("{interim} and {continued} interim, not {expected:?}")));
         }
         self.body(turn, &head).await?;
-        self.progress.sent_head(turn.head.len() as u64);
+        self.progress.sent_head(turn.lasting);
         self.progress.got(answered);
         if turn.exchange.answer == Answer::Upgrade {
             signals.body_may_follow(number);
@@ -236,6 +242,18 @@ impl<N: Ground> Ear<'_, N> {
         self.progress.sent(turn.body.len() as u64);
         let is_over = turn.exchange.closes || turn.exchange.answer == Answer::UntilClose;
         Ok(if is_over { Then::Last } else { Then::GoOn })
+    }
+
+    /// What the backend says that it was told of the client.
+    fn was_told(&mut self, turn: &Turn<'_>, said: Option<&str>) -> Result<(), String> {
+        let Order { client, request, .. } = self.order;
+        let (host, name) = (&turn.exchange.name, &turn.exchange.plain_name());
+        let asked = Asked { client, tells: &turn.by.tells, host, name, claims: &request.claims };
+        let progress = self.progress;
+        if self.told.check(said, asked, |id| progress.is_new(id))? {
+            progress.was_told();
+        }
+        Ok(())
     }
 
     /// The body of an answer, as its backend sent it.

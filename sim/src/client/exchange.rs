@@ -11,10 +11,13 @@ use super::orders::Order;
 use super::outcome::Ending;
 use super::pace::{Cuts, Reader, Writer};
 use super::progress::Progress;
+use super::script::claims;
+use super::told::{Asked, Told};
 use crate::ground::Ground;
+use crate::message::TOLD;
 use crate::payload::{ENDLESS, GREETING, Pattern};
 use crate::scenario::Size;
-use crate::scenario::steps::{Request, Talk, Via};
+use crate::scenario::steps::{Request, Talk, Via, plain_name};
 
 /// Longest answer head that a client takes.
 const HEAD_BYTES: usize = 4096;
@@ -48,6 +51,8 @@ struct Hand<'a, N: Ground> {
     order: &'a Order,
     reader: Reader<ReadHalf<N::Stream>>,
     writer: Writer<WriteHalf<N::Stream>>,
+    /// What backends have said so far that they were told.
+    told: Told,
     seed: u64,
 }
 
@@ -67,10 +72,15 @@ impl<'a, N: Ground> Hand<'a, N> {
             None => Cuts::None,
         };
         let (reader, writer) = (Reader::new(read, rate), Writer::new(write, cuts));
-        Self { progress, request, order, reader, writer, seed }
+        Self { progress, request, order, reader, writer, told: Told::default(), seed }
     }
 
     async fn exchange(&mut self) -> Result<Ending, Ending> {
+        if let Some(ip) = self.request.speaks_for {
+            let port = 10_000 + self.progress.number() % 50_000;
+            let header = format!("PROXY TCP4 {ip} 192.0.2.1 {port} 80\r\n");
+            self.writer.send(header.as_bytes()).await.map_err(failed)?;
+        }
         match self.request.via {
             Via::Http if !self.request.exchanges.is_empty() => {
                 let (reader, writer) = (&mut self.reader, &mut self.writer);
@@ -112,18 +122,22 @@ impl<'a, N: Ground> Hand<'a, N> {
         let up = Pattern(self.seed << 16 | u64::from(turn) << 1);
         let down = Pattern(up.0 | 1);
         let method = request.method.as_deref().unwrap_or("GET");
+        let (line, claims) =
+            (format!("{method} /{}?seed={}", request.download, up.0), claims(request));
         let head = format!(
-            "{method} /{}?seed={} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
-            request.download, up.0, request.name, request.upload
+            "{line} HTTP/1.1\r\nHost: {}\r\n{claims}Content-Length: {}\r\n\r\n",
+            request.name, request.upload
         );
+        // What it says of clients may be removed.
+        let lasting = head.len() - claims.len();
         let sending = async {
             self.writer.send(head.as_bytes()).await?;
-            progress.sent_head(head.len() as u64);
+            progress.sent_head(lasting as u64);
             self.writer.send_pattern(up, request.upload.0, |bytes| progress.sent(bytes)).await
         };
         let abort_after = request.abort_after.map_or(u64::MAX, |size| size.0);
         let hearing = async {
-            let AnswerHead { status, length, is_last } =
+            let AnswerHead { status, length, is_last, told } =
                 head_of(&mut self.reader, progress).await?;
             let mut got = 0;
             while got < length {
@@ -142,9 +156,25 @@ impl<'a, N: Ground> Hand<'a, N> {
                     return Err(Ending::Left);
                 }
             }
-            Ok((Ending::Status(status), is_last))
+            Ok((status, is_last, told))
         };
-        both(sending, hearing).await
+        let (status, is_last, told) = both(sending, hearing).await?;
+        if status == 200 {
+            self.was_told(told.as_deref()).map_err(Ending::Corrupt)?;
+        }
+        Ok((Ending::Status(status), is_last))
+    }
+
+    /// What the backend says that it was told of the client.
+    fn was_told(&mut self, said: Option<&str>) -> Result<(), String> {
+        let Order { client, request, answered_by, .. } = self.order;
+        let Some(by) = answered_by.first() else { return Ok(()) };
+        let (host, name, claims) = (&request.name, &plain_name(&request.name), &request.claims);
+        let asked = Asked { client, tells: &by.tells, host, name, claims };
+        if self.told.check(said, asked, |id| self.progress.is_new(id))? {
+            self.progress.was_told();
+        }
+        Ok(())
     }
 
     /// A stream: what the opening and the pattern say, and what comes back.
@@ -237,6 +267,8 @@ struct AnswerHead {
     length: u64,
     /// It says that the connection closes.
     is_last: bool,
+    /// What its backend says that it was told.
+    told: Option<String>,
 }
 
 async fn head_of<N: Ground>(
@@ -265,5 +297,6 @@ async fn head_of<N: Ground>(
         .and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok())
         .unwrap_or(0);
     let is_last = field("connection").is_some_and(|field| field.value == b"close");
-    Ok(AnswerHead { status: answer.code.unwrap_or(0), length, is_last })
+    let told = field(TOLD).map(|field| String::from_utf8_lossy(field.value).into_owned());
+    Ok(AnswerHead { status: answer.code.unwrap_or(0), length, is_last, told })
 }

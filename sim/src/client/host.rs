@@ -61,6 +61,7 @@ impl<N: Ground> Client<N> {
             sent: 0,
             heads_sent: 0,
             received: 0,
+            told: 0,
             answers: Vec::new(),
             end: Ending::Open,
         });

@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use tokio::sync::Notify;
 
 use super::raw::RawOrder;
-use crate::scenario::steps::Request;
+use super::told::Known;
+use crate::scenario::Scenario;
+use crate::scenario::steps::{Exchange, Request, plain_name};
 
 /// One request that a client was told to make.
 #[derive(Debug, Clone)]
@@ -15,8 +18,37 @@ pub struct Order {
     pub number: usize,
     /// What to do.
     pub request: Request,
-    /// The backends that may answer each of its exchanges.
-    pub served_by: Vec<BTreeSet<String>>,
+    /// Its client, as its listening peer must know it.
+    pub client: Known,
+    /// Who may answer the request, or each of its exchanges.
+    pub answered_by: Vec<AnsweredBy>,
+}
+
+/// Who may answer an HTTP request.
+#[derive(Debug, Clone)]
+pub struct AnsweredBy {
+    /// The hosts of the backends.
+    pub backends: BTreeSet<String>,
+    /// Whether these are told of clients, as [`Scenario::tells`] has it.
+    pub tells: BTreeSet<bool>,
+}
+
+impl Order {
+    /// The order of a client at `ip`, in a run that began as `scenario`.
+    pub fn new(number: usize, request: Request, scenario: &Scenario, ip: IpAddr) -> Self {
+        let trusted = scenario.trusts(&request.to, ip);
+        let ip = request.speaks_for.filter(|_| trusted).map_or(ip, IpAddr::V4);
+        let client = Known { ip, secure: false, trusted };
+        let answered_by = |name: String| {
+            let (backends, tells) = (scenario.backends_of(&name), scenario.tells(&name));
+            AnsweredBy { backends, tells }
+        };
+        let answered_by = match request.exchanges.is_empty() {
+            true => vec![answered_by(plain_name(&request.name))],
+            false => request.exchanges.iter().map(Exchange::plain_name).map(answered_by).collect(),
+        };
+        Self { number, request, client, answered_by }
+    }
 }
 
 /// What a client's host still has to begin.

@@ -1,6 +1,7 @@
 //! How requests went, as their clients saw it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub heads_sent: u64,
     /// Payload bytes received, without heads.
     pub received: u64,
+    /// Answers so far of backends that were told of the client.
+    pub told: u64,
     /// The answers to its exchanges so far.
     pub answers: Vec<Answered>,
     /// How it ended.
@@ -121,28 +124,37 @@ impl fmt::Display for Outcome {
 
 /// All requests of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Outcomes(Rc<RefCell<Vec<Outcome>>>);
+pub struct Outcomes {
+    all: Rc<RefCell<Vec<Outcome>>>,
+    /// The ids that backends were told so far.
+    ids: Rc<RefCell<BTreeSet<String>>>,
+}
 
 impl Outcomes {
     /// The requests so far, in the order of their beginning.
     pub fn all(&self) -> Vec<Outcome> {
-        self.0.borrow().clone()
+        self.all.borrow().clone()
     }
 
     /// Reads the requests in place.
     pub fn with<R>(&self, read: impl FnOnce(&[Outcome]) -> R) -> R {
-        read(&self.0.borrow())
+        read(&self.all.borrow())
     }
 
     /// A request begins.
     pub(super) fn begin(&self, outcome: Outcome) {
-        self.0.borrow_mut().push(outcome);
+        self.all.borrow_mut().push(outcome);
     }
 
     /// Something happened to a request.
     pub(super) fn change(&self, number: usize, change: impl FnOnce(&mut Outcome)) {
-        if let Some(outcome) = self.0.borrow_mut().iter_mut().find(|one| one.number == number) {
+        if let Some(outcome) = self.all.borrow_mut().iter_mut().find(|one| one.number == number) {
             change(outcome);
         }
+    }
+
+    /// A backend was told this id; whether none was before.
+    pub(super) fn is_new(&self, id: &str) -> bool {
+        self.ids.borrow_mut().insert(id.to_owned())
     }
 }

@@ -46,6 +46,16 @@ impl<N: Ground> Progress<N> {
         self.outcomes.change(self.number, |outcome| outcome.received += bytes);
     }
 
+    /// A backend that has answered was told of the client.
+    pub(super) fn was_told(&self) {
+        self.outcomes.change(self.number, |outcome| outcome.told += 1);
+    }
+
+    /// A backend was told this id; whether none was before.
+    pub(super) fn is_new(&self, id: &str) -> bool {
+        self.outcomes.is_new(id)
+    }
+
     /// One of its exchanges has its answer.
     pub(super) fn got(&self, answer: Answered) {
         self.outcomes.change(self.number, |outcome| outcome.answers.push(answer));

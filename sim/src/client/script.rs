@@ -1,19 +1,19 @@
 //! What a client sends for each exchange, and what it must hear.
 
-use std::collections::BTreeSet;
-
-use super::orders::Order;
+use super::orders::{AnsweredBy, Order};
 use crate::message::{HIDDEN, body_of, chunked, read, trailers_of};
 use crate::payload::Pattern;
-use crate::scenario::steps::{Answer, Exchange, Fault};
+use crate::scenario::steps::{Answer, Exchange, Fault, Request};
 
 /// One request on the wire.
 pub(super) struct Turn<'a> {
     pub(super) exchange: &'a Exchange,
-    /// The backends that may answer.
-    pub(super) by: &'a BTreeSet<String>,
+    /// Who may answer.
+    pub(super) by: &'a AnsweredBy,
     /// Its head.
     pub(super) head: Vec<u8>,
+    /// Bytes of the head that go on whatever its peer says of the client instead.
+    pub(super) lasting: u64,
     /// What follows the head.
     pub(super) body: Vec<u8>,
     /// The body waits for a word of the backend.
@@ -56,17 +56,18 @@ pub(super) fn turns(order: &Order, seed: u64) -> Vec<Turn<'_>> {
     // What follows a request that was said to be the last, and is for another name.
     let mut closed: Option<String> = None;
     let mut is_hidden = false;
-    for (number, (exchange, by)) in (0..).zip(exchanges.iter().zip(&order.served_by)) {
+    for (number, (exchange, by)) in (0..).zip(exchanges.iter().zip(&order.answered_by)) {
         is_hidden |= closed.as_ref().is_some_and(|name| *name != exchange.plain_name());
         let up = Pattern(seed << 16 | number << 1);
-        let turn = turn(exchange, by, up, is_hidden, order.request.pipelined);
+        let turn = turn(exchange, by, up, is_hidden, &order.request);
         let surplus = exchange.fault == Some(Fault::LongBody);
         turns.push(turn);
         if surplus {
             let head = [b"surplus\r\n\r\n", &hidden(&exchange.name)[..]].concat();
             let reads = String::new();
             let body = Vec::new();
-            turns.push(Turn { exchange, by, head, body, waits: false, is_bad: true, reads, up });
+            let (waits, is_bad, lasting) = (false, true, 0);
+            turns.push(Turn { exchange, by, head, lasting, body, waits, is_bad, reads, up });
         }
         if exchange.closes && closed.is_none() {
             closed = Some(exchange.plain_name());
@@ -77,10 +78,10 @@ pub(super) fn turns(order: &Order, seed: u64) -> Vec<Turn<'_>> {
 
 fn turn<'a>(
     exchange: &'a Exchange,
-    by: &'a BTreeSet<String>,
+    by: &'a AnsweredBy,
     up: Pattern,
     is_hidden: bool,
-    pipelined: bool,
+    request: &Request,
 ) -> Turn<'a> {
     let Exchange { name, answer, interim, download, upload, .. } = exchange;
     let method = exchange.method();
@@ -115,9 +116,16 @@ fn turn<'a>(
     if is_hidden {
         head.push_str(&format!("X-Never: {HIDDEN}\r\n"));
     }
+    let lasting = (head.len() + "\r\n".len()) as u64;
+    head.push_str(&claims(request));
     head.push_str("\r\n");
-    let waits = exchange.expects || (is_upgrade && !pipelined);
-    Turn { exchange, by, head: head.into_bytes(), body, waits, is_bad, reads, up }
+    let waits = exchange.expects || (is_upgrade && !request.pipelined);
+    Turn { exchange, by, head: head.into_bytes(), lasting, body, waits, is_bad, reads, up }
+}
+
+/// What each head says of clients.
+pub(super) fn claims(request: &Request) -> String {
+    request.claims.iter().map(|claim| format!("{claim}\r\n")).collect()
 }
 
 /// A request that must reach nobody.

@@ -17,9 +17,9 @@ impl Mesh {
     /// A client shall make this request, `later` from now.
     pub fn request_later(&mut self, later: Duration, request: Request) {
         self.asked += 1;
-        let names = request.exchanges.iter().map(|exchange| exchange.plain_name());
-        let served_by = names.map(|name| self.began_as.backends_of(&name)).collect();
-        self.later.push((self.now() + later, Order { number: self.asked, request, served_by }));
+        let ip = self.ip(&request.from);
+        let order = Order::new(self.asked, request, &self.began_as, ip);
+        self.later.push((self.now() + later, order));
     }
 
     /// Whether every request that was ordered is over.

@@ -148,10 +148,9 @@ impl Lab {
     /// A client shall make this request, `later` from now.
     pub(super) fn request_later(&mut self, later: Duration, request: Request) {
         self.asked += 1;
-        let names = request.exchanges.iter().map(|exchange| exchange.plain_name());
-        let served_by = names.map(|name| self.began_as.backends_of(&name)).collect();
         let orders = self.orders[&request.from].clone();
-        let order = Order { number: self.asked, request, served_by };
+        let ip = self.namespaces.ip(&request.from).into();
+        let order = Order::new(self.asked, request, &self.began_as, ip);
         if later.is_zero() {
             return orders.request(order);
         }

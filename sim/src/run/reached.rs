@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::client::{Ending, Outcome};
 use crate::mesh::Mesh;
 use crate::network::{Bulk, State};
-use crate::scenario::steps::Via;
+use crate::scenario::steps::{Request, Via};
 use crate::tap::Idled;
 
 /// What a long exploration should see at least once of each kind.
@@ -43,6 +43,10 @@ const SOMETIMES: &[&str] = &[
     "exchange 503",
     "exchange 504",
     "exchange 508",
+    "told of a client",
+    "told of a client with false claims",
+    "told by a trusted proxy",
+    "told by a trusted proxy with claims",
     "client stream whole",
     "client failed",
     "client left",
@@ -125,6 +129,16 @@ impl Reached {
         for outcome in outcomes {
             for answer in &outcome.answers {
                 self.add("exchange", &answer.status.to_string());
+            }
+            if outcome.told > 0 {
+                let Request { claims, speaks_for, .. } = &outcome.request;
+                let which = match (speaks_for.is_some(), claims.is_empty()) {
+                    (false, true) => "of a client",
+                    (false, false) => "of a client with false claims",
+                    (true, true) => "by a trusted proxy",
+                    (true, false) => "by a trusted proxy with claims",
+                };
+                self.add("told", which);
             }
             match &outcome.end {
                 Ending::Whole if outcome.request.via == Via::Udp => {

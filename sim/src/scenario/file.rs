@@ -1,6 +1,7 @@
 //! One scenario, as its file has it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -145,18 +146,39 @@ impl Scenario {
 
     /// The hosts of all backends that a request for this name may reach, at whatever peer.
     pub fn backends_of(&self, name: &str) -> BTreeSet<String> {
-        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        let is_meant = |service: &String| service == name || Some(service) == wildcard.as_ref();
         let configured = self.steps().filter_map(|step| step.configure.as_ref());
         let services = self.peers.values().map(|peer| &peer.services);
         let services = services.chain(configured.map(|step| &step.services)).flatten();
-        let named = services.filter(|(service, _)| is_meant(service));
+        let named = services.filter(|(service, _)| serves_for(service, name));
         let dialled = named.filter_map(|(_, backend)| backend.split(':').next());
         let dialled: BTreeSet<&str> = dialled.collect();
         let moved = self.steps().filter_map(|step| step.dns.as_ref());
         let moved = moved.filter(|dns| dialled.contains(dns.name.as_str()));
         let moved: Vec<&str> = moved.flat_map(|dns| dns.all()).collect();
         dialled.into_iter().chain(moved).map(str::to_owned).collect()
+    }
+
+    /// Whether backends of this name are told who their clients are, at whatever peer. Nothing
+    /// is known if one of them is a peer, which goes by what it sees itself.
+    pub fn tells(&self, name: &str) -> BTreeSet<bool> {
+        if self.backends_of(name).iter().any(|host| self.peers.contains_key(host)) {
+            return BTreeSet::new();
+        }
+        let configured = self.steps().filter_map(|step| step.configure.as_ref());
+        let configured = configured.map(|step| (&step.services, &step.offers));
+        let all = self.peers.values().map(|peer| (&peer.services, &peer.offers));
+        let all = all.chain(configured).flat_map(|(services, offers)| {
+            let meant = services.keys().filter(|service| serves_for(service, name));
+            meant.map(|service| offers.get(service).is_some_and(|offer| offer.forwarded))
+        });
+        all.collect()
+    }
+
+    /// Whether the peer at `to` takes the word of whoever comes from `ip` for whom he speaks.
+    pub fn trusts(&self, to: &str, ip: IpAddr) -> bool {
+        let host = to.split(':').next().unwrap_or_default();
+        let config = self.peers.get(host).and_then(|peer| peer.config(host).ok());
+        config.is_some_and(|config| config.trusted_proxies.iter().any(|net| net.contains(&ip)))
     }
 
     /// The CA of this name, or the first one.
@@ -173,4 +195,10 @@ impl Scenario {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every field of a scenario has a TOML form")
     }
+}
+
+/// Whether who has registered `known` gets requests for `name`: a wildcard covers one label.
+pub fn serves_for(known: &str, name: &str) -> bool {
+    let parent = name.split_once('.').map(|(_, parent)| parent);
+    known == name || parent.is_some_and(|parent| known.strip_prefix("*.") == Some(parent))
 }

@@ -21,7 +21,7 @@ pub use clock::Clock;
 pub use configure::Configure;
 pub use crash::{Crash, How, Restart};
 pub use described::Described;
-pub use exchange::{Answer, Exchange, Fault};
+pub use exchange::{Answer, Exchange, Fault, plain_name};
 pub use expect::{Checkpoint, Expect};
 pub use files::{Reload, Replace};
 pub use life::{Drain, Freeze, Stop, Thaw};

@@ -131,6 +131,13 @@ impl Answer {
     }
 }
 
+/// A Host without what makes no difference: case, port, and the last dot.
+pub fn plain_name(host: &str) -> String {
+    let name = host.to_ascii_lowercase();
+    let name = name.split_once(':').map_or(name.as_str(), |(name, _)| name);
+    name.strip_suffix('.').unwrap_or(name).to_owned()
+}
+
 impl Exchange {
     /// The method that is sent.
     pub fn method(&self) -> &str {
@@ -144,11 +151,9 @@ impl Exchange {
         self.method() == "HEAD"
     }
 
-    /// The Host without what makes no difference: case, port, and the last dot.
+    /// The Host without what makes no difference.
     pub fn plain_name(&self) -> String {
-        let name = self.name.to_ascii_lowercase();
-        let name = name.split_once(':').map_or(name.as_str(), |(name, _)| name);
-        name.strip_suffix('.').unwrap_or(name).to_owned()
+        plain_name(&self.name)
     }
 
     /// Whether the connection ends with its answer.

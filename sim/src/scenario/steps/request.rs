@@ -1,6 +1,7 @@
 //! What a client asks for.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,14 @@ pub struct Request {
     /// The client sends all of them at once, as far as none has to wait for an answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pipelined: bool,
+    /// Fields about clients, such as `X-Forwarded-For: 203.0.113.66`, that come with each HTTP
+    /// request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
+    /// The client is a proxy that speaks for this one, and says so in a header of the PROXY
+    /// protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaks_for: Option<Ipv4Addr>,
     /// Everything is written in pieces of at most so many bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuts: Option<Size>,
@@ -192,6 +201,8 @@ impl Request {
             every: None,
             exchanges: Vec::new(),
             pipelined: false,
+            claims: Vec::new(),
+            speaks_for: None,
             cuts: None,
             keep_alive: 1,
             half_close: via != Via::Http,
@@ -221,6 +232,12 @@ impl Described for Request {
         } else if self.name.is_empty() != matches!(self.via, Via::Tcp | Via::Udp) {
             let message = "a name is needed, except for `tcp` and `udp`, which have none";
             return Err(Problem::new("name", &self.name, message));
+        }
+        if !self.claims.is_empty() && self.via != Via::Http {
+            return Err(Problem::new("claims", "", "fields come with requests by HTTP"));
+        }
+        if self.speaks_for.is_some() && self.via == Via::Udp {
+            return Err(Problem::new("speaks_for", "", "datagrams have no header"));
         }
         if self.count == 0 || self.keep_alive == 0 {
             return Err(Problem::new("count", "0", "at least one is needed"));
