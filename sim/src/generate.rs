@@ -13,6 +13,7 @@ mod exchanges;
 mod faults;
 mod health;
 mod instances;
+mod manners;
 mod mesh;
 mod names;
 mod scenario;

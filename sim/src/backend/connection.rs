@@ -149,8 +149,10 @@ impl<N: Ground> Connection<N> {
     /// The head of the next request; none at a clean end.
     async fn request(&mut self) -> io::Result<Option<Asked>> {
         loop {
-            if let Some(head) = Head::read(&self.ahead)? {
-                self.ahead.drain(..head.bytes);
+            // One empty line before it is passed over (RFC 9112 §2.2).
+            let start = if self.ahead.starts_with(b"\r\n") { 2 } else { 0 };
+            if let Some(head) = Head::read(&self.ahead[start..])? {
+                self.ahead.drain(..start + head.bytes);
                 return Asked::parse(&head).map(Some);
             }
             if self.more().await? == 0 {

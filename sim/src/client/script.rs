@@ -86,7 +86,9 @@ fn turn<'a>(
     let Exchange { name, answer, interim, download, upload, .. } = exchange;
     let method = exchange.method();
     let target = format!("/{answer}/{interim}/{download}?seed={}", up.0);
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {name}\r\n");
+    // RFC 9112 §2.2
+    let before = if exchange.empty_line { "\r\n" } else { "" };
+    let mut head = format!("{before}{method} {target} HTTP/1.1\r\nHost: {name}\r\n");
     let mut body = body_of(up, upload.0);
     let is_upgrade = *answer == Answer::Upgrade;
     let mut reads = read(method, &target, name, if is_upgrade { &[] } else { &body }, "");
@@ -116,7 +118,7 @@ fn turn<'a>(
     if is_hidden {
         head.push_str(&format!("X-Never: {HIDDEN}\r\n"));
     }
-    let lasting = (head.len() + "\r\n".len()) as u64;
+    let lasting = (head.len() + "\r\n".len() - before.len()) as u64;
     head.push_str(&claims(request));
     head.push_str("\r\n");
     let waits = exchange.expects || (is_upgrade && !request.pipelined);

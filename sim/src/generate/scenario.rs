@@ -1,7 +1,7 @@
 //! A whole scenario.
 
 use super::draw::Draw;
-use super::{addresses, faults, health, instances, mesh, told, transit, udp, work};
+use super::{addresses, faults, health, instances, manners, mesh, told, transit, udp, work};
 use crate::scenario::{Network, Order, Scenario, Step, Time};
 
 /// Makes a different number of a seed, so that what else is drawn does not depend on the order.
@@ -42,6 +42,7 @@ pub fn scenario(seed: u64) -> Scenario {
     steps.extend(health::draw(seed, &mut scenario));
     steps.extend(udp::draw(seed, &mut scenario));
     told::draw(seed, &mut scenario, &mut steps);
+    manners::draw(seed, &mut steps);
     work::grow_patient(&mut steps);
     steps.sort_by_key(|step: &Step| step.at);
     // Places in a file come with the file.

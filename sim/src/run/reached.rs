@@ -43,6 +43,7 @@ const SOMETIMES: &[&str] = &[
     "exchange 503",
     "exchange 504",
     "exchange 508",
+    "exchange behind an empty line",
     "told of a client",
     "told of a client with false claims",
     "told by a trusted proxy",
@@ -127,8 +128,11 @@ impl Reached {
     /// Takes in how requests ended.
     pub fn outcomes(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            for answer in &outcome.answers {
+            for (exchange, answer) in outcome.request.exchanges.iter().zip(&outcome.answers) {
                 self.add("exchange", &answer.status.to_string());
+                if exchange.empty_line && answer.by_backend {
+                    self.add("exchange", "behind an empty line");
+                }
             }
             if outcome.told > 0 {
                 let Request { claims, speaks_for, .. } = &outcome.request;

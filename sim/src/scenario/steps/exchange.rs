@@ -18,6 +18,9 @@ pub struct Exchange {
     /// The method; absent, POST with a body and GET without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// An empty line comes before it, of which nobody takes notice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_line: bool,
     /// Bytes of the request's body, or those that follow an upgrade.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub upload: Size,
