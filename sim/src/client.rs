@@ -16,6 +16,7 @@ mod raw;
 mod script;
 mod told;
 
+pub use hello::is_hello_taken;
 pub use host::{Client, LONGEST_REQUEST};
 pub use orders::{Order, Orders};
 pub use outcome::{Answered, Ending, Outcome, Outcomes};

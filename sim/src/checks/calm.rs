@@ -8,7 +8,7 @@ use ops_proxy::config::Endpoint;
 
 use super::model::names_to_come;
 use super::pace::answers_within;
-use crate::client::{Ending, Outcome};
+use crate::client::{Ending, Outcome, is_hello_taken};
 use crate::mesh::Mesh;
 use crate::scenario::steps::{Answer, Exchange, Request, Via, plain_name};
 use crate::scenario::{Scenario, Step, serves_for};
@@ -18,6 +18,9 @@ const UP_BEHIND: Duration = Duration::from_secs(1);
 
 /// The data timeout of a peer that has no other.
 const USUAL: Duration = Duration::from_secs(5);
+
+/// The alert for a ClientHello that is too long (RFC 8446 §6.2).
+const DECODE_ERROR: u8 = 50;
 
 /// Whether nothing is broken, and no deadline is too short.
 pub(super) fn is_calm(scenario: &Scenario) -> bool {
@@ -136,6 +139,7 @@ pub(super) fn judge(
     let left = matches!(end, Ending::Left | Ending::GaveUp);
     let is_good = match request.via {
         _ if !request.exchanges.is_empty() => are_answered(outcome, is_known),
+        Via::Tls if !is_hello_taken(request) => left || *end == Ending::Alert(DECODE_ERROR),
         Via::Http if !is_known(&names[0]) => left || *end == Ending::Status(404),
         _ if !is_known(&names[0]) => return Ok(Verdict::Open("how it is refused")),
         Via::Http => match mesh.answers_by(&names[0]) {

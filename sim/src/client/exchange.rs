@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, ReadHalf, WriteHalf};
 
 use super::conversation::converse;
 use super::directions::{both, failed};
@@ -21,6 +21,10 @@ use crate::scenario::steps::{Request, Talk, Via, plain_name};
 
 /// Longest answer head that a client takes.
 const HEAD_BYTES: usize = 4096;
+
+/// Content type of a record with an alert, and how long that is (RFC 8446 §5.1, §6).
+const ALERT: u8 = 21;
+const ALERT_RECORD_BYTES: usize = 7;
 
 /// Carries out one request on a fresh connection.
 pub(super) async fn run<N: Ground>(
@@ -108,8 +112,7 @@ impl<'a, N: Ground> Hand<'a, N> {
             Via::Tls => {
                 let mut random = [0; 32];
                 Pattern(self.seed).fill(0, &mut random);
-                let padding = self.request.padding.map_or(0, |padding| padding.0 as usize);
-                self.talk(client_hello(&self.request.name, &random, padding)).await
+                self.talk(client_hello(self.request, &random)).await
             }
             Via::Tcp => self.talk(Vec::new()).await,
             Via::Udp => unreachable!("datagrams have no connection"),
@@ -184,7 +187,15 @@ impl<'a, N: Ground> Hand<'a, N> {
         self.writer.send(&opening).await.map_err(failed)?;
         if request.talk == Talk::Greeting {
             let mut greeting = vec![0; GREETING.len()];
-            match self.reader.read_exact(&mut greeting).await {
+            let (first, rest) = greeting.split_at_mut(1);
+            let heard = match self.reader.read_exact(first).await {
+                Ok(()) if first[0] == ALERT && !opening.is_empty() => {
+                    return Err(alert(&mut self.reader, first).await);
+                }
+                Ok(()) => self.reader.read_exact(rest).await,
+                failed => failed,
+            };
+            match heard {
                 Ok(()) if greeting == GREETING => progress.answered(),
                 Ok(()) => return Err(Ending::Corrupt("greeting".to_owned())),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -239,8 +250,8 @@ async fn hear<N: Ground>(
             return Err(if got == 0 { Ending::Closed } else { Ending::Cut });
         }
         progress.answered();
-        if got == 0 && !opening.is_empty() && heard[0] == 21 {
-            return Err(Ending::Alert(heard.get(6).copied().unwrap_or(0)));
+        if got == 0 && !opening.is_empty() && heard[0] == ALERT {
+            return Err(alert(reader, heard).await);
         }
         for (at, byte) in (got..).zip(heard) {
             let right = match usize::try_from(at).ok().and_then(|at| opening.get(at)) {
@@ -258,6 +269,19 @@ async fn hear<N: Ground>(
         }
     }
     Ok(Ending::Whole)
+}
+
+/// The alert whose record has begun to come.
+async fn alert<R: AsyncRead + Unpin>(reader: &mut Reader<R>, heard: &[u8]) -> Ending {
+    let mut record = heard.to_vec();
+    while record.len() < ALERT_RECORD_BYTES {
+        let mut buffer = [0; ALERT_RECORD_BYTES];
+        match reader.read(&mut buffer).await {
+            Ok(bytes) if bytes > 0 => record.extend_from_slice(&buffer[..bytes]),
+            _ => break,
+        }
+    }
+    Ending::Alert(record.get(ALERT_RECORD_BYTES - 1).copied().unwrap_or(0))
 }
 
 /// What a client goes by of the head of an answer.

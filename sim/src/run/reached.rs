@@ -49,6 +49,7 @@ const SOMETIMES: &[&str] = &[
     "told by a trusted proxy",
     "told by a trusted proxy with claims",
     "client stream whole",
+    "client hello in records",
     "client failed",
     "client left",
     "client gave up",
@@ -90,6 +91,7 @@ const SOMETIMES: &[&str] = &[
     "metric rejected_total bad_head",
     "metric rejected_total bad_framing",
     "metric rejected_total bad_sni",
+    "metric rejected_total bad_client_hello",
     "metric rejected_total head_incomplete",
     "metric rejected_total proxy_protocol",
     "metric rejected_total unknown_protocol",
@@ -152,7 +154,12 @@ impl Reached {
                     self.add("client", "datagrams lost");
                 }
                 Ending::Status(status) => self.add("client http", &status.to_string()),
-                Ending::Whole => self.add("client", "stream whole"),
+                Ending::Whole => {
+                    self.add("client", "stream whole");
+                    if outcome.request.records.is_some() {
+                        self.add("client", "hello in records");
+                    }
+                }
                 Ending::Failed(_) => self.add("client", "failed"),
                 Ending::Alert(_) => self.add("client", "alert"),
                 other => self.add("client", &other.to_string()),

@@ -39,6 +39,9 @@ pub struct Request {
     /// Bytes by which a ClientHello is longer than it need be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding: Option<Size>,
+    /// The ClientHello comes in records with at most so many bytes each; in one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<Size>,
     /// What is said over a stream.
     #[serde(default, skip_serializing_if = "Talk::is_echo")]
     pub talk: Talk,
@@ -196,6 +199,7 @@ impl Request {
             upload: Size(100),
             download: Size(100),
             padding: None,
+            records: None,
             talk: Talk::Echo,
             count: 1,
             every: None,
