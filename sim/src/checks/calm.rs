@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ops_proxy::config::Endpoint;
+use ops_proxy::limits::UDP_WAITING_BYTES;
 
 use super::model::names_to_come;
 use super::pace::answers_within;
@@ -146,6 +147,9 @@ pub(super) fn judge(
             Some(Via::Http) => left || matches!(end, Ending::Status(200..=299)),
             _ => return Ok(Verdict::Open("backends of several kinds")),
         },
+        Via::Udp if request.pipelined && request.upload.0 >= UDP_WAITING_BYTES as u64 => {
+            return Ok(Verdict::Open("more datagrams than may wait"));
+        }
         Via::Udp => left || *end == Ending::Whole,
         Via::Connect | Via::Tls | Via::Tcp => match mesh.answers_by(&names[0]) {
             Some(Via::Connect) => left || *end == Ending::Whole,

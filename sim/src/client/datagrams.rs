@@ -1,5 +1,5 @@
 //! What a client says and hears over UDP: one datagram after another, each when the one before
-//! it has come back.
+//! it has come back, or all at once.
 
 use std::io;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const DATAGRAM_BYTES: usize = 65_507;
 /// DATA connection, and than any way is long.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
+/// From one datagram to the next of a client that does not wait for answers.
+const BETWEEN: Duration = Duration::from_millis(1);
+
 /// Sends one datagram as soon as there is room for it.
 async fn send(socket: &impl Datagrams, datagram: &[u8]) -> io::Result<()> {
     loop {
@@ -39,6 +42,58 @@ pub(super) async fn run<N: Ground>(net: &N, progress: &Progress<N>, request: &Re
     }
 }
 
+/// The next datagram that comes, if one does in time.
+async fn receive(socket: &impl Datagrams) -> io::Result<Option<Vec<u8>>> {
+    let mut back = vec![0; DATAGRAM_BYTES];
+    loop {
+        let Ok(come) = tokio::time::timeout(LOST_AFTER, socket.readable()).await else {
+            return Ok(None);
+        };
+        come?;
+        match socket.try_recv_from(&mut back) {
+            Ok((received, _)) => {
+                back.truncate(received);
+                return Ok(Some(back));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn lost() -> Ending {
+    Ending::Failed("a datagram was lost".to_owned())
+}
+
+/// Sends all, one right behind the other, and waits until they have come back, in whatever order.
+async fn all_at_once<N: Ground>(
+    progress: &Progress<N>,
+    request: &Request,
+    socket: &impl Datagrams,
+    pattern: Pattern,
+) -> io::Result<Ending> {
+    let (mut at, mut out) = (0, Vec::new());
+    for length in request.datagrams() {
+        let mut datagram = vec![0; length];
+        pattern.fill(at, &mut datagram);
+        send(socket, &datagram).await?;
+        progress.sent(length as u64);
+        at += length as u64;
+        out.push(datagram);
+        tokio::time::sleep(BETWEEN).await;
+    }
+    while !out.is_empty() {
+        let Some(back) = receive(socket).await? else { return Ok(lost()) };
+        progress.answered();
+        progress.received(back.len() as u64);
+        match out.iter().position(|datagram| *datagram == back) {
+            Some(which) => drop(out.remove(which)),
+            None => return Ok(Ending::Corrupt("a datagram that was not sent".to_owned())),
+        }
+    }
+    Ok(Ending::Whole)
+}
+
 async fn exchange<N: Ground>(
     net: &N,
     progress: &Progress<N>,
@@ -48,28 +103,19 @@ async fn exchange<N: Ground>(
     let addresses = net.resolve(&endpoint.host, endpoint.port).await?;
     let socket = net.connect_udp(addresses[0]).await?;
     let pattern = Pattern(progress.number() as u64 + 1);
+    if request.pipelined {
+        return all_at_once(progress, request, &socket, pattern).await;
+    }
     let mut at = 0;
     for length in request.datagrams() {
         let mut datagram = vec![0; length];
         pattern.fill(at, &mut datagram);
         send(&socket, &datagram).await?;
         progress.sent(length as u64);
-        let mut back = vec![0; DATAGRAM_BYTES];
-        let received = loop {
-            let come = tokio::time::timeout(LOST_AFTER, socket.readable());
-            let Ok(come) = come.await else {
-                return Ok(Ending::Failed("a datagram was lost".to_owned()));
-            };
-            come?;
-            match socket.try_recv_from(&mut back) {
-                Ok((received, _)) => break received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        };
+        let Some(back) = receive(&socket).await? else { return Ok(lost()) };
         progress.answered();
-        progress.received(received as u64);
-        if back[..received] != datagram {
+        progress.received(back.len() as u64);
+        if back != datagram {
             return Ok(Ending::Corrupt(format!("the datagram at byte {at}")));
         }
         at += length as u64;

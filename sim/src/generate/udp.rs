@@ -71,6 +71,9 @@ fn reach(draw: &mut Draw, scenario: &mut Scenario) -> bool {
     true
 }
 
+/// Bytes of a datagram, twenty of which are more than may wait for a backend.
+const LARGE: u64 = 60_000;
+
 /// Datagrams from one address; some are empty.
 fn request(draw: &mut Draw, from: &str, host: &str) -> Request {
     let mut request = Request::probe(from, &format!("{host}:{PORT}"), "", Via::Udp);
@@ -81,6 +84,11 @@ fn request(draw: &mut Draw, from: &str, host: &str) -> Request {
     if draw.chance(0.3) {
         request.count = draw.between(2, 8) as u32;
         request.every = draw.chance(0.5).then(|| draw.millis(1, 500));
+    }
+    request.pipelined = draw.chance(0.3);
+    if request.count == 1 && draw.chance(0.1) {
+        request.pipelined = true;
+        (request.cuts, request.upload) = (Some(Size(LARGE)), Size(20 * LARGE));
     }
     request
 }

@@ -107,6 +107,7 @@ const SOMETIMES: &[&str] = &[
     "metric tls_reload_failed_total",
     "metric tls_reloads_total",
     "metric udp_dropped_total no_request",
+    "metric udp_dropped_total queue_full",
     "verdict certain",
     "bulk idle connections",
     "bulk idle connections in TLS",

@@ -54,7 +54,8 @@ pub struct Request {
     /// HTTP requests on one connection, instead of `name` and what belongs to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<Exchange>,
-    /// The client sends all of them at once, as far as none has to wait for an answer.
+    /// The client sends all of them at once, as far as none has to wait for an answer; or all
+    /// datagrams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pipelined: bool,
     /// Fields about clients, such as `X-Forwarded-For: 203.0.113.66`, that come with each HTTP
@@ -115,7 +116,7 @@ pub enum Via {
     /// A port of its own, a stream at once.
     Tcp,
     /// A port of its own, in datagrams of at most `cuts` bytes, each when the one before it has
-    /// come back.
+    /// come back, unless they are `pipelined`.
     Udp,
 }
 
