@@ -7,6 +7,7 @@ mod asked;
 mod connection;
 mod datagrams;
 mod host;
+mod http2;
 mod temper;
 
 pub use host::Backend;

@@ -8,12 +8,15 @@ mod directions;
 mod exchange;
 mod hello;
 mod host;
+mod http2;
 mod orders;
 mod outcome;
 mod pace;
+mod paced;
 mod progress;
 mod raw;
 mod script;
+mod stream;
 mod told;
 
 pub use hello::is_hello_taken;

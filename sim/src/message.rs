@@ -3,6 +3,9 @@
 
 use std::fmt::Write;
 use std::io;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
 
 use crate::payload::Pattern;
 
@@ -20,6 +23,19 @@ pub const BETWEEN_TOLD: &str = " | ";
 
 /// Stands in all that no backend may ever see.
 pub const HIDDEN: &str = "hidden-behind-the-last";
+
+/// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
+pub const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A field of requests of HTTP/2 that no backend may ever see.
+pub const NEVER: &str = "x-never";
+
+/// The trailer of HTTP/2.
+pub const SUM: &str = "x-sum";
+
+/// Frames on a stream that was reset are ignored for so long, in real time: for longer than any
+/// run takes.
+pub const H2_FORGETS_AFTER: Duration = Duration::from_secs(3600);
 
 /// Longest head of a message that is read, in bytes.
 pub const HEAD_BYTES: usize = 32 * 1024;
@@ -50,17 +66,46 @@ pub fn trailers_of(body: &[u8]) -> String {
     format!("X-Sum: {}\r\n", digest(body))
 }
 
+/// The trailers that go with a body in HTTP/2.
+pub fn sum_of(body: &[u8]) -> HeaderMap {
+    let sum = HeaderValue::from_str(&digest(body)).expect("it is hex");
+    HeaderMap::from_iter([(http::HeaderName::from_static(SUM), sum)])
+}
+
+/// Trailers of HTTP/2 as those of HTTP/1 are written.
+pub fn field_lines(fields: &HeaderMap) -> String {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    fields.iter().map(|(name, value)| format!("{name}: {}\r\n", text(value))).collect()
+}
+
+/// Bytes of the piece of a body with this number, and what its pattern says beside.
+fn piece(pattern: Pattern, number: u64) -> (usize, u8) {
+    let mut byte = [0];
+    pattern.fill(number, &mut byte);
+    // Some are large enough to be carried as bulk.
+    let size = if byte[0] >= 240 { 40_000 } else { 1 + usize::from(byte[0]) * 8 };
+    (size, byte[0])
+}
+
+/// A body in pieces. How it is cut follows from its pattern.
+pub fn in_pieces(pattern: Pattern, body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = body;
+    let cut = move |number| {
+        let (now, after) = rest.split_at(piece(pattern, number).0.min(rest.len()));
+        rest = after;
+        (!now.is_empty()).then_some(now)
+    };
+    (0..).map_while(cut)
+}
+
 /// A body in chunks, up to the trailer section. How it is cut follows from its pattern.
 pub fn chunked(pattern: Pattern, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = body;
     for at in 0.. {
-        let mut byte = [0];
-        pattern.fill(at, &mut byte);
-        // Some are large enough to be carried as bulk.
-        let size = if byte[0] >= 240 { 40_000 } else { 1 + usize::from(byte[0]) * 8 };
+        let (size, byte) = piece(pattern, at);
         let (chunk, after) = rest.split_at(size.min(rest.len()));
-        let extension = if byte[0] % 3 == 0 { ";part=\"one; two\"" } else { "" };
+        let extension = if byte % 3 == 0 { ";part=\"one; two\"" } else { "" };
         out.extend_from_slice(format!("{:x}{extension}\r\n", chunk.len()).as_bytes());
         if chunk.is_empty() {
             return out;

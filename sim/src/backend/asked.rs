@@ -2,6 +2,8 @@
 
 use std::io;
 
+use http::request::Parts;
+
 use crate::message::{self, Head, TOLD};
 use crate::scenario::steps::Answer;
 
@@ -42,29 +44,49 @@ impl Asked {
         let (Some(method), Some(target)) = (words.next(), words.next()) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        let host = head.field("host").unwrap_or_default().to_owned();
+        let asked = Self::of(method, target, host, |name| head.field(name));
+        let told = Some(head.told()).filter(|told| !told.is_empty());
+        let told = told.map_or(String::new(), |told| format!("{TOLD}: {told}\r\n"));
+        Ok(Self { chunked: head.is_chunked(), closes: head.closes(), told, ..asked })
+    }
+
+    /// What a request of HTTP/2 asks for.
+    pub(super) fn from_parts(head: &Parts) -> Self {
+        let target = head.uri.path_and_query().map(ToString::to_string);
+        let host = head.uri.authority().map(ToString::to_string);
+        let (target, host) = (target.unwrap_or_default(), host.unwrap_or_default());
+        let field = |name: &str| head.headers.get(name)?.to_str().ok();
+        Self::of(head.method.to_string(), target, host, field)
+    }
+
+    fn of<'a>(
+        method: String,
+        target: String,
+        host: String,
+        field: impl Fn(&str) -> Option<&'a str>,
+    ) -> Self {
         let mut path = target.rsplit('/');
         let last = path.next().unwrap_or("");
         let (download, seed) = last.split_once("?seed=").unwrap_or((last, ""));
         let interim = path.next().and_then(|count| count.parse().ok());
         let answer = path.next().and_then(|answer| answer.parse().ok());
-        Ok(Self {
+        Self {
             is_head: method == "HEAD",
             download: download.parse().unwrap_or(0),
-            upload: head.length().unwrap_or(0),
-            chunked: head.is_chunked(),
-            expects: head.field("expect").is_some(),
-            closes: head.closes(),
+            upload: field("content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
+            chunked: false,
+            expects: field("expect").is_some(),
+            closes: false,
             seed: seed.parse().unwrap_or(0),
             has_seed: !seed.is_empty(),
-            upgrade: head.field("upgrade").map(str::to_owned),
+            upgrade: field("upgrade").map(str::to_owned),
             wish: answer.zip(interim),
-            told: Some(head.told())
-                .filter(|told| !told.is_empty())
-                .map_or(String::new(), |told| format!("{TOLD}: {told}\r\n")),
-            host: head.field("host").unwrap_or_default().to_owned(),
+            told: String::new(),
+            host,
             method,
             target,
-        })
+        }
     }
 
     /// The request and its body, in one line.

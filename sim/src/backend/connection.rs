@@ -4,12 +4,16 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use ops_proxy::stream::transport::Rewound;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::answer::answer;
 use super::asked::Asked;
+use super::http2::Server;
 use crate::ground::Ground;
-use crate::message::{BACKEND, Chunks, HIDDEN, Head};
+use crate::message::{BACKEND, Chunks, H2_PREFACE, HIDDEN, Head};
 use crate::payload::{ENDLESS, GREETING, Pattern};
 use crate::scenario::steps::Answer;
 use crate::scenario::{BackendKind, BackendSpec};
@@ -103,6 +107,10 @@ impl<N: Ground> Connection<N> {
 
     /// Answers requests until the client ends, or asks for another protocol, which echoes.
     async fn http(&mut self) -> io::Result<()> {
+        if self.begins_http2().await? {
+            let (server, stream) = self.http2();
+            return server.serve(stream).await;
+        }
         while let Some(request) = self.request().await? {
             if request.expects {
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -133,6 +141,24 @@ impl<N: Ground> Connection<N> {
             }
         }
         self.linger().await
+    }
+
+    /// Whether the client speaks HTTP/2, as its first bytes say.
+    async fn begins_http2(&mut self) -> io::Result<bool> {
+        while self.ahead.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(&self.ahead) {
+            if self.more().await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(self.ahead.starts_with(H2_PREFACE))
+    }
+
+    /// Who speaks it here, and all that the client says.
+    fn http2(&mut self) -> (Server<N>, Rewound<&mut N::Stream>) {
+        let Self { name, spec, stream, ahead, net } = self;
+        let ahead = Bytes::from(std::mem::take(ahead));
+        let server = Server { name: name.clone(), spec: spec.clone(), net: net.clone() };
+        (server, Rewound::new(stream, ahead))
     }
 
     /// Ends the answer, and reads what still comes until the client ends, too: requests behind
@@ -238,7 +264,11 @@ impl<N: Ground> Connection<N> {
     /// Begins an answer and does not end it.
     async fn disappoint(&mut self) -> io::Result<()> {
         let after = self.spec.after.map_or(0, |after| after.0);
-        if self.more().await? == 0 {
+        if self.begins_http2().await? {
+            let (server, stream) = self.http2();
+            return server.disappoint(stream, after).await;
+        }
+        if self.ahead.is_empty() {
             return Ok(());
         }
         if find(&self.ahead, b" HTTP/1.1\r\n").is_none() {

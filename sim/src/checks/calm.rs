@@ -39,8 +39,14 @@ pub(super) fn is_calm(scenario: &Scenario) -> bool {
 }
 
 /// How many requests a connection may become at most: stretches of exchanges for one name
-/// that a backend serves.
+/// that a backend serves. In HTTP/2, it is one for the first name.
 pub(super) fn most_stretches(scenario: &Scenario, request: &Request) -> u64 {
+    if request.via == Via::Http2 {
+        return request
+            .exchanges
+            .first()
+            .map_or(0, |first| u64::from(!scenario.backends_of(&first.plain_name()).is_empty()));
+    }
     let names = request.exchanges.iter().map(|exchange| exchange.plain_name());
     let names: Vec<String> = names.collect();
     let stretches = names.chunk_by(|a, b| a == b);
@@ -95,7 +101,7 @@ fn names_of(mesh: &Mesh, host: &str, request: &Request) -> Vec<String> {
         Via::Udp => peer.and_then(|peer| peer.udp.get(port)),
         // It would have two ports, and a server name has none.
         Via::Connect | Via::Tls if request.name.contains(':') => None,
-        Via::Http | Via::Connect | Via::Tls => {
+        Via::Http | Via::Http2 | Via::Connect | Via::Tls => {
             return vec![plain_name(&request.name)];
         }
     };
@@ -139,6 +145,7 @@ pub(super) fn judge(
     let is_known = |name: &String| known.iter().any(|one| serves_for(one, name));
     let left = matches!(end, Ending::Left | Ending::GaveUp);
     let is_good = match request.via {
+        Via::Http2 => are_of_one_name(outcome, is_known),
         _ if !request.exchanges.is_empty() => are_answered(outcome, is_known),
         Via::Tls if !is_hello_taken(request) => left || *end == Ending::Alert(DECODE_ERROR),
         Via::Http if !is_known(&names[0]) => left || *end == Ending::Status(404),
@@ -160,6 +167,29 @@ pub(super) fn judge(
         true => Ok(Verdict::Certain),
         false => Err(format!("nothing was broken but this: {outcome}")),
     }
+}
+
+/// Whether each stream of a connection of HTTP/2 got its answer. One for another name than the
+/// first ends the connection: a reset, which may overtake answers that are under way.
+fn are_of_one_name(outcome: &Outcome, is_known: impl Fn(&String) -> bool) -> bool {
+    let Outcome { request, answers, end, .. } = outcome;
+    let names: Vec<String> = request.exchanges.iter().map(Exchange::plain_name).collect();
+    let of_one = names.iter().take_while(|name| **name == names[0]).count();
+    let is_known = is_known(&names[0]);
+    let right = answers.iter().all(|answer| match (answer.status, answer.by_backend) {
+        (_, true) => is_known,
+        (404, false) => !is_known,
+        _ => false,
+    });
+    let is_over = match end {
+        Ending::Whole => of_one == names.len() && (is_known || names.len() == 1),
+        Ending::Closed => !is_known && names.len() > 1,
+        Ending::Failed(_) if is_known && of_one < names.len() => {
+            answers.len() == of_one || request.pipelined && answers.len() < of_one
+        }
+        end => matches!(end, Ending::Left | Ending::GaveUp),
+    };
+    right && is_over
 }
 
 /// Whether each exchange got its answer, and the connection ended as it should.

@@ -9,9 +9,9 @@ const HTTP: usize = Protocol::Http as usize;
 /// A gauge this large went below zero.
 const BELOW_ZERO: u64 = 1 << 40;
 
-/// What one moment's numbers must be to each other, at a peer that reads all of its HTTP or
-/// not.
-pub(super) fn check_sums(snapshot: &Snapshot, reads_http: bool) -> Result<(), String> {
+/// What one moment's numbers must be to each other. A peer that reads its HTTP has carried
+/// `unread` requests that it has not read; `None` if it may not have read any.
+pub(super) fn check_sums(snapshot: &Snapshot, unread: Option<u64>) -> Result<(), String> {
     for row in &snapshot.names {
         let name = &row.name;
         let counts = &row.counts;
@@ -34,7 +34,7 @@ pub(super) fn check_sums(snapshot: &Snapshot, reads_http: bool) -> Result<(), St
             return Err(format!("{name}: {failed} failed requests, but {errors} proxy errors"));
         }
         let (exchanges, stretches) = (exchanges(counts), counts.requests[HTTP].success);
-        if reads_http && exchanges < stretches {
+        if unread.is_some_and(|unread| exchanges + unread < stretches) {
             return Err(format!(
                 "{name}: {stretches} requests by HTTP succeeded, but {exchanges} were answered"
             ));

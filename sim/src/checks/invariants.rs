@@ -15,6 +15,7 @@ use super::seen::{Seen, counts_everything};
 use crate::client::Outcome;
 use crate::mesh::Mesh;
 use crate::network::SimNet;
+use crate::scenario::steps::Via;
 
 /// What only time can change is looked at this often.
 const LOOKS_EVERY: Duration = Duration::from_millis(50);
@@ -112,7 +113,8 @@ impl Invariants {
     ) -> Result<Snapshot, String> {
         let now = handle.snapshot();
         let at = |error: String| format!("at {host}: {error}");
-        check_sums(&now, reads_http(mesh, host)).map_err(at)?;
+        let unread = reads_http(mesh, host).then(|| http2_of(mesh, host));
+        check_sums(&now, unread).map_err(at)?;
         let (of_services, in_all) = handle.served();
         let others = !mesh.scenario().peers[host].transit.is_empty()
             // Those that it no longer serves.
@@ -135,6 +137,13 @@ impl Invariants {
             mesh.fabric().state().forwards.forget(mesh.ip(host), |_| false);
         }
     }
+}
+
+/// How many connections of HTTP/2 clients have opened to this host: they are passed on as they
+/// are.
+fn http2_of(mesh: &Mesh, host: &str) -> u64 {
+    let is_one = |one: &&Outcome| one.request.via == Via::Http2 && one.request.is_to(host);
+    mesh.outcomes().with(|all| all.iter().filter(is_one).count() as u64)
 }
 
 /// Whether the peer on this host reads all of its HTTP itself: what is passed on was read by

@@ -95,6 +95,8 @@ impl SeenAt {
         let request = &outcome.request;
         if !request.exchanges.is_empty() {
             self.heads += match calm {
+                // Nothing of one connection goes two ways.
+                None if request.via == Via::Http2 => 1,
                 Some(scenario) => most_stretches(scenario, request),
                 None => request.exchanges.len() as u64,
             };
@@ -119,7 +121,7 @@ impl SeenAt {
             self.sent += match outcome.request.via {
                 Via::Http => outcome.sent + outcome.heads_sent,
                 // A stream is what came back, the ClientHello too.
-                Via::Tls | Via::Connect | Via::Tcp | Via::Udp => outcome.received,
+                Via::Http2 | Via::Tls | Via::Connect | Via::Tcp | Via::Udp => outcome.received,
             };
         }
     }

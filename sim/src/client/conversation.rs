@@ -22,7 +22,7 @@ use crate::payload::Pattern;
 use crate::scenario::steps::Answer;
 
 /// What a peer itself may answer to a request without fault: that it cannot be forwarded.
-const NOT_FORWARDED: [u16; 6] = [404, 408, 502, 503, 504, 508];
+pub(super) const NOT_FORWARDED: [u16; 6] = [404, 408, 502, 503, 504, 508];
 
 /// Has all exchanges of the order on one connection.
 pub(super) async fn converse<N: Ground>(
@@ -225,8 +225,8 @@ impl<N: Ground> Ear<'_, N> {
             return Err(told(&format!("it has read {read:?}, not {:?}", turn.reads)));
         }
         self.was_told(turn, head.field(TOLD)).map_err(|what| told(&what))?;
-        if status != turn.status() {
-            return Err(told(&format!("it sent {}", turn.status())));
+        if status != turn.exchange.answer.status() {
+            return Err(told(&format!("it sent {}", turn.exchange.answer.status())));
         }
         let expected = (turn.exchange.interim, u32::from(turn.exchange.expects));
         if (interim, continued) != expected {
@@ -267,7 +267,7 @@ impl<N: Ground> Ear<'_, N> {
             return Err(wrong("the framing of an answer is another"));
         }
         match turn.exchange.answer {
-            _ if turn.is_bodiless() => Ok(()),
+            _ if turn.exchange.is_bodiless() => Ok(()),
             Answer::Chunked => self.chunks(turn.down(), length).await,
             Answer::UntilClose => {
                 self.exactly(turn.down(), length).await?;

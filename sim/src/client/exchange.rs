@@ -16,7 +16,6 @@ use super::told::{Asked, Told};
 use crate::ground::Ground;
 use crate::message::TOLD;
 use crate::payload::{ENDLESS, GREETING, Pattern};
-use crate::scenario::Size;
 use crate::scenario::steps::{Request, Talk, Via, plain_name};
 
 /// Longest answer head that a client takes.
@@ -70,11 +69,7 @@ impl<'a, N: Ground> Hand<'a, N> {
         let request = &order.request;
         let rate = request.read_rate.map(|rate| rate.0);
         let seed = progress.number() as u64 + 1;
-        let cuts = match request.cuts {
-            _ if request.split => Cuts::Bytes,
-            Some(Size(most)) => Cuts::Pieces(most, Pattern(seed)),
-            None => Cuts::None,
-        };
+        let cuts = Cuts::of(request, seed);
         let (reader, writer) = (Reader::new(read, rate), Writer::new(write, cuts));
         Self { progress, request, order, reader, writer, told: Told::default(), seed }
     }
@@ -115,7 +110,7 @@ impl<'a, N: Ground> Hand<'a, N> {
                 self.talk(client_hello(self.request, &random)).await
             }
             Via::Tcp => self.talk(Vec::new()).await,
-            Via::Udp => unreachable!("datagrams have no connection"),
+            Via::Http2 | Via::Udp => unreachable!("they are driven in ways of their own"),
         }
     }
 

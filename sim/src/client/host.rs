@@ -9,7 +9,7 @@ use ops_proxy::config::Endpoint;
 use super::orders::{Order, Orders};
 use super::outcome::{Ending, Outcome, Outcomes};
 use super::progress::Progress;
-use super::{datagrams, exchange, raw};
+use super::{datagrams, exchange, http2, raw};
 use crate::ground::Ground;
 use crate::scenario::steps::{Request, Via};
 
@@ -84,7 +84,10 @@ async fn ask<N: Ground>(net: &N, progress: &mut Progress<N>, order: &Order) -> E
         Ok(stream) => stream,
         Err(error) => return Ending::Failed(error.kind().to_string()),
     };
-    exchange::run(net, progress, stream, order).await
+    match order.request.via {
+        Via::Http2 => http2::run(net, progress, stream, order).await,
+        _ => exchange::run(net, progress, stream, order).await,
+    }
 }
 
 async fn connect<N: Ground>(net: &N, request: &Request) -> io::Result<N::Stream> {

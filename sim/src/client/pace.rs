@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::payload::Pattern;
+use crate::scenario::Size;
+use crate::scenario::steps::Request;
 
 /// Time between two bytes of a client that writes one at a time.
-const BETWEEN_BYTES: Duration = Duration::from_millis(1);
+pub(super) const BETWEEN_BYTES: Duration = Duration::from_millis(1);
 
-/// Bytes written at once.
-const CHUNK: usize = 8192;
+/// Bytes read or written at once.
+pub(super) const CHUNK: usize = 8192;
 
 /// Reads at most so many bytes a second, and ahead into a buffer of its own, so
 /// that reading single bytes is one event, not many.
@@ -53,7 +55,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     async fn refill(&mut self) -> io::Result<()> {
         // Ten sips a second keep the pace smooth.
-        let most = self.rate.map_or(CHUNK, |rate| (rate / 10).clamp(1, CHUNK as u64) as usize);
+        let most = sip(self.rate);
         if let Some(rate) = self.rate {
             tokio::time::sleep(Duration::from_secs_f64(most as f64 / rate.max(1) as f64)).await;
         }
@@ -70,6 +72,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
+/// How many bytes are read at once, at so many a second.
+pub(super) fn sip(rate: Option<u64>) -> usize {
+    rate.map_or(CHUNK, |rate| (rate / 10).clamp(1, CHUNK as u64) as usize)
+}
+
 /// How a client cuts what it writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cuts {
@@ -79,6 +86,29 @@ pub(super) enum Cuts {
     Bytes,
     /// Into pieces of 1 to so many bytes, which follow from the pattern.
     Pieces(u64, Pattern),
+}
+
+impl Cuts {
+    /// As the request says.
+    pub(super) fn of(request: &Request, seed: u64) -> Self {
+        match request.cuts {
+            _ if request.split => Self::Bytes,
+            Some(Size(most)) => Self::Pieces(most, Pattern(seed)),
+            None => Self::None,
+        }
+    }
+
+    /// How long the piece with this number may be.
+    pub(super) fn piece(self, number: u64) -> usize {
+        let (most, pattern) = match self {
+            Self::None => return usize::MAX,
+            Self::Bytes => return 1,
+            Self::Pieces(most, pattern) => (most, pattern),
+        };
+        let mut bytes = [0; 4];
+        pattern.fill(number * 4, &mut bytes);
+        (u64::from(u32::from_le_bytes(bytes)) % most.max(1)) as usize + 1
+    }
 }
 
 /// Writes at once, or cut in pieces.
@@ -102,21 +132,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(self.piece().min(rest.len()));
+            let (piece, after) = rest.split_at(self.cuts.piece(self.pieces).min(rest.len()));
+            self.pieces += 1;
             self.inner.write_all(piece).await?;
             tokio::time::sleep(BETWEEN_BYTES).await;
             rest = after;
         }
         Ok(())
-    }
-
-    /// How long the next piece may be.
-    fn piece(&mut self) -> usize {
-        let Cuts::Pieces(most, pattern) = self.cuts else { return 1 };
-        let mut bytes = [0; 4];
-        pattern.fill(self.pieces * 4, &mut bytes);
-        self.pieces += 1;
-        (u64::from(u32::from_le_bytes(bytes)) % most.max(1)) as usize + 1
     }
 
     /// Sends the first `length` bytes of a pattern, and tells of each part.

@@ -31,22 +31,6 @@ impl Turn<'_> {
     pub(super) fn down(&self) -> Pattern {
         Pattern(self.up.0 | 1)
     }
-
-    /// The status that the answer has.
-    pub(super) fn status(&self) -> u16 {
-        match self.exchange.answer {
-            Answer::Length | Answer::Chunked | Answer::UntilClose => 200,
-            Answer::NoContent => 204,
-            Answer::NotModified => 304,
-            Answer::Upgrade => 101,
-        }
-    }
-
-    /// Whether its answer ends with its head.
-    pub(super) fn is_bodiless(&self) -> bool {
-        let bodiless = [Answer::NoContent, Answer::NotModified, Answer::Upgrade];
-        self.exchange.is_head() || bodiless.contains(&self.exchange.answer)
-    }
 }
 
 /// All that a client sends on one connection, in order.

@@ -15,6 +15,9 @@ pub(super) struct Told(Mutex<Sums>);
 pub struct Sums {
     /// Of HTTP requests that were read, or answered by the peer itself.
     pub exchanges: u64,
+    /// Of refusals that say neither what was asked for nor what was answered: of HTTP/2, or of
+    /// HTTP/1 that is none or could not be answered.
+    pub speechless: u64,
     /// Of anything else that was routed, by its way: in all, and those that failed.
     pub streams: BTreeMap<&'static str, (u64, u64)>,
     /// Payload bytes, client to backend.
@@ -53,6 +56,9 @@ impl AccessLog for Told {
         let is_http = matches!(access.way, Some(Way::Http | Way::Connect));
         match access.id {
             Some(_) if access.number.is_some() => sums.exchanges += 1,
+            None if is_http && access.line.is_none() && access.status.is_none() => {
+                sums.speechless += 1;
+            }
             None if is_http => sums.exchanges += 1,
             None if access.outcome == Outcome::Refused => {}
             _ => {

@@ -14,6 +14,7 @@ mod life;
 mod names;
 mod raw;
 mod request;
+mod via;
 mod ways;
 
 pub use backend::Backend;
@@ -27,5 +28,6 @@ pub use files::{Reload, Replace};
 pub use life::{Drain, Freeze, Stop, Thaw};
 pub use names::Dns;
 pub use raw::{Close, Raw};
-pub use request::{Request, Talk, Via};
+pub use request::{Request, Talk};
+pub use via::Via;
 pub use ways::{Heal, Hold, Latency, Lose, Partition, Release};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::via::Via;
 use crate::scenario::problem::Problem;
 use crate::scenario::units::Size;
 
@@ -42,6 +43,9 @@ pub struct Exchange {
     /// Answers of status 103 before the final one.
     #[serde(default, skip_serializing_if = "is_none")]
     pub interim: u32,
+    /// In HTTP/2, the client resets the stream once it has so many bytes of the answer's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets_after: Option<Size>,
     /// What is wrong with the request. Another request is hidden behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
@@ -132,6 +136,16 @@ impl Answer {
     fn is_length(&self) -> bool {
         *self == Self::Length
     }
+
+    /// The status that it has.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Length | Self::Chunked | Self::UntilClose => 200,
+            Self::NoContent => 204,
+            Self::NotModified => 304,
+            Self::Upgrade => 101,
+        }
+    }
 }
 
 /// A Host without what makes no difference: case, port, and the last dot.
@@ -154,6 +168,12 @@ impl Exchange {
         self.method() == "HEAD"
     }
 
+    /// Whether its answer ends with its head.
+    pub fn is_bodiless(&self) -> bool {
+        let bodiless = [Answer::NoContent, Answer::NotModified, Answer::Upgrade];
+        self.is_head() || bodiless.contains(&self.answer)
+    }
+
     /// The Host without what makes no difference.
     pub fn plain_name(&self) -> String {
         plain_name(&self.name)
@@ -165,13 +185,20 @@ impl Exchange {
     }
 
     /// Whether the parts fit together; `last`: no other request follows.
-    pub(super) fn check(&self, last: bool) -> Result<(), Problem> {
+    pub(super) fn check(&self, via: Via, last: bool) -> Result<(), Problem> {
         let problem = |key: &str, message: &str| {
             Err(Problem::new(&format!("exchanges.{key}"), &self.name, message.to_owned()))
         };
         let upgrades = self.answer == Answer::Upgrade;
         if self.name.is_empty() {
             return problem("name", "every exchange has a name");
+        }
+        let framed = [Answer::Upgrade, Answer::UntilClose].contains(&self.answer);
+        if via == Via::Http2 && (framed || self.closes || self.fault.is_some()) {
+            return problem("answer", "HTTP/2 has a framing of its own, and no upgrade");
+        }
+        if via != Via::Http2 && self.resets_after.is_some() {
+            return problem("resets_after", "only HTTP/2 has streams that can be reset");
         }
         if !last && (upgrades || self.fault.is_some()) {
             return problem("name", "nothing follows an upgrade or a fault");

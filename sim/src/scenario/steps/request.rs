@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::described::Described;
 use super::exchange::Exchange;
+use super::via::Via;
 use crate::scenario::cast::Cast;
 use crate::scenario::problem::Problem;
 use crate::scenario::units::{Size, Time};
@@ -66,6 +67,9 @@ pub struct Request {
     /// protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaks_for: Option<Ipv4Addr>,
+    /// A client of HTTP/2 asks for nothing before the server's SETTINGS have come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_settings: bool,
     /// Everything is written in pieces of at most so many bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuts: Option<Size>,
@@ -100,27 +104,12 @@ fn is_one(count: &u32) -> bool {
     *count == 1
 }
 
-/// How a client says what it wants.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Via {
-    /// An HTTP request with a Host.
-    #[default]
-    Http,
-    /// A TLS handshake with SNI, then a stream.
-    Tls,
-    /// An HTTP CONNECT, then a stream.
-    Connect,
-    /// A port of its own, a stream at once.
-    Tcp,
-    /// A port of its own, in datagrams of at most `cuts` bytes, each when the one before it has
-    /// come back, unless they are `pipelined`.
-    Udp,
-}
-
 impl Request {
+    /// Whether it goes to this host.
+    pub fn is_to(&self, host: &str) -> bool {
+        self.to.rsplit_once(':').is_some_and(|(name, _)| name == host)
+    }
+
     /// Each of the requests that this stands for, and how much later than this it comes.
     pub fn each(&self) -> impl Iterator<Item = (Duration, Self)> {
         (0..self.count).map(|index| {
@@ -128,18 +117,6 @@ impl Request {
             let name = self.name.replace("{n}", &(index + 1).to_string());
             (later, Self { name, ..self.clone() })
         })
-    }
-}
-
-impl Via {
-    /// The label of `protocol` in the metrics.
-    pub fn protocol(self) -> &'static str {
-        match self {
-            Self::Http | Self::Connect => "http",
-            Self::Tls => "https",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
     }
 }
 
@@ -167,6 +144,9 @@ impl fmt::Display for Request {
         let via = match self.via {
             Via::Http if !self.exchanges.is_empty() => {
                 return write!(f, "{} exchanges at {}", self.exchanges.len(), self.to);
+            }
+            Via::Http2 => {
+                return write!(f, "{} streams at {}", self.exchanges.len(), self.to);
             }
             Via::Http => self.method.as_deref().unwrap_or("GET"),
             Via::Tls => "TLS",
@@ -208,6 +188,7 @@ impl Request {
             pipelined: false,
             claims: Vec::new(),
             speaks_for: None,
+            awaits_settings: false,
             cuts: None,
             keep_alive: 1,
             half_close: via != Via::Http,
@@ -225,15 +206,19 @@ impl Described for Request {
         cast.check_client("from", &self.from)?;
         cast.check_endpoint("to", &self.to)?;
         if !self.exchanges.is_empty() {
-            let alone = self.via == Via::Http && self.name.is_empty() && self.keep_alive == 1;
+            let is_http = matches!(self.via, Via::Http | Via::Http2);
+            let alone = is_http && self.name.is_empty() && self.keep_alive == 1;
             if !alone || self.method.is_some() || self.upload.0 + self.download.0 > 0 {
                 let message = "`exchanges` stand for `name` and all that belongs to it, in HTTP";
                 return Err(Problem::new("exchanges", "", message));
             }
             let last = self.exchanges.len() - 1;
             for (index, exchange) in self.exchanges.iter().enumerate() {
-                exchange.check(index == last)?;
+                exchange.check(self.via, index == last)?;
             }
+        } else if self.via == Via::Http2 {
+            let message = "in HTTP/2, a request is `exchanges`";
+            return Err(Problem::new("exchanges", "", message));
         } else if self.name.is_empty() != matches!(self.via, Via::Tcp | Via::Udp) {
             let message = "a name is needed, except for `tcp` and `udp`, which have none";
             return Err(Problem::new("name", &self.name, message));
@@ -241,8 +226,12 @@ impl Described for Request {
         if !self.claims.is_empty() && self.via != Via::Http {
             return Err(Problem::new("claims", "", "fields come with requests by HTTP"));
         }
-        if self.speaks_for.is_some() && self.via == Via::Udp {
-            return Err(Problem::new("speaks_for", "", "datagrams have no header"));
+        if self.speaks_for.is_some() && matches!(self.via, Via::Http2 | Via::Udp) {
+            let message = "neither datagrams nor clients of HTTP/2 send a header";
+            return Err(Problem::new("speaks_for", "", message));
+        }
+        if self.awaits_settings && self.via != Via::Http2 {
+            return Err(Problem::new("awaits_settings", "true", "only HTTP/2 has SETTINGS"));
         }
         if self.count == 0 || self.keep_alive == 0 {
             return Err(Problem::new("count", "0", "at least one is needed"));
