@@ -12,6 +12,7 @@ mod draw;
 mod exchanges;
 mod faults;
 mod health;
+mod http2;
 mod instances;
 mod manners;
 mod mesh;

@@ -140,7 +140,7 @@ impl Search {
 }
 
 /// Each makes a step a little less than it was.
-const LESSEN: [fn(&mut Step); 10] = [
+const LESSEN: [fn(&mut Step); 11] = [
     |step| step.request.iter_mut().for_each(|one| (one.count, one.every) = (1, None)),
     |step| step.request.iter_mut().for_each(|one| one.keep_alive = 1),
     |step| step.request.iter_mut().for_each(|one| drop(one.exchanges.pop())),
@@ -152,6 +152,7 @@ const LESSEN: [fn(&mut Step); 10] = [
     |step| step.request.iter_mut().for_each(|one| one.cuts = None),
     |step| step.request.iter_mut().for_each(|one| one.read_rate = None),
     |step| step.request.iter_mut().for_each(|one| one.split = false),
+    |step| step.request.iter_mut().for_each(|one| one.awaits_settings = false),
     |step| step.request.iter_mut().for_each(|one| one.upload = Size(one.upload.0.min(10))),
     |step| step.request.iter_mut().for_each(|one| one.download = Size(one.download.0.min(10))),
     |step| step.raw.iter_mut().for_each(|raw| (raw.repeat, raw.every) = (None, None)),

@@ -1,7 +1,9 @@
 //! A whole scenario.
 
 use super::draw::Draw;
-use super::{addresses, faults, health, instances, manners, mesh, told, transit, udp, work};
+use super::{
+    addresses, faults, health, http2, instances, manners, mesh, told, transit, udp, work,
+};
 use crate::scenario::{Network, Order, Scenario, Step, Time};
 
 /// Makes a different number of a seed, so that what else is drawn does not depend on the order.
@@ -43,6 +45,7 @@ pub fn scenario(seed: u64) -> Scenario {
     steps.extend(udp::draw(seed, &mut scenario));
     told::draw(seed, &mut scenario, &mut steps);
     manners::draw(seed, &mut steps);
+    steps.extend(http2::draw(seed, &scenario));
     work::grow_patient(&mut steps);
     steps.sort_by_key(|step: &Step| step.at);
     // Places in a file come with the file.

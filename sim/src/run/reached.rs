@@ -48,6 +48,14 @@ const SOMETIMES: &[&str] = &[
     "told of a client with false claims",
     "told by a trusted proxy",
     "told by a trusted proxy with claims",
+    "streams whole",
+    "streams of another name",
+    "streams refused 404",
+    "streams refused 502",
+    "streams refused 503",
+    "streams refused 504",
+    "streams failed",
+    "streams left",
     "client stream whole",
     "client hello in records",
     "client failed",
@@ -86,6 +94,7 @@ const SOMETIMES: &[&str] = &[
     "metric idle_data_forwards_total stale",
     "metric idle_data_forwards_total late",
     "metric rejected_total idle_data",
+    "metric rejected_total bad_h2",
     "metric rejected_total bad_line",
     "metric rejected_total bad_name",
     "metric rejected_total bad_head",
@@ -131,6 +140,10 @@ impl Reached {
     /// Takes in how requests ended.
     pub fn outcomes(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
+            if outcome.request.via == Via::Http2 {
+                self.streams(outcome);
+                continue;
+            }
             for (exchange, answer) in outcome.request.exchanges.iter().zip(&outcome.answers) {
                 self.add("exchange", &answer.status.to_string());
                 if exchange.empty_line && answer.by_backend {
@@ -165,6 +178,20 @@ impl Reached {
                 Ending::Alert(_) => self.add("client", "alert"),
                 other => self.add("client", &other.to_string()),
             }
+        }
+    }
+
+    /// Takes in how a connection of HTTP/2 ended.
+    fn streams(&mut self, outcome: &Outcome) {
+        let exchanges = &outcome.request.exchanges;
+        let differ = exchanges.windows(2).any(|two| two[0].plain_name() != two[1].plain_name());
+        for answer in outcome.answers.iter().filter(|answer| !answer.by_backend) {
+            self.add("streams", &format!("refused {}", answer.status));
+        }
+        match &outcome.end {
+            Ending::Failed(_) if differ => self.add("streams", "of another name"),
+            Ending::Failed(_) => self.add("streams", "failed"),
+            other => self.add("streams", &other.to_string()),
         }
     }
 
