@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::conversation::NOT_FORWARDED;
 use super::directions::both;
-use super::orders::Order;
+use super::orders::{AnsweredBy, Order};
 use super::outcome::{Answered, Ending};
 use super::paced::{Over, Signs};
 use super::progress::Progress;
@@ -50,11 +50,11 @@ impl<'a> Asked<'a> {
     pub(super) fn all(order: &'a Order, seed: u64) -> Vec<Self> {
         let exchanges = &order.request.exchanges;
         let first = exchanges.first().map(Exchange::plain_name);
-        let one = |(number, (exchange, by)): (u64, (&'a Exchange, &'a BTreeSet<String>))| {
+        let one = |(number, (exchange, by)): (u64, (&'a Exchange, &'a AnsweredBy))| {
             let is_misplaced = first.as_ref() != Some(&exchange.plain_name());
-            Self::new(exchange, by, Pattern(seed << 16 | number << 1), is_misplaced)
+            Self::new(exchange, &by.backends, Pattern(seed << 16 | number << 1), is_misplaced)
         };
-        (0..).zip(exchanges.iter().zip(&order.served_by)).map(one).collect()
+        (0..).zip(exchanges.iter().zip(&order.answered_by)).map(one).collect()
     }
 
     fn new(

@@ -15,7 +15,7 @@ pub(super) fn draw(seed: u64, steps: &mut [Step]) {
     let sends_empty_lines = draw.chance(0.4);
     let has_odd_hellos = draw.chance(0.5);
     for request in steps.iter_mut().filter_map(|step| step.request.as_mut()) {
-        for exchange in &mut request.exchanges {
+        for exchange in request.exchanges.iter_mut().filter(|_| request.via == Via::Http) {
             exchange.empty_line = sends_empty_lines && draw.chance(0.3);
         }
         if has_odd_hellos && request.via == Via::Tls && draw.chance(0.7) {

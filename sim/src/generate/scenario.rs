@@ -1,9 +1,7 @@
 //! A whole scenario.
 
 use super::draw::Draw;
-use super::{
-    addresses, faults, health, http2, instances, manners, mesh, told, transit, udp, work,
-};
+use super::{addresses, faults, health, http2, instances, manners, mesh, told, transit, udp, work};
 use crate::scenario::{Network, Order, Scenario, Step, Time};
 
 /// Makes a different number of a seed, so that what else is drawn does not depend on the order.
@@ -43,9 +41,9 @@ pub fn scenario(seed: u64) -> Scenario {
     steps.extend(faults::draw(&mut draw, &scenario));
     steps.extend(health::draw(seed, &mut scenario));
     steps.extend(udp::draw(seed, &mut scenario));
+    steps.extend(http2::draw(seed, &scenario));
     told::draw(seed, &mut scenario, &mut steps);
     manners::draw(seed, &mut steps);
-    steps.extend(http2::draw(seed, &scenario));
     work::grow_patient(&mut steps);
     steps.sort_by_key(|step: &Step| step.at);
     // Places in a file come with the file.
