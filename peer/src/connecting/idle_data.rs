@@ -205,6 +205,7 @@ impl<N: Net> Pool<N> {
         let id = serving.id;
         let slot = self.slots.clone().try_acquire_owned();
         if slot.is_err() || !self.begun().begin(id) {
+            serving.tell_overloaded();
             active.end(Err(ClientFailure::Overloaded));
             refuse(stream, id, FailReason::Overloaded).await;
             return None;

@@ -477,6 +477,7 @@ impl<N: Net> Link<N> {
         let active = Active::begin(&serving);
         let slot = self.slots.clone().try_acquire_owned().ok();
         let Some(slot) = slot.filter(|_| from_link == FromLink::Serve) else {
+            serving.tell_overloaded();
             self.control.queue(&Line::Fail(id, FailReason::Overloaded));
             return active.end(Err(ClientFailure::Overloaded));
         };

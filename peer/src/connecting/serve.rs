@@ -91,6 +91,11 @@ impl<N: Net> Serving<N> {
         Self { shared, target, id, requested, served }
     }
 
+    /// Tells operators, and the access log, that there is no room for it.
+    pub(super) fn tell_overloaded(&self) {
+        self.log(&self.tally(), Err(ClientFailure::Overloaded));
+    }
+
     /// Serves it on a DATA connection of its own.
     ///
     /// # Errors
