@@ -1,5 +1,6 @@
 //! What a peer takes of the machine: file descriptors and memory.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +11,7 @@ use ops_proxy_tests::wait::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{Mesh, NAME, Path, listening};
+use crate::{Mesh, NAME, Path, launch, listening};
 
 const MIB: usize = 1024 * 1024;
 
@@ -53,6 +54,22 @@ async fn five_hundred_slow_heads_hold_up_nobody() {
     let answer = client::get(public.listen(), "/", NAME).await;
     assert_eq!(answer.status, 200);
     assert_eq!(public.quiet().await.value("ops_proxy_requests_success_total", &[]), 1.0);
+}
+
+/// On some processors, old C libraries copy slowly unless they are told how; whoever has told them
+/// is left alone.
+#[tokio::test]
+async fn a_peer_copies_fast_where_the_c_library_would_not() {
+    const OWN: &str = "glibc.cpu.x86_rep_movsb_threshold=4096";
+    let start = |tunables: &'static str| async move {
+        let run = launch().args("run --listen 127.0.0.1:0");
+        let peer = run.env("GLIBC_TUNABLES", tunables).peer().await;
+        peer.events().iter().any(|event| event.message().contains("`rep movsb`"))
+    };
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();
+    let is_slow = ["AuthenticAMD", " erms "].iter().all(|word| cpuinfo.contains(word));
+    assert_eq!(start("").await, is_slow && cfg!(target_env = "gnu"));
+    assert!(!start(OWN).await);
 }
 
 /// What a connection costs while nothing happens on it, in bytes.
