@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use ops_proxy_tests::backend::Backend;
 use ops_proxy_tests::client;
@@ -11,7 +12,9 @@ use ops_proxy_tests::pki::{Ca, Request};
 use ops_proxy_tests::process::{Launch, Peer};
 use ops_proxy_tests::wait::{skipped, until};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::{NAME, launch, listening};
 
@@ -57,10 +60,23 @@ struct Proxy {
 impl Proxy {
     /// Starts one; `None` where its program is not installed.
     async fn start(kind: Kind) -> Option<Self> {
-        Self::start_at(kind, unused()).await
+        loop {
+            let mut proxy = Self::launch(kind, unused())?;
+            // Somebody may have taken its port since.
+            if proxy.listens().await {
+                return Some(proxy);
+            }
+        }
     }
 
+    /// Starts one here; `None` where its program is not installed.
     async fn start_at(kind: Kind, addr: SocketAddr) -> Option<Self> {
+        let mut proxy = Self::launch(kind, addr)?;
+        assert!(proxy.listens().await, "{addr} is taken");
+        Some(proxy)
+    }
+
+    fn launch(kind: Kind, addr: SocketAddr) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(kind.program());
         match kind {
@@ -87,10 +103,35 @@ impl Proxy {
             skipped(&format!("{} is not installed: nothing is shown about it", kind.program()));
             return None;
         };
-        let proxy = Self { kind, process, addr, directory };
-        let what = format!("{} to listen", kind.program());
-        until(&what, async || TcpStream::connect(addr).await.ok()).await;
-        Some(proxy)
+        Some(Self { kind, process, addr, directory })
+    }
+
+    /// Waits until it does; false if it has ended instead.
+    async fn listens(&mut self) -> bool {
+        let what = format!("{} to listen", self.kind.program());
+        until(&what, async || match self.process.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => self.answers().await.then_some(true),
+        })
+        .await
+    }
+
+    /// Whether a proxy of its kind is there: anybody may listen on a port, and a connection to one
+    /// where nobody does may meet itself.
+    async fn answers(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let (asks, says) = match self.kind {
+            Kind::Http => (&b"GET / HTTP/1.0\r\n\r\n"[..], &b"HT"[..]),
+            // Version 5, one method: a login.
+            Kind::Socks => (&b"\x05\x01\x02"[..], &b"\x05\x02"[..]),
+        };
+        let Ok(mut stream) = TcpStream::connect(self.addr).await else { return false };
+        let mut said = [0; 2];
+        let heard = async {
+            stream.write_all(asks).await?;
+            stream.read_exact(&mut said).await
+        };
+        matches!(timeout(PATIENCE, heard).await, Ok(Ok(_))) && said == says
     }
 
     /// Its URL, as it is shown.
