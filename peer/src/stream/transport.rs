@@ -51,10 +51,7 @@ impl<S> Transport<S> {
     pub fn inner_mut(&mut self) -> &mut S {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(tls) => match tls.as_mut() {
-                TlsStream::Client(tls) => &mut tls.get_mut().0.stream,
-                TlsStream::Server(tls) => &mut tls.get_mut().0.stream,
-            },
+            Self::Tls(tls) => &mut beneath(tls).stream,
         }
     }
 
@@ -67,6 +64,14 @@ impl<S> Transport<S> {
                 TlsStream::Server(tls) => tls.into_inner().0.stream,
             },
         }
+    }
+}
+
+/// What a session reads and writes.
+fn beneath<S>(tls: &mut TlsStream<Rewound<S>>) -> &mut Rewound<S> {
+    match tls {
+        TlsStream::Client(tls) => tls.get_mut().0,
+        TlsStream::Server(tls) => tls.get_mut().0,
     }
 }
 
@@ -153,12 +158,14 @@ pub struct Rewound<S> {
     read_ahead: Bytes,
     /// Held only while bulk flows.
     bulk: Option<Buffer>,
+    /// What the session failed with behind bytes that it gave: the next read says so.
+    failed: Option<io::Error>,
 }
 
 impl<S> Rewound<S> {
     /// `read_ahead` was read from `stream`.
     pub fn new(stream: S, read_ahead: Bytes) -> Self {
-        Self { stream, read_ahead, bulk: None }
+        Self { stream, read_ahead, bulk: None, failed: None }
     }
 
     /// Whether a read is answered without one of the stream.
@@ -173,7 +180,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, read_ahead, bulk } = self.get_mut();
+        let Self { stream, read_ahead, bulk, .. } = self.get_mut();
         if !read_ahead.is_empty() {
             let count = read_ahead.len().min(buf.remaining());
             buf.put_slice(&read_ahead.split_to(count));
@@ -238,6 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => {
+                if let Some(error) = beneath(stream).failed.take() {
+                    return Poll::Ready(Err(error));
+                }
                 ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
                 // One record came; more of them may be here.
                 let mut before = 0;
@@ -246,8 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
                     && buf.filled().len() > before
                 {
                     before = buf.filled().len();
-                    // What stops it is said again by the next read.
-                    let _ = Pin::new(&mut *stream).poll_read(cx, buf);
+                    if let Poll::Ready(Err(error)) = Pin::new(&mut *stream).poll_read(cx, buf) {
+                        beneath(stream).failed = Some(error);
+                    }
                 }
                 Poll::Ready(Ok(()))
             }
@@ -297,5 +308,85 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
+    use tokio_rustls::{TlsAcceptor, TlsConnector, server};
+
+    use super::*;
+
+    /// A session in memory: the end that reads, and the one that writes.
+    async fn session() -> (Transport<DuplexStream>, server::TlsStream<DuplexStream>) {
+        let own = rcgen::generate_simple_self_signed(["app.example".to_owned()]).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let key = own.signing_key.serialize_der().try_into().unwrap();
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(own.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = duplex(1 << 20);
+        let connector = TlsConnector::from(Arc::new(client));
+        let name = "app.example".try_into().unwrap();
+        let reading = connector.connect(name, Rewound::new(near, Bytes::new()));
+        let writing = TlsAcceptor::from(Arc::new(server)).accept(far);
+        let (reading, writing) = tokio::try_join!(reading, writing).unwrap();
+        (Transport::Tls(Box::new(reading.into())), writing)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_bulk_failed_with_comes_behind_it_and_at_once() {
+        let bulk: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        let (mut reading, mut writing) = session().await;
+        writing.write_all(&bulk).await.unwrap();
+        writing.flush().await.unwrap();
+        // A record that nobody has encrypted; the connection stays open behind it.
+        let mut forged = vec![23, 3, 3, 0, 40];
+        forged.extend([7; 40]);
+        writing.get_mut().0.write_all(&forged).await.unwrap();
+        let (mut got, mut buffer) = (Vec::<u8>::new(), vec![0; 65_536]);
+        let error = loop {
+            match timeout(Duration::from_secs(1), reading.read(&mut buffer)).await.unwrap() {
+                Ok(count) => got.extend_from_slice(&buffer[..count]),
+                Err(error) => break error,
+            }
+        };
+        // rustls keeps back what it has decrypted in one go with what fails.
+        assert!(bulk.starts_with(&got) && got.len() >= 12 * 16_384, "{} bytes came", got.len());
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let Transport::Tls(tls) = reading else { unreachable!() };
+        assert!(tls.get_ref().0.failed.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bulk_is_read_many_records_at_a_time_and_holds_nothing_when_it_pauses() {
+        let (mut reading, mut writing) = session().await;
+        writing.write_all(&[1; 200_000]).await.unwrap();
+        writing.flush().await.unwrap();
+        let (mut left, mut most, mut buffer) = (200_000, 0, vec![0; 65_536]);
+        while left > 0 {
+            let count = reading.read(&mut buffer).await.unwrap();
+            (left, most) = (left - count, most.max(count));
+        }
+        assert!(most > 3 * 16_384, "{most}");
+        assert!(timeout(Duration::from_secs(1), reading.read(&mut buffer)).await.is_err());
+        let Transport::Tls(tls) = reading else { unreachable!() };
+        assert!(tls.get_ref().0.bulk.is_none());
     }
 }
