@@ -33,7 +33,8 @@ pub(super) fn be_fast() {
     }
     let told = std::env::var_os(TUNABLES);
     let Some(tunables) = tunables(told.as_deref()) else { return };
-    if was_slow() || !first_processor().is_ok_and(|cpuinfo| is_slow(&cpuinfo)) {
+    if std::env::var_os(MARK).is_some() || !first_processor().is_ok_and(|cpuinfo| is_slow(&cpuinfo))
+    {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
@@ -45,9 +46,9 @@ pub(super) fn be_fast() {
     let _error = command.args(arguments).env(TUNABLES, tunables).env(MARK, "1").exec();
 }
 
-/// Whether this process was started anew.
+/// Whether this process was started anew, and the C library was told.
 pub(super) fn was_slow() -> bool {
-    std::env::var_os(MARK).is_some()
+    std::env::var_os(MARK).is_some() && tunables(std::env::var_os(TUNABLES).as_deref()).is_none()
 }
 
 /// The beginning of `/proc/cpuinfo`. All processors are alike, and there may be many.
