@@ -58,13 +58,17 @@ fn waits(exchanges: &[Exchange]) -> bool {
     differ || exchanges.iter().any(is_special)
 }
 
-fn exchange(draw: &mut Draw, name: String, is_last: bool) -> Exchange {
-    let mut size = || match draw.between(0, 9) {
+/// The size of a body: none, small, or up to `most` bytes.
+pub(super) fn size(draw: &mut Draw, most: u64) -> Size {
+    match draw.between(0, 9) {
         0..=2 => Size(0),
         3..=7 => Size(draw.between(1, 2_000)),
-        _ => Size(draw.between(2_000, MOST_BYTES)),
-    };
-    let (upload, download) = (size(), size());
+        _ => Size(draw.between(2_000, most)),
+    }
+}
+
+fn exchange(draw: &mut Draw, name: String, is_last: bool) -> Exchange {
+    let (upload, download) = (size(draw, MOST_BYTES), size(draw, MOST_BYTES));
     let mut exchange = Exchange { name, upload, download, ..Exchange::default() };
     exchange.answer = match draw.between(0, 19) {
         0..=7 => Answer::Length,

@@ -3,6 +3,7 @@
 //! Drawn apart from all else, which so stays as it is.
 
 use super::draw::{Draw, STEPS_WITHIN};
+use super::exchanges::size;
 use super::mesh::PORT;
 use super::names::asked;
 use crate::scenario::steps::{Answer, Exchange, Request, Via};
@@ -84,12 +85,7 @@ fn request(draw: &mut Draw, names: &[&String], from: String, host: &str) -> Requ
 }
 
 fn exchange(draw: &mut Draw, name: String) -> Exchange {
-    let mut size = || match draw.between(0, 9) {
-        0..=2 => Size(0),
-        3..=7 => Size(draw.between(1, 2_000)),
-        _ => Size(draw.between(2_000, MOST_BYTES)),
-    };
-    let (upload, download) = (size(), size());
+    let (upload, download) = (size(draw, MOST_BYTES), size(draw, MOST_BYTES));
     let mut exchange = Exchange { name, upload, download, ..Exchange::default() };
     exchange.answer = match draw.between(0, 9) {
         0..=3 => Answer::Length,
